@@ -1,0 +1,334 @@
+"""A coding task: what a person asks for (:class:`CodingTaskRequest`) and what a run works on.
+
+The request is the one definition of the run's conf: the trigger form, its checks and the docs are made
+from it. :class:`CodingTask` is the accepted request, with what was looked up once at the start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from agent_runner.contract import REPOSITORY_PATTERN, branch_fault
+from airflow_provider_agents.domain.landing import LandingPolicy
+
+MAX_PROMPT_BYTES = 100_000
+"""Largest prompt of a run, in bytes of UTF-8. GitHub's own limit for an issue is 65,536 characters."""
+
+_CPU = r"^([1-9][0-9]*m|[0-9]+(\.[0-9]+)?)$"
+_MEMORY = r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
+_MODEL = r"^[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]*$"
+
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Parse-time bounds: how many attempts and rounds the graph has."""
+
+    max_attempts: int = 3
+    max_rounds: int = 5
+
+
+def _setting(section: str, title: str, **extra: Any) -> dict[str, Any]:
+    return {"section": section, "title": title, **extra}
+
+
+class CodingTaskRequest(BaseModel):
+    """What a person asks for: the run's conf. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
+
+    repository: str = Field(
+        description="Repository to work in, as `owner/name`.",
+        max_length=140,
+        json_schema_extra=_setting("Ticket", "Repository", examples=["acme/widgets"]),
+    )
+    issue_number: int | None = Field(
+        default=None,
+        ge=1,
+        description="Issue to resolve. It is closed when the pull request is merged.",
+        json_schema_extra=_setting("Ticket", "Issue number"),
+    )
+    prompt: str | None = Field(
+        default=None,
+        description="What to do, where there is no issue; beside an issue, a remark that is added to it.",
+        json_schema_extra=_setting("Ticket", "Prompt", format="multiline"),
+    )
+    base_branch: str = Field(
+        default="main",
+        description="Branch that the pull request is merged into.",
+        json_schema_extra=_setting("Branches", "Base branch"),
+    )
+    work_branch: str | None = Field(
+        default=None,
+        description="Branch that the agent pushes to. Empty: `ai/<task>`, one of its own for each run.",
+        json_schema_extra=_setting("Branches", "Work branch"),
+    )
+    plan_model: str | None = Field(
+        default=None,
+        pattern=_MODEL,
+        max_length=100,
+        description="Model that plans. Empty: the default of the installation, else of the agent program.",
+        json_schema_extra=_setting("Agent", "Model: plan"),
+    )
+    implement_model: str | None = Field(
+        default=None,
+        pattern=_MODEL,
+        max_length=100,
+        description="Model that implements.",
+        json_schema_extra=_setting("Agent", "Model: implement"),
+    )
+    fix_model: str | None = Field(
+        default=None,
+        pattern=_MODEL,
+        max_length=100,
+        description="Model that answers failing checks, conflicts and reviews.",
+        json_schema_extra=_setting("Agent", "Model: fix"),
+    )
+    effort: Effort | None = Field(
+        default=None,
+        description="How much the model thinks, where it takes such a setting.",
+        json_schema_extra=_setting("Agent", "Effort"),
+    )
+    plan_turns: int = Field(
+        default=15,
+        ge=1,
+        le=500,
+        description="Most model turns of the plan. The agent is told its turns.",
+        json_schema_extra=_setting("Agent", "Turns: plan"),
+    )
+    implement_turns: int = Field(
+        default=50,
+        ge=1,
+        le=500,
+        description="Most model turns of one attempt.",
+        json_schema_extra=_setting("Agent", "Turns: implement"),
+    )
+    fix_turns: int = Field(
+        default=50,
+        ge=1,
+        le=500,
+        description="Most model turns of one fix round.",
+        json_schema_extra=_setting("Agent", "Turns: fix"),
+    )
+    run_tests: bool = Field(
+        default=True,
+        description="Run the repository's tests after each attempt; off: open the pull request at once.",
+        json_schema_extra=_setting("Tests", "Run tests"),
+    )
+    test_command: str | None = Field(
+        default=None,
+        max_length=2_000,
+        description="Shell command that tests the repository; exit code 0 is a pass. Empty: found from its files.",
+        json_schema_extra=_setting("Tests", "Test command", examples=["make test"]),
+    )
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="Most implement-and-test attempts. Up to `[agents] max_attempts`.",
+        json_schema_extra=_setting("Tests", "Attempts"),
+    )
+    draft: bool = Field(
+        default=False,
+        description="Open the pull request as a draft, and wait until a person marks it ready.",
+        json_schema_extra=_setting("Pull request", "Draft"),
+    )
+    auto_merge: bool = Field(
+        default=True,
+        description="Merge when checks and reviews pass; off: a person merges, and the run waits for it.",
+        json_schema_extra=_setting("Pull request", "Merge automatically"),
+    )
+    merge_method: Literal["squash", "merge", "rebase"] = Field(
+        default="squash",
+        description="How the pull request is merged.",
+        json_schema_extra=_setting("Pull request", "Merge method"),
+    )
+    max_rounds: int = Field(
+        default=5,
+        ge=0,
+        description="Most rounds in which failing checks, conflicts and reviews go back to the agent. "
+        "Up to `[agents] max_rounds`.",
+        json_schema_extra=_setting("Pull request", "Fix rounds"),
+    )
+    no_checks: Literal["escalate", "merge", "wait"] = Field(
+        default="escalate",
+        description="What to do when no check ever starts on the pull request.",
+        json_schema_extra=_setting("Pull request", "Without checks"),
+    )
+    land_timeout: float = Field(
+        default=168,
+        gt=0,
+        le=24 * 60,
+        description="Hours that one gate waits for checks, reviews and merge before it gives up.",
+        json_schema_extra=_setting("Pull request", "Landing timeout (hours)"),
+    )
+    image: str | None = Field(
+        default=None,
+        max_length=500,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
+        description="Image of the agent's pods. Empty: `[agents] image`.",
+        json_schema_extra=_setting("Pod", "Image"),
+    )
+    cpu: str = Field(
+        default="4",
+        pattern=_CPU,
+        description="CPU limit of a step's agent container, e.g. `4` or `500m`; half of it is requested.",
+        json_schema_extra=_setting("Pod", "CPU"),
+    )
+    memory: str = Field(
+        default="8Gi",
+        pattern=_MEMORY,
+        description="Memory limit of a step's agent container, e.g. `8Gi`; half of it is requested.",
+        json_schema_extra=_setting("Pod", "Memory"),
+    )
+    step_timeout: float = Field(
+        default=30,
+        gt=0,
+        le=24 * 60,
+        description="Minutes that one step may take, counted from the start of its agent container.",
+        json_schema_extra=_setting("Pod", "Step timeout (minutes)"),
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("repository")
+    @classmethod
+    def _repository_form(cls, value: str) -> str:
+        if not REPOSITORY_PATTERN.fullmatch(value) or value.split("/")[1] in (".", ".."):
+            raise PydanticCustomError("repository", "must be owner/name, not a URL or a path")
+        return value
+
+    @field_validator("base_branch", "work_branch")
+    @classmethod
+    def _branch_form(cls, value: str | None) -> str | None:
+        if value is not None and (fault := branch_fault(value)):
+            raise PydanticCustomError("branch", "{fault}", {"fault": fault})
+        return value
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_size(cls, value: str | None) -> str | None:
+        if value and (size := len(value.encode())) > MAX_PROMPT_BYTES:
+            raise PydanticCustomError(
+                "prompt",
+                "has {size} bytes, at most {most}; put long material into the repository or an issue",
+                {"size": f"{size:,}", "most": f"{MAX_PROMPT_BYTES:,}"},
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> CodingTaskRequest:
+        if self.issue_number is None and not self.prompt:
+            raise PydanticCustomError("ticket", "give an issue_number or a prompt (both are empty)")
+        if self.work_branch is not None and self.work_branch == self.base_branch:
+            raise PydanticCustomError("branch", "work_branch must differ from base_branch")
+        return self
+
+    @property
+    def policy(self) -> LandingPolicy:
+        """The landing policy of the request."""
+        return LandingPolicy(
+            auto_merge=self.auto_merge and not self.draft,
+            merge_method=self.merge_method,
+            no_checks=self.no_checks,
+            max_rounds=self.max_rounds,
+        )
+
+
+class Ticket(BaseModel):
+    """The issue that a task resolves, as read once at the start. Its text is untrusted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    title: str
+    body: str = ""
+    url: str = ""
+    author: str = ""
+
+
+class CodingTask(BaseModel):
+    """An accepted request: the value that every later task of the run reads."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Short unique name: part of the work branch, and a label."""
+    request: CodingTaskRequest
+    work_branch: str
+    base_sha: str
+    """Commit of the base branch when the task was accepted."""
+    ticket: Ticket | None = None
+
+    @property
+    def title(self) -> str:
+        """One line that names the task to a person."""
+        if self.ticket:
+            return self.ticket.title
+        return (self.request.prompt or "").strip().splitlines()[0][:100]
+
+    @classmethod
+    def accept(
+        cls, request: CodingTaskRequest, *, run_key: str, base_sha: str, ticket: Ticket | None
+    ) -> CodingTask:
+        """Name the task and its branch. The name has no text of the ticket in it: that is untrusted.
+
+        :param run_key: what tells this run from every other, e.g. DAG id and run id.
+        """
+        digest = hashlib.sha256(run_key.encode()).hexdigest()[:8]
+        name = f"issue-{ticket.number}-{digest}" if ticket else f"task-{digest}"
+        return cls(
+            name=name,
+            request=request,
+            work_branch=request.work_branch or f"ai/{name}",
+            base_sha=base_sha,
+            ticket=ticket,
+        )
+
+
+def parse_request(values: Mapping[str, Any], bounds: Bounds) -> tuple[CodingTaskRequest | None, list[str]]:
+    """Read the conf of a run.
+
+    :return: the request, or ``None`` and every fault found, each naming its field.
+    """
+    faults = []
+    for field, most in (("max_attempts", bounds.max_attempts), ("max_rounds", bounds.max_rounds)):
+        value = values.get(field)
+        if isinstance(value, int) and value > most:
+            faults.append(f"{field}: {value} is over the bound {most} ([agents] {field} of this installation)")
+    try:
+        request = CodingTaskRequest.model_validate(_within(values, bounds))
+    except ValidationError as error:
+        return None, faults + [_fault_text(fault) for fault in error.errors(include_url=False)]
+    return (None, faults) if faults else (request, [])
+
+
+def _within(values: Mapping[str, Any], bounds: Bounds) -> dict[str, Any]:
+    """Fill in the defaults of the bounded fields, which a small installation may have set lower."""
+    defaults = {
+        "max_attempts": min(3, bounds.max_attempts),
+        "max_rounds": min(5, bounds.max_rounds),
+    }
+    return {**defaults, **values}
+
+
+def _fault_text(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"]) or "conf"
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(sorted(CodingTaskRequest.model_fields))
+        return f"{where}: unknown key; known keys are {known}"
+    if fault["type"] == "missing":
+        return f"{where}: is missing"
+    message = re.sub(r"^Value error, ", "", fault["msg"])
+    shown = repr(fault["input"])
+    return f"{where}: {message}" + (f" (given: {shown})" if len(shown) <= 80 and where != "conf" else "")

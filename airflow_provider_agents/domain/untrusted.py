@@ -1,0 +1,67 @@
+"""Text that people outside wrote, made fit for a prompt.
+
+Cleaning takes away what a person would not see but a model would read (the way of most known attacks);
+fencing says where the text begins and ends and that it is data. Neither is the boundary that protects
+anything: that is the pod, which holds no credential.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_FENCE = re.compile(r"<(?=\s*/?\s*untrusted)", re.IGNORECASE)
+
+# Formatting characters that carry meaning in ordinary writing and emoji.
+_KEPT = {"\u200d", "\ufe0f"}
+
+
+def clean(text: str) -> str:
+    """Return ``text`` without what is invisible to its reader.
+
+    Removed: HTML comments, ANSI escape sequences, control characters except tab and newline, Unicode
+    formatting characters (zero-width, bidirectional, tags), lone surrogates. Everything else stays as it
+    was written, template markers too.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _ANSI.sub("", text)
+    text = "".join(
+        c for c in text if c in "\t\n" or c in _KEPT or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"}
+    )
+    return _HTML_COMMENT.sub("", text).strip()
+
+
+def clip(text: str, most_bytes: int, *, keep: str = "start") -> str:
+    """Cut ``text`` to ``most_bytes`` of UTF-8 with a notice that says how much is missing.
+
+    :param keep: ``start``, or ``end`` for logs, whose last lines matter.
+    """
+    data = text.encode(errors="ignore")
+    if len(data) <= most_bytes:
+        return text
+    part = (data[:most_bytes] if keep == "start" else data[-most_bytes:]).decode(errors="ignore")
+    notice = f"[{len(data) - most_bytes:,} of {len(data):,} bytes left out]"
+    return f"{part}\n{notice}" if keep == "start" else f"{notice}\n{part}"
+
+
+def fence(text: str, source: str, *, most_bytes: int = 40_000, keep: str = "start") -> str:
+    """Clean and cut ``text`` and put it between markers that it cannot close.
+
+    The markers carry a digest of the text, so that a text would have to contain its own digest to end
+    them early; and markers inside it are defused.
+
+    :param source: what it is and who wrote it, in our words, e.g. ``issue #7, written by mona``.
+    """
+    body = _FENCE.sub("&lt;", clip(clean(text), most_bytes, keep=keep))
+    mark = hashlib.sha256(body.encode()).hexdigest()[:12]
+    label = re.sub(r"[^\w #@.,:;/()+-]", "", clean(source))[:200]
+    return f'<untrusted id="{mark}" source="{label}">\n{body}\n</untrusted id="{mark}">'
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """Return ``text`` cleaned, as one line of at most ``most`` characters."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,0 +1,126 @@
+"""The first task of a run: validates what was asked, and looks up once what the rest relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_agents import settings
+from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, CodingTaskRequest, Ticket, parse_request
+from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
+from airflow_provider_agents.operators.agent_step import STEP_RETRY_POLICY
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_agents.hooks.github_client import GitHubClient
+
+_WRITERS = frozenset({"WRITE", "MAINTAIN", "ADMIN"})
+
+
+class AcceptTaskOperator(BaseOperator):
+    """Turn the conf of a run into an accepted :class:`~airflow_provider_agents.domain.coding_task.CodingTask`.
+
+    Reads the repository, the base branch and the issue. Bad input fails here, with every fault named, and
+    before any model is paid.
+
+    :param conf: the request; ``None``: the run's params. (templated)
+    :param bounds: how many attempts and rounds the graph has.
+    :param github_conn_id: Airflow connection of type ``github``. (templated)
+    :return: the accepted task as a dictionary.
+    :raises InvalidInputError: if something in the request is wrong; the message names each fault.
+    """
+
+    template_fields: Sequence[str] = ("conf", "github_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"conf": "json"}
+    ui_color = "#e6e0f8"
+
+    def __init__(
+        self,
+        *,
+        conf: Mapping[str, Any] | None = None,
+        bounds: Bounds | None = None,
+        github_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("retries", 2)
+        kwargs.setdefault("retry_delay", timedelta(seconds=15))
+        kwargs.setdefault("retry_policy", STEP_RETRY_POLICY)
+        super().__init__(**kwargs)
+        self.conf = conf
+        self.bounds = bounds or Bounds()
+        self.github_conn_id = github_conn_id or settings.text("github_conn_id", "github_default")
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_agents.hooks.github import AgentsGitHubHook
+
+        ti = context["ti"]
+        try:
+            values = dict(self.conf if self.conf is not None else context["params"])
+            request, faults = parse_request(values, self.bounds)
+            if request is None:
+                raise InvalidInputError(faults)
+            run_key = f"{ti.dag_id}/{ti.run_id}"
+            hook = AgentsGitHubHook(self.github_conn_id)
+            task = hook.run(lambda client: _look_up(client, request, run_key))
+        except InvalidInputError as error:
+            ti.xcom_push(key="failure", value=str(error))
+            raise
+        self.log.info("Accepted %s: %s", task.name, task.title)
+        self.log.info("Work branch %s, from %s at %s.", task.work_branch, request.base_branch, task.base_sha[:12])
+        return task.model_dump(mode="json")
+
+
+async def _look_up(client: GitHubClient, request: CodingTaskRequest, run_key: str) -> CodingTask:
+    try:
+        repository = await client.repository(request.repository)
+    except ForgeAccessError as error:
+        raise InvalidInputError([f"repository: {error}"]) from None
+    faults = []
+    if repository.archived:
+        faults.append(f"repository: {request.repository} is archived")
+    # Absent for the token of an app, whose rights show only when it acts.
+    if repository.viewer_permission is not None and repository.viewer_permission not in _WRITERS:
+        faults.append(
+            f"repository: the connection's token has {repository.viewer_permission} on {request.repository}; "
+            "it needs WRITE"
+        )
+    allowed = {
+        "squash": repository.squash_allowed,
+        "merge": repository.merge_allowed,
+        "rebase": repository.rebase_allowed,
+    }
+    if not allowed[request.merge_method]:
+        usable = ", ".join(method for method, allows in allowed.items() if allows)
+        faults.append(f"merge_method: {request.repository} does not allow {request.merge_method}; allowed: {usable}")
+    base_sha = await client.branch_head(request.repository, request.base_branch)
+    if base_sha is None:
+        faults.append(
+            f"base_branch: {request.repository} has no branch {request.base_branch}; "
+            f"its default branch is {repository.default_branch}"
+        )
+    if request.work_branch == repository.default_branch:
+        faults.append("work_branch: is the default branch of the repository; choose another name")
+    ticket = None
+    if request.issue_number is not None:
+        ticket, fault = await _ticket(client, request.repository, request.issue_number)
+        faults += [fault] if fault else []
+    if faults or base_sha is None:
+        raise InvalidInputError(faults)
+    return CodingTask.accept(request, run_key=run_key, base_sha=base_sha, ticket=ticket)
+
+
+async def _ticket(client: GitHubClient, repository: str, number: int) -> tuple[Ticket | None, str | None]:
+    try:
+        issue = await client.issue(repository, number)
+    except ForgeAccessError as error:
+        return None, f"issue_number: {error}"
+    if issue.is_pull_request:
+        return None, f"issue_number: #{number} is a pull request, not an issue"
+    if issue.state != "OPEN":
+        return None, f"issue_number: #{number} is closed; reopen it or start from a prompt"
+    ticket = Ticket(number=number, title=issue.title, body=issue.body, url=issue.url, author=issue.author)
+    return ticket, None

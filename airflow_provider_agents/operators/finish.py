@@ -1,0 +1,123 @@
+"""The last task of a run: its colour is the truth about the ticket. And the report, which always comes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_agents.domain.coding_task import CodingTask
+from airflow_provider_agents.domain.run_report import RunReport, run_report
+from airflow_provider_agents.exceptions import TaskStoppedError
+from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
+from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_agents.hooks.github_client import GitHubClient
+
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunTasks:
+    """Where in the graph the values of a run are: task ids."""
+
+    accept: str
+    open_pull_request: str
+    steps: tuple[str, ...]
+    gates: tuple[str, ...]
+
+    def all(self) -> list[str]:
+        """Return every task whose failure ends the run."""
+        return [self.accept, *self.steps, self.open_pull_request, *self.gates]
+
+
+class _RunEndOperator(BaseOperator):
+    """Reads what the tasks of the run left."""
+
+    def __init__(self, *, tasks: RunTasks, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tasks = tasks
+
+    def read_report(self, context: Context) -> RunReport:
+        """Put the report of the run together from XComs and task states."""
+        ti = context["ti"]
+
+        def values(task_ids: Sequence[str], key: str) -> dict[str, Any]:
+            return {task_id: ti.xcom_pull(task_ids=task_id, key=key) for task_id in task_ids}
+
+        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=self.tasks.all(), run_ids=[ti.run_id])
+        failed = [task for task, state in states.get(ti.run_id, {}).items() if state == "failed"]
+        failures = {
+            task: str(ti.xcom_pull(task_ids=task, key="failure") or "failed; see its log")
+            for task in self.tasks.all()
+            if task in failed
+        }
+        return run_report(
+            steps=values(self.tasks.steps, "return_value"),
+            decisions=values(self.tasks.gates, "decision"),
+            failures=failures,
+            pull_request=ti.xcom_pull(task_ids=self.tasks.open_pull_request),
+        )
+
+
+class FinishOperator(ForgeMixin, _RunEndOperator):
+    """Close the ticket of a merged run; fail with the reason otherwise.
+
+    The only leaf of the graph, so that the run is green exactly if the pull request was merged.
+
+    :param tasks: where the values of the run are.
+    :raises TaskStoppedError: if the run ended any other way than merged; the message says why.
+    """
+
+    operator_extra_links = (PullRequestLink(),)
+    template_fields: Sequence[str] = ("github_conn_id",)
+    ui_color = "#d6f0e0"
+
+    def __init__(self, *, github_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**forge_defaults(kwargs))
+        self.github_conn_id = connection_id(github_conn_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        report = self.read_report(context)
+        if report.pull_request_url:
+            context["ti"].xcom_push(key=PULL_REQUEST_URL_KEY, value=report.pull_request_url)
+        if report.outcome != "merged":
+            raise TaskStoppedError(report.reason or "The run ended without a merged pull request.")
+        accepted = context["ti"].xcom_pull(task_ids=self.tasks.accept)
+        task = CodingTask.model_validate(accepted)
+        if task.ticket is not None:
+            self._close(task, task.ticket.number, str(report.pull_request_url))
+        return {"outcome": report.outcome, "pull_request_url": report.pull_request_url}
+
+    def _close(self, task: CodingTask, number: int, url: str) -> None:
+        repository = task.request.repository
+
+        async def close(client: GitHubClient) -> None:
+            text = f"Resolved by {url}, which is merged."
+            await client.comment_once(repository, number, marker=f"agents:{task.name}:merged", body=text)
+            # GitHub closes it at the merge by the closing keyword, on the default branch only.
+            if (await client.issue(repository, number)).state == "OPEN":
+                await client.close_issue(repository, number)
+
+        self.ask_forge(close)
+        self.log.info("Issue #%d of %s is closed.", number, repository)
+
+
+class ReportOperator(_RunEndOperator):
+    """Write the report of a run into the log and the XCom ``return_value``. Never fails the run."""
+
+    ui_color = "#eeeeee"
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("retries", 1)
+        super().__init__(**kwargs)
+
+    def execute(self, context: Context) -> Mapping[str, Any]:
+        report = self.read_report(context)
+        for line in report.lines():
+            self.log.info("%s", line)
+        return dataclasses.asdict(report)

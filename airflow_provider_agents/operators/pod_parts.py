@@ -1,0 +1,207 @@
+"""What a step adds to the pod that ``KubernetesPodOperator`` builds: gateway, volumes, restrictions.
+
+The shape is the project's security boundary: the gateway container holds the credentials (a secret volume
+that nobody else mounts) and serves on loopback; the agent's container holds none, and reads the gateway's
+address from a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kubernetes.client import models as k8s
+
+from agent_runner import contract
+from agent_runner.contract import GatewayConfig, StepSpec
+from airflow_provider_agents.domain.pod_status import BASE_CONTAINER, GATEWAY_CONTAINER
+
+SPEC_ANNOTATION = "agents.airflow/spec"
+LABEL_PREFIX = "agents.airflow/"
+
+_HOME = "/agent/home"
+_WORKSPACE = "/agent/workspace"
+_SPEC = "/agent/spec"
+_GATEWAY_URL = "/agent/gateway-url"
+_LEDGER = "/agent/ledger"
+_SECRETS = "/agent/secrets"
+_TMP = "/tmp"
+_TERMINATION_LOG = "/dev/termination-log"
+
+START_SECONDS = 600
+"""What image pulls and claims may take before the agent's container runs."""
+
+GRACE_SECONDS = 60
+"""Between two of the nested limits: the runner's, the pod's, the task's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodParts:
+    """Everything about the pod that the step decides."""
+
+    spec: StepSpec
+    gateway: GatewayConfig
+    image: str
+    cpu: str
+    memory: str
+    service_account: str
+    labels: dict[str, str]
+
+    def add_to(self, pod: k8s.V1Pod) -> k8s.V1Pod:
+        """Complete ``pod`` in place and return it. What the user set on the operator stays."""
+        pod.metadata.labels = {**(pod.metadata.labels or {}), **self.labels}
+        # Set here, after the operator's templates were rendered: the specification is never a template.
+        pod.metadata.annotations = {**(pod.metadata.annotations or {}), SPEC_ANNOTATION: self.spec.to_json()}
+        body: k8s.V1PodSpec = pod.spec
+        body.service_account_name = body.service_account_name or self.service_account
+        body.automount_service_account_token = False
+        body.enable_service_links = False
+        body.active_deadline_seconds = START_SECONDS + self.spec.limits.seconds + GRACE_SECONDS
+        body.termination_grace_period_seconds = body.termination_grace_period_seconds or 30
+        body.security_context = body.security_context or _pod_security()
+        body.volumes = [*(body.volumes or []), *self._volumes()]
+        body.init_containers = [*(body.init_containers or []), self._gateway_container()]
+        base = next(c for c in body.containers if c.name == BASE_CONTAINER)
+        self._complete_base(base)
+        return pod
+
+    def _complete_base(self, base: k8s.V1Container) -> None:
+        base.image = base.image or self.image
+        base.command = base.command or ["agent-runner"]
+        base.args = base.args or ["run"]
+        base.security_context = base.security_context or _container_security()
+        base.termination_message_path = _TERMINATION_LOG
+        if not (base.resources and (base.resources.limits or base.resources.requests)):
+            base.resources = k8s.V1ResourceRequirements(
+                limits={"cpu": self.cpu, "memory": self.memory},
+                requests={"cpu": half(self.cpu), "memory": half(self.memory)},
+            )
+        base.env = [
+            *(base.env or []),
+            *_env(
+                {
+                    contract.ENV_SPEC_FILE: f"{_SPEC}/spec.json",
+                    contract.ENV_GATEWAY_URL_FILE: f"{_GATEWAY_URL}/url",
+                    contract.ENV_WORKSPACE: _WORKSPACE,
+                    contract.ENV_HOME: _HOME,
+                    contract.ENV_TERMINATION_LOG: _TERMINATION_LOG,
+                    "HOME": _HOME,
+                    "TMPDIR": _TMP,
+                }
+            ),
+        ]
+        base.volume_mounts = [
+            *(base.volume_mounts or []),
+            k8s.V1VolumeMount(name="workspace", mount_path=_WORKSPACE),
+            k8s.V1VolumeMount(name="home", mount_path=_HOME),
+            k8s.V1VolumeMount(name="tmp", mount_path=_TMP),
+            k8s.V1VolumeMount(name="spec", mount_path=_SPEC, read_only=True),
+            k8s.V1VolumeMount(name="gateway-url", mount_path=_GATEWAY_URL, read_only=True),
+        ]
+
+    def _gateway_container(self) -> k8s.V1Container:
+        return k8s.V1Container(
+            name=GATEWAY_CONTAINER,
+            image=self.image,
+            command=["agent-runner"],
+            args=["gateway"],
+            restart_policy="Always",  # a native sidecar: ends after the base container
+            env=_env(
+                {
+                    contract.ENV_GATEWAY_CONFIG: self.gateway.to_json(),
+                    contract.ENV_GATEWAY_URL_FILE: f"{_GATEWAY_URL}/url",
+                    contract.ENV_SECRETS_DIR: _SECRETS,
+                    contract.ENV_LEDGER_DIR: _LEDGER,
+                    contract.ENV_TERMINATION_LOG: _TERMINATION_LOG,
+                    "HOME": _LEDGER,
+                    "TMPDIR": _LEDGER,
+                }
+            ),
+            resources=k8s.V1ResourceRequirements(
+                requests={"cpu": "50m", "memory": "64Mi"}, limits={"cpu": "1", "memory": "256Mi"}
+            ),
+            security_context=_container_security(),
+            # exec, because the gateway listens on loopback only and `restricted` refuses a probe with a host.
+            startup_probe=k8s.V1Probe(
+                _exec=k8s.V1ExecAction(command=["agent-runner", "gateway-ready"]),
+                period_seconds=1,
+                timeout_seconds=5,
+                failure_threshold=60,
+            ),
+            termination_message_path=_TERMINATION_LOG,
+            volume_mounts=[
+                k8s.V1VolumeMount(name="gateway-url", mount_path=_GATEWAY_URL),
+                k8s.V1VolumeMount(name="ledger", mount_path=_LEDGER),
+                k8s.V1VolumeMount(name="credentials", mount_path=_SECRETS, read_only=True),
+            ],
+        )
+
+    def _volumes(self) -> list[k8s.V1Volume]:
+        def empty(name: str) -> k8s.V1Volume:
+            return k8s.V1Volume(name=name, empty_dir=k8s.V1EmptyDirVolumeSource())
+
+        return [
+            *(empty(name) for name in ("workspace", "home", "tmp", "gateway-url", "ledger")),
+            k8s.V1Volume(
+                name="spec",
+                downward_api=k8s.V1DownwardAPIVolumeSource(
+                    items=[
+                        k8s.V1DownwardAPIVolumeFile(
+                            path="spec.json",
+                            field_ref=k8s.V1ObjectFieldSelector(
+                                field_path=f"metadata.annotations['{SPEC_ANNOTATION}']"
+                            ),
+                        )
+                    ]
+                ),
+            ),
+            # Optional: without the secret the gateway starts all the same and names what is missing.
+            k8s.V1Volume(
+                name="credentials",
+                secret=k8s.V1SecretVolumeSource(
+                    secret_name=self.gateway.secret_name,
+                    optional=True,
+                    default_mode=0o440,
+                    items=[
+                        k8s.V1KeyToPath(key=key, path=key)
+                        for key in (contract.SECRET_KEY_FORGE, contract.SECRET_KEY_ANTHROPIC)
+                    ],
+                ),
+            ),
+        ]
+
+
+def half(quantity: str) -> str:
+    """Return half of a Kubernetes quantity: ``4`` → ``2000m``, ``8Gi`` → ``4Gi``, ``7Gi`` → ``3584Mi``."""
+    number = quantity.rstrip("KMGTim")
+    unit = quantity[len(number) :]
+    value = float(number) / 2
+    if unit == "m" or (unit and value.is_integer()):
+        return f"{max(1, int(value))}{unit}"
+    if not unit:
+        return f"{max(1, int(value * 1000))}m"
+    smaller = {"Ti": "Gi", "Gi": "Mi", "Mi": "Ki", "T": "G", "G": "M", "M": "K"}.get(unit)
+    if smaller is None:
+        return f"{max(1, int(value))}{unit}"
+    return f"{max(1, int(value * (1024 if unit.endswith('i') else 1000)))}{smaller}"
+
+
+def _env(values: dict[str, str]) -> list[k8s.V1EnvVar]:
+    return [k8s.V1EnvVar(name=name, value=value) for name, value in values.items()]
+
+
+def _pod_security() -> k8s.V1PodSecurityContext:
+    return k8s.V1PodSecurityContext(
+        run_as_non_root=True,
+        run_as_user=1000,
+        run_as_group=1000,
+        fs_group=1000,
+        seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+    )
+
+
+def _container_security() -> k8s.V1SecurityContext:
+    return k8s.V1SecurityContext(
+        allow_privilege_escalation=False,
+        read_only_root_filesystem=True,
+        capabilities=k8s.V1Capabilities(drop=["ALL"]),
+    )

@@ -1,0 +1,36 @@
+"""Ends a bounded loop of unrolled groups: skips everything that is not needed any more, in one step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.providers.standard.utils.skipmixin import XCOM_SKIPMIXIN_KEY, XCOM_SKIPMIXIN_SKIPPED
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import DownstreamTasksSkipped
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class LoopExitOperator(BaseOperator):
+    """Base of the operators that may end a loop of unrolled attempts or rounds.
+
+    :param later_tasks: ids of all tasks of the loop that come after this one. A plain list that whoever
+        builds the graph fills when the loop is complete.
+    """
+
+    def __init__(self, *, later_tasks: list[str] | None = None, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.later_tasks = later_tasks if later_tasks is not None else []
+
+    def leave_loop(self, context: Context) -> None:
+        """Skip all later tasks of the loop at once, without a cascade from level to level.
+
+        Push XComs before: nothing after this runs, and a return value is not kept.
+        """
+        if not self.later_tasks:
+            return
+        direct = [task_id for task_id in self.later_tasks if task_id in self.downstream_task_ids]
+        # Keeps what is skipped now skipped when it is cleared later (Airflow's NotPreviouslySkippedDep).
+        context["ti"].xcom_push(key=XCOM_SKIPMIXIN_KEY, value={XCOM_SKIPMIXIN_SKIPPED: direct})
+        raise DownstreamTasksSkipped(tasks=[(task_id, -1) for task_id in self.later_tasks])

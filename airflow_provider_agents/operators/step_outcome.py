@@ -1,0 +1,156 @@
+"""How a step ended, put together from what its pod left: the value that later tasks read.
+
+The runner's result is a claim; the gateway's ledger is fact. Where they differ on money or on what was
+pushed, the ledger is right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent_runner.contract import ContractError, Failure, Ledger, StepResult, TerminationMessage
+from airflow_provider_agents.domain.pod_status import (
+    BASE_CONTAINER,
+    GATEWAY_CONTAINER,
+    Pod,
+    end_failure,
+    termination_message,
+)
+from airflow_provider_agents.exceptions import StepError, StepFailedError, StepInfrastructureError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """A step's result, its ledger, and the pod that it ran in."""
+
+    result: StepResult
+    ledger: Ledger | None
+    pod_name: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether the step did what was paid for, so that it must not run again."""
+        return self.result.outcome in ("succeeded", "no_changes") or self.tests_failed
+
+    @property
+    def tests_failed(self) -> bool:
+        """Whether the step's verdict is failing tests: an answer, not a fault."""
+        failure = self.result.failure
+        return self.result.outcome == "failed" and failure is not None and failure.category == "tests"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome as JSON-ready values: the step's XCom ``return_value``."""
+        values: dict[str, Any] = _jsonable(dataclasses.asdict(self.result))
+        values["ledger"] = _jsonable(dataclasses.asdict(self.ledger)) if self.ledger else None
+        if self.ledger:
+            values["cost_usd"] = self.ledger.usd
+        values["pod_name"] = self.pod_name
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> StepOutcome:
+        """Read what :meth:`to_dict` gave."""
+        ledger = values.get("ledger")
+        return cls(
+            result=StepResult.from_json(json.dumps(values)),
+            ledger=Ledger.from_json(json.dumps(ledger)) if ledger else None,
+            pod_name=values.get("pod_name") or "",
+        )
+
+    def error(self, *, no_changes_fails: bool = False) -> StepError | None:
+        """Return the exception that this outcome is, or ``None`` if the task is green."""
+        failure = self.result.failure
+        if self.result.outcome == "no_changes" and no_changes_fails:
+            failure = Failure(
+                category="agent",
+                code="no_changes",
+                message=f"The agent changed nothing. Its closing words: {self.result.summary[:500] or '-'}",
+                remedy="Say in the ticket what is to be changed, or use another model.",
+            )
+        elif self.finished:
+            return None
+        if failure is None:
+            message = f"The step ended as {self.result.outcome} without saying why."
+            failure = Failure(category="unknown", code=self.result.outcome, message=message)
+        text = f"[{failure.category}/{failure.code}] {failure.message}"
+        if failure.remedy:
+            text += f" Remedy: {failure.remedy}"
+        kind = StepInfrastructureError if failure.retryable else StepFailedError
+        return kind(text, self.result)
+
+    def summary(self, step: str) -> str:
+        """Return one line for the task log."""
+        result, calls = self.result, self.ledger.model_calls if self.ledger else 0
+        cost = self.ledger.usd if self.ledger else result.cost_usd
+        return (
+            f"Step {step}: {result.outcome}. {result.turns} turns, {calls} model calls, ${cost:.4f}, "
+            f"{result.seconds:.0f} s, head {(result.head_sha or '-')[:12]}, pod {self.pod_name}."
+        )
+
+
+def read_outcome(pod: Pod, log_lines: list[str], *, must_push: bool) -> StepOutcome:
+    """Put the outcome together from a pod that has ended.
+
+    :param log_lines: end of the base container's log, where the whole result stands as a marked line.
+    :param must_push: whether a success of this step implies that it pushed.
+    """
+    ledger = _read_ledger(pod)
+    try:
+        result = _read_result(pod, log_lines)
+    except ContractError as error:
+        result = StepResult(
+            outcome="failed",
+            failure=Failure(
+                category="agent",
+                code="malformed_result",
+                message=f"The runner's result cannot be read: {error}",
+                remedy="The image may not fit this version of the provider.",
+            ),
+        )
+    if must_push and ledger is not None and result.outcome == "succeeded":
+        pushed = ledger.pushes[-1].new if ledger.pushes else None
+        if pushed != result.head_sha:
+            result = dataclasses.replace(
+                result,
+                outcome="failed",
+                failure=Failure(
+                    category="git",
+                    code="unverified_head",
+                    message=f"The runner says it pushed {result.head_sha}, the gateway saw {pushed}.",
+                    remedy="Look at the log of the step and at the branch.",
+                ),
+            )
+    return StepOutcome(result=result, ledger=ledger, pod_name=pod["metadata"]["name"])
+
+
+def _read_result(pod: Pod, log_lines: list[str]) -> StepResult:
+    text = termination_message(pod, BASE_CONTAINER)
+    if not text:
+        return StepResult(outcome="failed", failure=end_failure(pod))
+    message = TerminationMessage.from_json(text)
+    whole = (message.whole(line) for line in reversed(log_lines))
+    # Without its log line (rotated away) the cut result is still all that control flow needs.
+    return next((result for result in whole if result), message.result)
+
+
+def _read_ledger(pod: Pod) -> Ledger | None:
+    text = termination_message(pod, GATEWAY_CONTAINER)
+    if not text:
+        return None
+    try:
+        return Ledger.from_json(text)
+    except ContractError:
+        return None
+
+
+def _jsonable(value: Any) -> Any:
+    """Return ``value`` with tuples as lists: XCom keeps the difference, which REST clients then see."""
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value

@@ -1,0 +1,189 @@
+"""The step operators: one class a step, each usable alone in any DAG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from agent_runner.contract import AgentSettings, Step
+from airflow_provider_agents import prompts, settings
+from airflow_provider_agents.domain.coding_task import CodingTask
+from airflow_provider_agents.domain.untrusted import fence, one_line
+from airflow_provider_agents.operators.agent_step import AgentStepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_PLAN_BYTES = 20_000
+_OUTPUT_BYTES = 12_000
+
+
+class AgentPlanOperator(AgentStepOperator):
+    """Let an agent read the repository and make a plan; nothing is changed.
+
+    The returned result has the plan in ``output``: ``summary``, ``steps``, ``files``, ``risks``.
+    """
+
+    step: ClassVar[Step] = "plan"
+    output_schema: ClassVar[dict[str, Any] | None] = prompts.PLAN_SCHEMA
+
+    def build_prompt(self, task: CodingTask, context: Context) -> str:
+        return prompts.render("plan", **_ticket_values(task))
+
+    def step_settings(self, task: CodingTask) -> AgentSettings:
+        return _agent(self, task, task.request.plan_model, task.request.plan_turns)
+
+
+class AgentImplementOperator(AgentStepOperator):
+    """Let an agent change the code; its commits are pushed to the work branch.
+
+    The returned result has ``title`` and ``description`` for a pull request in ``output``, and the pushed
+    commit in ``head_sha``. An agent that changes nothing is a failure.
+
+    :param plan: result of an :class:`AgentPlanOperator`. (templated)
+    :param attempt: number of this attempt, counted from 1, where there may be several.
+    :param test_result: result of the :class:`AgentTestOperator` that the last attempt failed. (templated)
+    """
+
+    step: ClassVar[Step] = "implement"
+    must_push: ClassVar[bool] = True
+    output_schema: ClassVar[dict[str, Any] | None] = prompts.IMPLEMENT_SCHEMA
+    no_changes_fails: ClassVar[bool] = True
+    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "plan", "test_result")
+
+    def __init__(
+        self, *, plan: Any = None, attempt: int | None = None, test_result: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.attempt = attempt
+        self.test_result = test_result
+
+    def build_prompt(self, task: CodingTask, context: Context) -> str:
+        return prompts.render(
+            "implement",
+            **_ticket_values(task),
+            plan=_plan_text(self.plan),
+            attempt=self.attempt,
+            attempts=task.request.max_attempts,
+            failure=_test_failure(self.test_result),
+        )
+
+    def step_settings(self, task: CodingTask) -> AgentSettings:
+        return _agent(self, task, task.request.implement_model, task.request.implement_turns)
+
+
+class AgentTestOperator(AgentStepOperator):
+    """Run the repository's own test command on the work branch, without a model.
+
+    Failing tests are an answer, not an error: the task is green, and the returned result has
+    ``outcome: failed`` and ``test`` with command, exit code and the end of the output.
+
+    :param test_command: shell command; empty: found from the repository's files. (templated)
+    """
+
+    step: ClassVar[Step] = "test"
+    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "test_command")
+
+    def __init__(self, *, test_command: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.test_command = test_command
+
+    def build_prompt(self, task: CodingTask, context: Context) -> str:
+        return ""
+
+    def execute(self, context: Context) -> Any:
+        if self.coding_task and not CodingTask.model_validate(self.coding_task).request.run_tests:
+            raise AirflowSkipException("run_tests is off")
+        return super().execute(context)
+
+    def resolve_task(self, context: Context) -> CodingTask:
+        task = super().resolve_task(context)
+        if not self.test_command:
+            return task
+        request = task.request.model_copy(update={"test_command": self.test_command})
+        return task.model_copy(update={"request": request})
+
+
+class AgentFixOperator(AgentStepOperator):
+    """Give feedback on a pull request to an agent; its commits are pushed to the work branch.
+
+    An agent that changes nothing is not a failure: the gate that follows decides what that means.
+
+    :param feedback: what the landing gate found: ``reason`` (a sentence), ``text`` (fenced) and
+        ``conflict``. (templated)
+    :param round_number: number of this round, counted from 1, where there may be several.
+    """
+
+    step: ClassVar[Step] = "fix"
+    must_push: ClassVar[bool] = True
+    output_schema: ClassVar[dict[str, Any] | None] = prompts.FIX_SCHEMA
+    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "feedback")
+
+    def __init__(self, *, feedback: Any, round_number: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.feedback = feedback
+        self.round_number = round_number
+
+    def build_prompt(self, task: CodingTask, context: Context) -> str:
+        feedback = self.feedback if isinstance(self.feedback, Mapping) else {"text": str(self.feedback)}
+        return prompts.render(
+            "fix",
+            **_ticket_values(task),
+            base_branch=task.request.base_branch,
+            reason=feedback.get("reason") or "",
+            feedback=feedback.get("text") or "",
+            conflict=bool(feedback.get("conflict")),
+            round=self.round_number,
+            rounds=task.request.max_rounds,
+        )
+
+    def step_settings(self, task: CodingTask) -> AgentSettings:
+        return _agent(self, task, task.request.fix_model, task.request.fix_turns)
+
+
+def _agent(
+    operator: AgentStepOperator, task: CodingTask, model: str | None, turns: int | None
+) -> AgentSettings:
+    return AgentSettings(
+        model=operator.model or model or settings.text("model") or None,
+        effort=operator.effort or task.request.effort,
+        max_turns=operator.max_turns or turns,
+    )
+
+
+def _ticket_values(task: CodingTask) -> dict[str, Any]:
+    ticket = task.ticket
+    source = f"issue #{ticket.number}, written by {ticket.author or 'unknown'}" if ticket else ""
+    return {
+        "repository": task.request.repository,
+        "ticket_number": ticket.number if ticket else None,
+        "ticket": fence(f"{ticket.title}\n\n{ticket.body}", source, most_bytes=66_000) if ticket else "",
+        "prompt": task.request.prompt or "",
+    }
+
+
+def _plan_text(plan: Any) -> str:
+    """Return the plan as Markdown. A model wrote it after reading outsiders' text, so it is fenced too."""
+    output = plan.get("output") if isinstance(plan, Mapping) else None
+    if not isinstance(output, Mapping):
+        return ""
+    lines = [str(output.get("summary", ""))]
+    for heading, key in (("Steps", "steps"), ("Files", "files"), ("Risks", "risks")):
+        if items := output.get(key):
+            lines += ["", f"{heading}:", *(f"- {item}" for item in items)]
+    return fence("\n".join(lines), "plan of an earlier step", most_bytes=_PLAN_BYTES)
+
+
+def _test_failure(result: Any) -> dict[str, Any] | None:
+    test = result.get("test") if isinstance(result, Mapping) else None
+    if not isinstance(test, Mapping):
+        return None
+    output = fence(str(test.get("tail") or ""), "test output", most_bytes=_OUTPUT_BYTES, keep="end")
+    return {
+        "command": one_line(str(test.get("command") or "")),
+        "exit_code": test.get("exit_code"),
+        "output": output,
+    }

@@ -1,0 +1,17 @@
+"""The section ``[agents]`` of Airflow's configuration. Each option is documented in the provider info."""
+
+from __future__ import annotations
+
+from airflow.sdk.configuration import conf
+
+SECTION = "agents"
+
+
+def text(option: str, fallback: str = "") -> str:
+    """Return an option as text, without surrounding white space."""
+    return str(conf.get(SECTION, option, fallback=fallback) or "").strip()
+
+
+def number(option: str, fallback: int) -> int:
+    """Return an option as a whole number."""
+    return int(conf.getint(SECTION, option, fallback=fallback))

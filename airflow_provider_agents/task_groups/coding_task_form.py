@@ -1,0 +1,86 @@
+"""The trigger form of a coding task: one Airflow param for each field of the request.
+
+Made from :class:`~airflow_provider_agents.domain.coding_task.CodingTaskRequest`, so that the form, its
+checks in the REST API and the checks in ``accept`` cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Param
+
+from airflow_provider_agents import settings
+from airflow_provider_agents.domain.coding_task import Bounds, CodingTaskRequest
+
+_PASSED_ON = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "maxLength", "format", "examples")
+DEFAULTS_FILE = "coding_task.yaml"
+
+
+def installed_bounds() -> Bounds:
+    """Return the bounds of this installation: ``[agents] max_attempts`` and ``max_rounds``."""
+    return Bounds(
+        max_attempts=max(1, settings.number("max_attempts", 3)), max_rounds=max(0, settings.number("max_rounds", 5))
+    )
+
+
+def installed_defaults() -> dict[str, Any]:
+    """Return the defaults that the installation sets in ``<[agents] config_path>/coding_task.yaml``.
+
+    :raises ValueError: if the file is no mapping or names an unknown field; Airflow then shows it as an
+        import error of the DAG.
+    """
+    folder = settings.text("config_path")
+    file = Path(folder) / DEFAULTS_FILE
+    if not folder or not file.is_file():
+        return {}
+    import yaml
+
+    values = yaml.safe_load(file.read_text()) or {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: a mapping of fields to defaults is needed")  # noqa: TRY004 - a file's fault
+    if unknown := sorted(set(values) - set(CodingTaskRequest.model_fields)):
+        raise ValueError(f"{file}: unknown field(s) {', '.join(unknown)}")
+    return values
+
+
+def request_params(bounds: Bounds, defaults: dict[str, Any]) -> dict[str, Param]:
+    """Return the params of a DAG that runs coding tasks.
+
+    :param bounds: how many attempts and rounds the graph has.
+    :param defaults: values that stand in the form in place of the request's own defaults.
+    """
+    most = {"max_attempts": bounds.max_attempts, "max_rounds": bounds.max_rounds}
+    params = {}
+    request = CodingTaskRequest.model_json_schema()
+    for name, schema in request["properties"].items():
+        options = _flat(schema)
+        default = defaults.get(name, schema.get("default"))
+        if name in most:
+            options["maximum"] = most[name]
+            default = min(default, most[name])
+        required = name in request["required"] and default is None
+        params[name] = Param(
+            *([] if required else [default]),
+            description=schema["description"],
+            title=schema["title"],
+            section=schema["section"],
+            **options,
+        )
+    return params
+
+
+def _flat(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON-schema keywords of a field, with ``X or null`` as a list of types."""
+    variants = schema.get("anyOf") or [schema]
+    options: dict[str, Any] = {}
+    types: list[str] = []
+    for variant in [*variants, {key: schema[key] for key in ("format", "examples") if key in schema}]:
+        options.update({key: value for key, value in variant.items() if key in _PASSED_ON and key != "type"})
+        if "type" in variant:
+            types.append(variant["type"])
+    if "enum" in options and "null" in types:
+        options["enum"] = [*options["enum"], None]
+    options["type"] = types[0] if len(types) == 1 else types
+    return options
