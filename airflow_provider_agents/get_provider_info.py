@@ -55,6 +55,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "bundles": [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.bundles"]}],
         "extra-links": [f"{package}.links.AgentPodLink", f"{package}.links.PullRequestLink"],
+        "plugins": [{"name": "agents", "plugin-class": f"{package}.plugins.agents_plugin.AgentsPlugin"}],
         "config": {"agents": {"description": "Coding agents.", "options": _options()}},
     }
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
+from airflow_provider_agents.domain.pull_request import PullRequestSnapshot, Review, ReviewThread
 
 Verdict = Literal["done", "stop", "wait", "fix", "merge", "escalate"]
 MergeMethod = Literal["squash", "merge", "rebase"]
@@ -51,6 +51,8 @@ class LandingHistory:
     """Fix rounds that were already spent."""
     fixed_heads: tuple[str, ...] = ()
     """Heads on which a fix was already asked for."""
+    answered: frozenset[str] = frozenset()
+    """Keys of the reviews and threads that a fix was already given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,14 +117,12 @@ def changes_requested(
     s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory
 ) -> Decision | None:
     """Rule 5. A person with write access objects; asked before the checks, to answer both in one round."""
-    objectors = [r.author for r in s.reviews if r.state == "CHANGES_REQUESTED" and r.can_write]
-    threads = [t for t in s.threads if t.started_by_writer]
-    if not objectors and not threads:
+    reviews, threads = _objections(s)
+    reviews = [review for review in reviews if review.key not in history.answered]
+    threads = [thread for thread in threads if thread.key not in history.answered]
+    if not reviews and not threads:
         return None
-    if s.head_sha in history.fixed_heads and not s.checks_in("failed"):
-        who = ", ".join(sorted(set(objectors) or {t.comments[0].author for t in threads}))
-        return Decision(verdict="wait", reason="awaiting_reviewer", message=f"Waiting for {who} to look again.")
-    asked = [f"{', '.join(objectors)} requested changes"] if objectors else []
+    asked = [f"{', '.join(review.author for review in reviews)} requested changes"] if reviews else []
     asked += [f"{len(threads)} unresolved review thread(s)"] if threads else []
     return _fix(s, policy, history, "changes_requested", " and ".join(asked) + ".")
 
@@ -169,6 +169,18 @@ def unknown_mergeability(
     return None
 
 
+def awaiting_reviewer(
+    s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory
+) -> Decision | None:
+    """Rule 5. An objection that was answered still stands until its author takes it back."""
+    reviews, threads = _objections(s)
+    people = {review.author for review in reviews} | {thread.comments[0].author for thread in threads}
+    if not people:
+        return None
+    message = f"The objections were answered; waiting for {', '.join(sorted(people))} to look again."
+    return Decision(verdict="wait", reason="awaiting_reviewer", message=message)
+
+
 def draft(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory) -> Decision | None:
     """Rule 8. A draft is somebody's "not yet"."""
     if s.draft:
@@ -202,10 +214,16 @@ RULES: tuple[Rule, ...] = (
     checks_running,
     no_checks,
     unknown_mergeability,
+    awaiting_reviewer,
     draft,
     unapproved,
     mergeable,
 )
+
+
+def _objections(s: PullRequestSnapshot) -> tuple[list[Review], list[ReviewThread]]:
+    reviews = [r for r in s.reviews if r.state == "CHANGES_REQUESTED" and r.can_write]
+    return reviews, [thread for thread in s.threads if thread.started_by_writer]
 
 
 def _fix(

@@ -6,6 +6,7 @@ could not be read is named in :attr:`PullRequestSnapshot.missing` and is never t
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -59,6 +60,11 @@ class Review:
     head_sha: str = ""
     """Commit that was reviewed."""
 
+    @property
+    def key(self) -> str:
+        """What tells this review from a later one of the same person."""
+        return f"{self.author}@{self.head_sha}:{hashlib.sha256(self.body.encode()).hexdigest()[:12]}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comment:
@@ -78,6 +84,11 @@ class ReviewThread:
     line: int | None
     comments: tuple[Comment, ...]
     outdated: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells this state of the thread from one with another comment."""
+        return f"{self.node_id}:{len(self.comments)}"
 
     @property
     def started_by_writer(self) -> bool:

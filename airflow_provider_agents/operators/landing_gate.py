@@ -88,10 +88,10 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         self.log.info("%s (%s): %s", decision.verdict, decision.reason, decision.message)
         if decision.verdict == "wait":
             self._wait(task, history, decision, context)
-        self._record(decision, snapshot, context)
         if decision.verdict == "fix":
             self._hand_on(snapshot, decision, context)
             return
+        self._record(decision, snapshot, context)
         if decision.verdict == "done":
             self.leave_loop(context)
             return
@@ -111,10 +111,12 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             store.set("heads_first_seen", seen, retention=NEVER_EXPIRE)
         earlier = [context["ti"].xcom_pull(task_ids=gate, key="decision") for gate in self.earlier_gates]
         fixed = [d["head_sha"] for d in earlier if isinstance(d, Mapping) and d.get("verdict") == "fix"]
+        answered = [key for d in earlier if isinstance(d, Mapping) for key in d.get("answered", ())]
         return LandingHistory(
             head_first_seen=datetime.fromisoformat(seen[snapshot.head_sha]),
             rounds_used=len(fixed),
             fixed_heads=tuple(fixed),
+            answered=frozenset(answered),
         )
 
     # Acting
@@ -167,9 +169,18 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             "conflict": decision.reason == "conflict",
         }
         context["ti"].xcom_push(key="feedback", value=feedback)
+        answered = [review.key for review in found.reviews] + [thread.key for thread in found.threads]
+        self._record(decision, snapshot, context, answered)
 
-    def _record(self, decision: Decision, snapshot: PullRequestSnapshot, context: Context) -> None:
-        value = {**decision.to_dict(), "head_sha": snapshot.head_sha, "merge_commit_sha": snapshot.merge_commit_sha}
+    def _record(
+        self, decision: Decision, snapshot: PullRequestSnapshot, context: Context, answered: Sequence[str] = ()
+    ) -> None:
+        value = {
+            **decision.to_dict(),
+            "head_sha": snapshot.head_sha,
+            "merge_commit_sha": snapshot.merge_commit_sha,
+            "answered": list(answered),
+        }
         context["ti"].xcom_push(key="decision", value=value)
 
     # Waiting
@@ -197,6 +208,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
                 history={
                     "rounds_used": history.rounds_used,
                     "fixed_heads": list(history.fixed_heads),
+                    "answered": sorted(history.answered),
                     "head_first_seen": seen,
                 },
             ),

@@ -33,7 +33,8 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
     :param base_branch: branch to merge into. (templated)
     :param title: title, where no step result has one. (templated)
     :param draft: open as a draft; a ``coding_task`` says so itself.
-    :return: ``{"number", "url", "head_sha"}``; also pushed as XCom ``pull_request_url``.
+    :return: ``{"number", "url", "head_sha"}``; and as XComs of their own
+        ``pull_request_number`` and ``pull_request_url``.
     :raises TaskStoppedError: if the pull request of this branch was closed or merged before.
     """
 
@@ -94,6 +95,7 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
 
         pull_request = self.ask_forge(open_or_find)
         ti.xcom_push(key=PULL_REQUEST_URL_KEY, value=pull_request.url)
+        ti.xcom_push(key="pull_request_number", value=pull_request.number)
         if pull_request.state != "OPEN":
             raise fail(
                 TaskStoppedError(

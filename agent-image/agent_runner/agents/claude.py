@@ -1,0 +1,151 @@
+"""Claude Code: how it is started.
+
+Nothing of the repository configures it: a checkout's ``.claude/settings.json`` could run hooks or send the
+model traffic elsewhere, its ``.mcp.json`` could start programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+from agent_runner.agents.base import AgentProgram, AgentTask, Invocation
+from agent_runner.agents.claude_events import ClaudeTranscript
+from agent_runner.failure import failed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+API_KEY = "held-by-the-gateway"
+"""What the program is given as its key; the gateway puts the real one in its place."""
+MAX_API_RETRIES = 6
+API_TIMEOUT_MS = 300_000
+MAX_ARGUMENT_BYTES = 120_000
+"""Linux takes at most 128 KiB for one argument."""
+_EDITING_TOOLS = ("Write", "Edit", "NotebookEdit")
+_SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Claude(AgentProgram):
+    """Claude Code, ``claude -p``."""
+
+    title = "Claude Code"
+
+    @property
+    def config_dir(self) -> Path:
+        return self.environment.home / ".claude"
+
+    def prepare(self, task: AgentTask, gateway_url: str) -> Invocation:
+        program = shutil.which(self.environment.claude_program, path=self.environment.program()["PATH"])
+        if program is None:
+            raise failed(
+                "image",
+                "agent_missing",
+                f"Claude Code ({self.environment.claude_program}) is not on the PATH of the image.",
+                "Use an image made from agent-image/Dockerfile, or add the program to yours.",
+            )
+        self._clear_configuration()
+        resumed = task.session_id is not None and self._has_transcript(task.session_id)
+        session_id = task.session_id if task.session_id and resumed else str(uuid.uuid4())
+        instructions = self.environment.home / "instructions.md"
+        instructions.unlink(missing_ok=True)
+        instructions.write_text(task.instructions, encoding="utf-8", errors="replace")
+        return Invocation(
+            argv=(
+                program,
+                *_arguments(task),
+                *(("--resume", session_id) if resumed else ("--session-id", session_id)),
+                "--append-system-prompt-file",
+                str(instructions),
+            ),
+            env=self._variables(gateway_url),
+            stdin=task.prompt.encode(errors="replace"),
+            session_id=session_id,
+            resumed=resumed,
+        )
+
+    def transcript(self, invocation: Invocation) -> ClaudeTranscript:
+        return ClaudeTranscript(invocation.session_id)
+
+    def _variables(self, gateway_url: str) -> dict[str, str]:
+        variables = {
+            **self.environment.program(),
+            "CLAUDE_CONFIG_DIR": str(self.config_dir),
+            "CLAUDE_CODE_TMPDIR": str(self.environment.temporary),
+            "ANTHROPIC_BASE_URL": f"{gateway_url}/anthropic",
+            "ANTHROPIC_API_KEY": API_KEY,
+            "API_TIMEOUT_MS": str(API_TIMEOUT_MS),
+            "CLAUDE_CODE_MAX_RETRIES": str(MAX_API_RETRIES),
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+            "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
+            "DISABLE_AUTOUPDATER": "1",
+        }
+        if os.getuid() == 0:
+            # The program refuses to skip permissions as root unless it is told that the pod confines it.
+            variables["IS_SANDBOX"] = "1"
+        return variables
+
+    def _clear_configuration(self) -> None:
+        """Keep nothing but transcripts: an earlier step's agent may have left settings, hooks or memories."""
+        self.config_dir.mkdir(parents=True, exist_ok=True)
+        for entry in self.config_dir.iterdir():
+            if entry.name != "projects" or entry.is_symlink():
+                _remove(entry)
+        for memory in self.config_dir.glob("projects/*/memory"):
+            _remove(memory)
+
+    def _has_transcript(self, session_id: str) -> bool:
+        if not _SESSION_ID.fullmatch(session_id):
+            return False
+        return any(self.config_dir.glob(f"projects/*/{session_id}.jsonl"))
+
+
+def _arguments(task: AgentTask) -> list[str]:
+    arguments = [
+        "-p",
+        "--output-format",
+        "stream-json",
+        "--verbose",
+        # Signs of life while the model writes one long block.
+        "--include-partial-messages",
+        "--setting-sources",
+        "user",
+        "--strict-mcp-config",
+        "--permission-mode",
+        "bypassPermissions",
+    ]
+    if task.read_only:
+        arguments += ["--disallowedTools", ",".join(_EDITING_TOOLS)]
+    if task.settings.max_turns is not None:
+        arguments += ["--max-turns", str(task.settings.max_turns)]
+    if task.settings.model is not None:
+        arguments += ["--model", task.settings.model]
+    if task.settings.effort is not None:
+        arguments += ["--effort", task.settings.effort]
+    if task.budget_usd is not None:
+        arguments += ["--max-budget-usd", f"{task.budget_usd:.4f}"]
+    if task.output_schema is not None:
+        schema = json.dumps(task.output_schema, separators=(",", ":"))
+        if len(schema.encode()) > MAX_ARGUMENT_BYTES:
+            raise failed(
+                "config",
+                "schema_too_large",
+                f"The output schema has {len(schema.encode()):,} bytes, at most {MAX_ARGUMENT_BYTES:,}.",
+                "Use a smaller schema.",
+            )
+        arguments += ["--json-schema", schema]
+    return arguments
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -1,0 +1,149 @@
+"""The checkout of a step: made, or brought back to a known state, at the commit that the step starts from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent_runner.console import say
+from agent_runner.failure import StepCancelled, StepFailed, failed
+from agent_runner.git import Git, GitError
+
+if TYPE_CHECKING:
+    from agent_runner.contract import StepSpec
+
+UNFINISHED = {
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+}
+"""Files of ``.git`` that stand for an operation which was begun and not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A checkout as the step found it."""
+
+    path: Path
+    base_sha: str
+    """Commit of the base branch."""
+    start_sha: str
+    """Commit that is checked out: of the work branch, or of the base branch where that does not exist yet."""
+
+
+def prepare(git: Git, spec: StepSpec) -> Checkout:
+    """Check out the work branch, or the base branch where the work branch is to be made.
+
+    :raises StepFailed: the base branch is missing, the work branch is not at ``spec.expected_head``, or the
+        forge cannot be read.
+    """
+    git.checkout.parent.mkdir(parents=True, exist_ok=True)
+    wanted = _wanted(git.remote_heads(spec.base_branch, spec.work_branch), spec)
+    if _is_ours(git, spec):
+        try:
+            checkout = _check_out(git, spec, wanted)
+        except StepCancelled:
+            raise
+        except (GitError, OSError) as error:
+            say(f"checkout: the one in the workspace cannot be used again, making a new one ({error})")
+        else:
+            say(f"checkout: {spec.repository} at {checkout.start_sha[:12]}, reused")
+            return checkout
+    _make_room(git.checkout)
+    git.init(spec.work_branch)
+    checkout = _check_out(git, spec, wanted)
+    say(f"checkout: {spec.repository} at {checkout.start_sha[:12]}")
+    return checkout
+
+
+def discard_changes(git: Git, checkout: Checkout) -> None:
+    """Undo everything that was done in the checkout since :func:`prepare`, commits excepted."""
+    git.run("reset", "--hard", "--quiet", checkout.start_sha)
+    git.run("clean", "-ffdx", "--quiet")
+
+
+def _wanted(heads: dict[str, str], spec: StepSpec) -> list[str]:
+    """Return the branches to fetch; raise where the forge's branches are not as the step needs them."""
+    if spec.base_branch not in heads:
+        raise failed(
+            "git",
+            "base_branch_missing",
+            f"{spec.repository} has no branch {spec.base_branch}.",
+            "Correct the base branch of the task.",
+        )
+    actual = heads.get(spec.work_branch)
+    reads_base_only = spec.expected_head is None and spec.step in ("plan", "test")
+    if actual != spec.expected_head and not reads_base_only:
+        raise head_moved(spec, actual)
+    return [spec.base_branch, *([spec.work_branch] if spec.expected_head else [])]
+
+
+def head_moved(spec: StepSpec, actual: str | None) -> StepFailed:
+    """Return the failure for a work branch that is at ``actual`` instead of ``spec.expected_head``."""
+    return failed(
+        "git",
+        "head_moved",
+        f"{spec.work_branch} is at {actual or 'no commit (it does not exist)'}, expected was "
+        f"{spec.expected_head or 'no commit (not to exist)'}: somebody else changed the branch.",
+        "Start from the branch as it is now.",
+    )
+
+
+def _check_out(git: Git, spec: StepSpec, branches: list[str]) -> Checkout:
+    git.restore_config(spec.work_branch)
+    _forget_unfinished(git.directory)
+    git.fetch(*branches)
+    base = git.commit_id(f"refs/remotes/origin/{spec.base_branch}")
+    if base is None:
+        raise GitError(failed("git", "git_failed", f"{spec.base_branch} was not fetched.").failure)
+    start = base
+    if spec.expected_head:
+        start = git.commit_id(f"refs/remotes/origin/{spec.work_branch}") or ""
+        if start != spec.expected_head:
+            raise head_moved(spec, start or None)
+    git.run("checkout", "--quiet", "--force", "--no-track", "-B", spec.work_branch, start)
+    git.run("reset", "--hard", "--quiet", start)
+    git.run("clean", "-ffdx", "--quiet")
+    return Checkout(path=git.checkout, base_sha=base, start_sha=start)
+
+
+def _is_ours(git: Git, spec: StepSpec) -> bool:
+    """Say whether the workspace holds a checkout of the step's repository."""
+    if git.checkout.is_symlink() or git.directory.is_symlink() or not git.directory.is_dir():
+        return False
+    return git.origin().endswith(f"/git/{spec.repository}.git")
+
+
+def _forget_unfinished(directory: Path) -> None:
+    """Remove what an interrupted step left: operations begun, locks, and the index with its hidden bits."""
+    for name in (*UNFINISHED, "index"):
+        path = directory / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for lock in (*directory.glob("*.lock"), *directory.glob("refs/**/*.lock")):
+        lock.unlink(missing_ok=True)
+
+
+def _make_room(path: Path) -> None:
+    """Remove ``path``, read-only folders included (package managers make such)."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+        return
+    for folder, names, _ in os.walk(path):
+        for name in names:
+            entry = Path(folder, name)
+            with contextlib.suppress(OSError):
+                if not entry.is_symlink():
+                    entry.chmod(stat.S_IRWXU)
+    if path.exists():
+        path.chmod(stat.S_IRWXU)
+        shutil.rmtree(path)

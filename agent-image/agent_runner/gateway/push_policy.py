@@ -1,0 +1,83 @@
+"""Which pushes are let through. A decision about values: no network, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent_runner.gateway.push_request import Command, PushRequest, printable
+
+if TYPE_CHECKING:
+    from agent_runner.contract import GatewayConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a push is refused."""
+
+    reasons: tuple[str, ...]
+    """One line for each command, in their order; git prints it beside the ref."""
+    advice: str
+    """What the pusher can do instead; git prints it with ``remote:``."""
+
+
+def judge(request: PushRequest, config: GatewayConfig, own_commits: Collection[str]) -> Verdict | None:
+    """Return why ``request`` is refused, or ``None`` where it may pass.
+
+    One bad command refuses the whole push: a part of it may make no sense without the rest.
+
+    :param own_commits: commits that this gateway itself has put on the work branch. Together with
+        ``config.expected_head`` they are what the branch may be moved away from, so that no commit of
+        anyone else is ever overwritten or built upon unseen.
+    """
+    if request.has_options:
+        return _all(request, "push options are not allowed", "Push again without --push-option.")
+    faults = [_fault(command, config, own_commits) for command in request.commands]
+    if not any(faults):
+        return None
+    reasons = tuple(fault or "not pushed: another ref of this push was refused" for fault in faults)
+    if not config.push:
+        advice = "This step only reads the repository. Do not try to push."
+    elif any(fault and fault.startswith(_MOVED) for fault in faults):
+        advice = (
+            f"Somebody else has pushed to {config.work_branch}. Your commits stay in the local repository; "
+            "do not try to overwrite the branch. Stop and report that the branch has moved."
+        )
+    else:
+        advice = f"This step may only push commits to the branch {config.work_branch}."
+    return Verdict(reasons, advice)
+
+
+_MOVED = "stale:"
+
+
+def _fault(command: Command, config: GatewayConfig, own_commits: Collection[str]) -> str | None:
+    if not config.push:
+        return "this step may not push"
+    if command.ref != f"refs/heads/{config.work_branch}":
+        return f"only refs/heads/{config.work_branch} may be pushed"
+    if command.is_delete:
+        return "the work branch may not be deleted"
+    if command.is_create:
+        if config.expected_head is None:
+            return None
+        return f"{_MOVED} the branch is gone from the forge, it was at {config.expected_head[:12]}"
+    if command.old == config.expected_head or command.old in own_commits:
+        return None
+    found = f"the branch is at {command.old[:12]}, which this step did not push"
+    if config.expected_head is None:
+        return f"{_MOVED} {found}; it did not exist"
+    return f"{_MOVED} {found}; expected {config.expected_head[:12]}"
+
+
+def _all(request: PushRequest, reason: str, advice: str) -> Verdict:
+    return Verdict((reason,) * len(request.commands), advice)
+
+
+def refusal_text(request: PushRequest, verdict: Verdict) -> str:
+    """Return one line for the ledger that names each ref and why it was refused."""
+    return "; ".join(
+        f"push {printable(command.ref, 80)} {command.old[:12]}..{command.new[:12]}: {reason}"
+        for command, reason in zip(request.commands, verdict.reasons, strict=True)
+    )

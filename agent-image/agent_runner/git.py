@@ -1,0 +1,313 @@
+"""git as the runner calls it: in a checkout that may be hostile, against the gateway, with no credential.
+
+Nothing in the checkout configures these calls: the agent may have written hooks, filters, ``insteadOf``
+rules or a file system monitor into ``.git``. So the repository's configuration is written anew before git
+reads it (:meth:`Git.restore_config`), and what could run a program is switched off on the command line too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent_runner.contract import SHA_PATTERN
+from agent_runner.deadline import Deadline
+from agent_runner.failure import StepCancelled, StepFailed, failed
+from agent_runner.process import Supervision, Tail, run_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent_runner.environment import Environment
+    from agent_runner.gateway_address import GatewayAddress
+
+RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
+"""Seconds between tries of a network call. A gateway that crashed twice is back after about 16 seconds."""
+LOCAL_SECONDS = 300.0
+NETWORK_SECONDS = 900.0
+_MAX_OUTPUT_BYTES = 32 * 1024 * 1024
+_MAX_ERROR_BYTES = 16 * 1024
+
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.quotePath=false",
+    "credential.helper=",
+    "protocol.file.allow=never",
+    "protocol.ext.allow=never",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "commit.gpgSign=false",
+    "diff.renames=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    # A connection that gives nothing for a minute is dead.
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
+)
+
+_CONFIG = """\
+[core]
+	repositoryformatversion = 0
+	filemode = true
+	bare = false
+	logallrefupdates = true
+[remote "origin"]
+	url = {url}
+	fetch = +refs/heads/*:refs/remotes/origin/*
+	tagOpt = --no-tags
+[branch "{branch}"]
+	remote = origin
+	merge = refs/heads/{branch}
+"""
+
+_PASSING = re.compile(
+    r"Failed to connect|Couldn't connect|Connection (?:refused|reset|timed out)|Recv failure|Send failure"
+    r"|Empty reply|unexpected disconnect|hung up unexpectedly|early EOF|transfer closed|Operation timed out"
+    r"|Operation too slow|error: (?:429|5\d\d)|HTTP (?:429|5\d\d)|curl (?:18|28|52|55|56) "
+)
+_HTTP_STATUS = re.compile(r"(?:returned error:|HTTP) ?(\d{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class GitOutput:
+    """What one call of git gave."""
+
+    returncode: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="replace").strip()
+
+    @property
+    def ok(self) -> bool:
+        return self.returncode == 0
+
+    @property
+    def passing(self) -> bool:
+        """True where the same call may succeed in a moment."""
+        return not self.ok and _PASSING.search(self.stderr) is not None
+
+
+class GitError(StepFailed):
+    """A call of git failed; what it said is in the failure's message."""
+
+
+class Git:
+    """Calls git in the checkout of one repository."""
+
+    def __init__(
+        self, environment: Environment, supervision: Supervision, gateway: GatewayAddress, repository: str
+    ) -> None:
+        program = shutil.which("git", path=environment.program()["PATH"])
+        if program is None:
+            raise failed(
+                "image", "git_missing", "git is not on the PATH of the image.", "Add git to the image."
+            )
+        self.checkout = environment.checkout
+        self.directory = environment.checkout / ".git"
+        self._program = program
+        self._supervision = supervision
+        self._gateway = gateway
+        self._repository = repository
+        self._identity = (f"user.name={environment.git_name}", f"user.email={environment.git_email}")
+        self._variables = {
+            "PATH": environment.program()["PATH"],
+            "HOME": str(environment.home),
+            "TMPDIR": str(environment.temporary),
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_DEFAULT_HASH": "sha1",
+            "GIT_EDITOR": "true",
+        }
+
+    @property
+    def url(self) -> str:
+        """The repository's remote, at the gateway."""
+        return f"{self._gateway.current}/git/{self._repository}.git"
+
+    def init(self, branch: str) -> None:
+        """Make an empty repository in the checkout's folder."""
+        self.checkout.mkdir(parents=True, exist_ok=True)
+        arguments = ("init", "--quiet", "--template=", f"--initial-branch={branch}", str(self.checkout))
+        output = self._call(arguments, inside=False)
+        if not output.ok:
+            raise self.error(arguments, output)
+        self.restore_config(branch)
+
+    def restore_config(self, branch: str) -> None:
+        """Write the repository's configuration anew, and undo what points git elsewhere.
+
+        :raises StepFailed: ``.git`` is not a folder any more.
+        """
+        if self.directory.is_symlink() or not self.directory.is_dir():
+            raise failed(
+                "agent",
+                "checkout_broken",
+                "The agent removed or replaced the .git folder of its checkout.",
+                "Run the step again; if it comes back, tell the agent in the ticket to leave .git alone.",
+            )
+        for name in ("config", "config.worktree", "commondir"):
+            path = self.directory / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        (self.directory / "config").write_text(_CONFIG.format(url=self.url, branch=branch))
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> str:
+        """Run a local command and return its output; raise :class:`GitError` where it fails."""
+        output = self.attempt(*arguments, stdin=stdin)
+        if not output.ok:
+            raise self.error(arguments, output)
+        return output.text
+
+    def attempt(self, *arguments: str, stdin: bytes = b"") -> GitOutput:
+        """Run a local command and return what came of it."""
+        return self._call(arguments, stdin=stdin)
+
+    def origin(self) -> str:
+        """Return the remote that the checkout's configuration file names; empty where there is none."""
+        file = self.directory / "config"
+        return self._call(("config", f"--file={file}", "remote.origin.url"), inside=False).text
+
+    def commit_id(self, revision: str) -> str | None:
+        """Return the id of the commit that ``revision`` names, or ``None``."""
+        output = self.attempt(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+        )
+        return output.text if output.ok and SHA_PATTERN.fullmatch(output.text) else None
+
+    def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+        return self.attempt("merge-base", "--is-ancestor", ancestor, descendant).ok
+
+    def remote_heads(self, *branches: str) -> dict[str, str]:
+        """Ask the forge for the commits of ``branches``; those that do not exist are left out."""
+        refs = [f"refs/heads/{branch}" for branch in branches]
+        output = self.network(lambda: ["ls-remote", "--heads", self.url, *refs], inside=False)
+        found = {}
+        for line in output.text.splitlines():
+            sha, _, ref = line.partition("\t")
+            if ref in refs and SHA_PATTERN.fullmatch(sha):
+                found[ref.removeprefix("refs/heads/")] = sha
+        return found
+
+    def fetch(self, *branches: str) -> None:
+        """Fetch ``branches`` into ``refs/remotes/origin``."""
+        specs = [f"+refs/heads/{branch}:refs/remotes/origin/{branch}" for branch in branches]
+        self.network(lambda: ["fetch", "--no-tags", "--no-write-fetch-head", "--quiet", self.url, *specs])
+
+    def network(
+        self, arguments: Callable[[], Sequence[str]], *, check: bool = True, inside: bool = True
+    ) -> GitOutput:
+        """Run a command against the gateway, again while it fails in passing.
+
+        :param arguments: called for each try, as the gateway may have moved.
+        :param check: raise :class:`GitError` for a failure that does not pass, else return it.
+        :param inside: whether the command needs the checkout.
+        """
+        for delay in (*RETRY_DELAYS, None):
+            before = self._gateway.refresh()
+            output = self._call(arguments(), seconds=NETWORK_SECONDS, inside=inside)
+            if output.ok:
+                return output
+            moved = self._gateway.refresh() != before
+            if delay is None or not (moved or output.passing):
+                break
+            if not moved:
+                self._supervision.stop.wait(min(delay, self._supervision.deadline.remaining()))
+        if check:
+            raise self.error(arguments(), output)
+        return output
+
+    def error(self, arguments: Sequence[str], output: GitOutput) -> GitError:
+        """Return the failure that git's words amount to."""
+        command = next((a for a in arguments if not a.startswith("-")), "")
+        lines = [line.removeprefix("remote: ") for line in output.stderr.splitlines() if line.strip()]
+        words = " / ".join(lines[-6:])[-1_000:] or f"exit code {output.returncode}"
+        message = f"git {command}: {words}"
+        status = next((int(code) for code in _HTTP_STATUS.findall(output.stderr)), None)
+        if "No space left on device" in output.stderr or "Disk quota exceeded" in output.stderr:
+            failure = failed(
+                "storage", "disk_full", message, "Give the workspace volume more space.", retryable=True
+            )
+        elif status in (401, 403):
+            failure = failed(
+                "auth",
+                "forge_refused",
+                message,
+                "Check that the forge credential may read and write this repository.",
+            )
+        elif status == 404:
+            failure = failed(
+                "config",
+                "repository_not_found",
+                message,
+                "Check the repository's name and that the forge credential may see it.",
+            )
+        elif output.passing:
+            failure = failed(
+                "network",
+                "gateway_unreachable",
+                message,
+                "Read the log of the pod's gateway container.",
+                retryable=True,
+            )
+        else:
+            failure = failed("git", "git_failed", message, "Read the task log.")
+        return GitError(failure.failure)
+
+    def _call(
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        seconds: float = LOCAL_SECONDS,
+        inside: bool = True,
+    ) -> GitOutput:
+        stdout = bytearray()
+        stderr = Tail(_MAX_ERROR_BYTES)
+
+        def collect(chunk: bytes) -> None:
+            stdout.extend(chunk[: max(0, _MAX_OUTPUT_BYTES - len(stdout))])
+
+        # Named outright, so that git neither searches for a repository nor believes `core.worktree`.
+        location = (f"--git-dir={self.directory}", f"--work-tree={self.checkout}") if inside else ()
+        settings = [part for setting in (*_SETTINGS, *self._identity) for part in ("-c", setting)]
+        ended = run_process(
+            [self._program, *settings, *location, *arguments],
+            cwd=self.checkout if inside else Path("/"),
+            env=self._variables,
+            supervision=self._supervision,
+            on_output=collect,
+            on_error=stderr.feed,
+            stdin=stdin,
+            deadline=Deadline.after(seconds),
+        )
+        if ended.cause == "stopped" and self._supervision.stop.received is not None:
+            raise StepCancelled(self._supervision.stop.received)
+        if ended.cause == "deadline":
+            raise failed(
+                "timeout",
+                "step_timeout" if self._supervision.deadline.passed() else "git_timeout",
+                f"git {arguments[0]} was stopped: no time was left.",
+                "Give the step more time (limits.seconds), or look why the forge is slow.",
+                retryable=not self._supervision.deadline.passed(),
+            )
+        # The address holds the gateway's nonce: it means nothing to a reader.
+        words = stderr.text()
+        if self._gateway.current:
+            words = words.replace(self._gateway.current, "gateway")
+        return GitOutput(ended.returncode, bytes(stdout), words)

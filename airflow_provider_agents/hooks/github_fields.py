@@ -1,0 +1,39 @@
+"""Typed access to the fields of a decoded JSON answer: the wrong type counts as absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+GHOST = "ghost"
+"""GitHub's own name for the author whose account was deleted."""
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object, empty where ``value`` is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def text(value: Any) -> str:
+    """Return a string, empty where ``value`` is none."""
+    return value if isinstance(value, str) else ""
+
+
+def integer(value: Any) -> int | None:
+    """Return an integer, ``None`` where ``value`` is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def flag(value: Any) -> bool | None:
+    """Return a boolean, ``None`` where ``value`` is none."""
+    return value if isinstance(value, bool) else None
+
+
+def login(node: Mapping[str, Any]) -> str:
+    """Return the login of a node's author in GraphQL."""
+    return text(mapping(node.get("author")).get("login")) or GHOST
+
+
+def one_of(literal: Any, value: Any) -> Any:
+    """Return ``value`` where it is a member of the ``Literal``, else ``None``."""
+    return value if isinstance(value, str) and value in get_args(literal) else None

@@ -1,0 +1,71 @@
+"""``python -m demo.github``: run the stand-in until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+
+from demo.github.server import DEFAULT_LOGIN, StandInGitHub
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m demo.github", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of its own, emptied at the start")
+    parser.add_argument("--ready-file", type=Path, required=True, help="where to write the address as JSON")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument(
+        "--token",
+        action="append",
+        default=[],
+        metavar="[LOGIN=]TOKEN",
+        help=f"token and whose it is (default: {DEFAULT_LOGIN}); may be repeated. Without any, a random one"
+        " is made and written to the ready file.",
+    )
+    parser.add_argument("--mergeability-delay", type=float, default=1.0, metavar="SECONDS")
+    parser.add_argument("--check-timeout", type=float, default=120.0, metavar="SECONDS")
+    return parser.parse_args(arguments)
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = StandInGitHub(
+        arguments.data,
+        port=arguments.port,
+        mergeability_delay=arguments.mergeability_delay,
+        check_timeout=arguments.check_timeout,
+    )
+    for given in arguments.token:
+        login, separator, token = given.rpartition("=")
+        server.add_token(login if separator else DEFAULT_LOGIN, token)
+    made = {} if arguments.token else {"token": server.add_token()}
+    async with server:
+        announce(arguments.ready_file, {"url": server.url, **made})
+        await stop.wait()
+
+
+def announce(path: Path, facts: dict[str, str]) -> None:
+    """Write ``facts`` at once as a whole, readable by the owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.touch(mode=0o600)
+    partial.write_text(json.dumps(facts) + "\n")
+    partial.replace(path)
+
+
+def main() -> None:
+    """Run the stand-in."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    asyncio.run(serve(parse_arguments()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+"""Bare git repositories, driven by git's own plumbing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+ZERO = "0" * 40
+"""Object id that stands for "no object" in ref updates."""
+
+TIMEOUT_SECONDS = 60.0
+CACHED_COMMITS = 4096
+
+_FIELDS = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
+_HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
+
+
+class GitError(Exception):
+    """git refused; the message is what it said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    oid: str
+    tree: str
+    parents: tuple[str, ...]
+    author: Signature
+    authored_date: datetime
+    committer: Signature
+    committed_date: datetime
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedFile:
+    path: str
+    previous_path: str | None
+    status: str
+    """REST's word: ``added``, ``removed``, ``modified`` or ``renamed``."""
+    additions: int
+    deletions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeResult:
+    """Outcome of a three-way merge: ``tree`` is only good when ``conflicts`` is empty."""
+
+    tree: str
+    conflicts: tuple[str, ...]
+
+
+def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment in which git reads no configuration of this machine and asks nobody."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": "/nonexistent",
+        "LC_ALL": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        **(extra or {}),
+    }
+
+
+async def run_git(
+    *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None, accept: tuple[int, ...] = (0,)
+) -> bytes:
+    """Run git and return its output.
+
+    :raises GitError: it exited with a code outside ``accept``, or took longer than a minute.
+    """
+    process = await asyncio.create_subprocess_exec(
+        "git",
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=git_environment(environment),
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            out, err = await process.communicate(stdin)
+    except TimeoutError:
+        raise GitError(f"git {arguments[0]} took longer than {TIMEOUT_SECONDS:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode not in accept:
+        raise GitError(err.decode(errors="replace").strip() or f"git exited with {process.returncode}")
+    return out
+
+
+class BareRepository:
+    """One bare repository.
+
+    Callers hold the repository's lock around changes of refs; each change is a compare-and-swap as well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._commits: OrderedDict[str, Commit] = OrderedDict()
+        self._merges: OrderedDict[tuple[str, str], MergeResult] = OrderedDict()
+
+    async def git(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (0,),
+    ) -> bytes:
+        """Run git on this repository; see :func:`run_git`."""
+        values = {"GIT_DIR": str(self.path), **(environment or {})}
+        return await run_git(*arguments, stdin=stdin, environment=values, accept=accept)
+
+    async def create(self, default_branch: str) -> None:
+        """Make the repository, served as GitHub serves its own."""
+        await run_git("init", "--quiet", "--bare", f"--initial-branch={default_branch}", str(self.path))
+        settings = {
+            "http.receivepack": "true",
+            "uploadpack.allowFilter": "true",
+            "uploadpack.allowAnySHA1InWant": "true",
+            "receive.hideRefs": "refs/pull",
+            "receive.denyDeleteCurrent": "refuse",
+            "receive.maxInputSize": str(1 << 30),
+            "gc.auto": "0",
+            "core.logAllRefUpdates": "false",
+        }
+        lines: dict[str, list[str]] = {}
+        for key, value in settings.items():
+            section, name = key.split(".", 1)
+            lines.setdefault(section, []).append(f"\t{name} = {value}\n")
+        with (self.path / "config").open("a") as config:
+            for section, entries in lines.items():
+                config.write(f"[{section}]\n" + "".join(entries))
+
+    async def refs(self, prefix: str = "refs/heads") -> dict[str, str]:
+        """Return the object id of every ref below ``prefix``, by full name."""
+        out = await self.git("for-each-ref", "--format=%(objectname) %(refname)", prefix)
+        pairs = (line.split(" ", 1) for line in out.decode().splitlines())
+        return {name: oid for oid, name in pairs}
+
+    async def resolve(self, revision: str, kind: str = "commit") -> str | None:
+        """Return the id of the object of ``kind`` that ``revision`` names, or ``None``."""
+        if not revision or revision.startswith("-") or "\x00" in revision or "\n" in revision:
+            return None
+        out = await self.git("rev-parse", "--quiet", "--verify", f"{revision}^{{{kind}}}", accept=(0, 1, 128))
+        return out.decode().strip() or None
+
+    async def branch(self, name: str) -> str | None:
+        """Return the tip of a branch, or ``None``."""
+        return await self.resolve(f"refs/heads/{name}") if name else None
+
+    async def update_ref(self, ref: str, new: str, old: str) -> bool:
+        """Move ``ref`` from ``old`` (:data:`ZERO`: it must not exist) to ``new`` (:data:`ZERO`: delete it).
+
+        Returns whether it was still at ``old``.
+        """
+        arguments = ("update-ref", "-d", ref, old) if new == ZERO else ("update-ref", ref, new, old)
+        try:
+            await self.git(*arguments)
+        except GitError:
+            return False
+        return True
+
+    async def force_ref(self, ref: str, new: str) -> None:
+        """Point a ref of the server's own (``refs/pull/…``) at ``new``."""
+        await self.git("update-ref", ref, new)
+
+    async def commit(self, oid: str) -> Commit:
+        """Return one commit.
+
+        :raises GitError: there is none.
+        """
+        if oid not in self._commits:
+            await self.log("--no-walk", oid)
+        return self._commits[oid]
+
+    async def log(self, *arguments: str) -> list[Commit]:
+        """Return the commits that ``git log`` lists for ``arguments``, newest first."""
+        out = await self.git("log", "-z", f"--format={_FIELDS}", *arguments, "--")
+        values = out.decode(errors="replace").removesuffix("\x00").split("\x00")
+        commits = []
+        for start in range(0, len(values) - 9, 10):
+            oid, tree, parents, an, ae, at, cn, ce, ct, message = values[start : start + 10]
+            commit = Commit(
+                oid=oid,
+                tree=tree,
+                parents=tuple(parents.split()),
+                author=Signature(name=an, email=ae),
+                authored_date=datetime.fromisoformat(at),
+                committer=Signature(name=cn, email=ce),
+                committed_date=datetime.fromisoformat(ct),
+                message=message.rstrip("\n"),
+            )
+            commits.append(commit)
+            self._commits[oid] = commit
+        while len(self._commits) > CACHED_COMMITS:
+            self._commits.popitem(last=False)
+        return commits
+
+    async def count(self, base: str, head: str) -> int:
+        """Return how many commits ``head`` has that ``base`` has not."""
+        return int(await self.git("rev-list", "--count", head, f"^{base}"))
+
+    async def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+        out = await self.git("rev-list", "--max-count=1", ancestor, f"^{descendant}")
+        return not out.strip()
+
+    async def merge_base(self, one: str, other: str) -> str | None:
+        out = await self.git("merge-base", one, other, accept=(0, 1))
+        return out.decode().split("\n", 1)[0] or None
+
+    async def merge_tree(self, ours: str, theirs: str) -> MergeResult:
+        """Merge two commits without touching any ref."""
+        key = (ours, theirs)
+        if key not in self._merges:
+            arguments = ("merge-tree", "--write-tree", "--no-messages", "--name-only", "-z", ours, theirs)
+            out = await self.git(*arguments, accept=(0, 1))
+            tree, *conflicts = [part for part in out.decode(errors="replace").split("\x00") if part]
+            self._merges[key] = MergeResult(tree=tree, conflicts=tuple(dict.fromkeys(conflicts)))
+            while len(self._merges) > CACHED_COMMITS:
+                self._merges.popitem(last=False)
+        return self._merges[key]
+
+    async def commit_tree(
+        self,
+        tree: str,
+        parents: tuple[str, ...],
+        message: str,
+        *,
+        author: Signature,
+        committer: Signature | None = None,
+        authored: datetime | None = None,
+    ) -> str:
+        """Write a commit and return its id; no ref moves."""
+        committer = committer or author
+        environment = {
+            "GIT_AUTHOR_NAME": author.name,
+            "GIT_AUTHOR_EMAIL": author.email,
+            "GIT_COMMITTER_NAME": committer.name,
+            "GIT_COMMITTER_EMAIL": committer.email,
+        }
+        if authored is not None:
+            environment["GIT_AUTHOR_DATE"] = authored.isoformat()
+        flags = [word for parent in parents for word in ("-p", parent)]
+        out = await self.git("commit-tree", tree, *flags, stdin=message.encode(), environment=environment)
+        return out.decode().strip()
+
+    async def write_files(
+        self, parent: str | None, files: Mapping[str, str | None], message: str, author: Signature
+    ) -> str:
+        """Write a commit on top of ``parent`` that sets each path to a text, or removes it where that is
+        ``None``; return its id.
+        """
+        with tempfile.TemporaryDirectory(prefix="index-") as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            if parent is not None:
+                await self.git("read-tree", parent, environment=index)
+            entries = b""
+            for path, text in files.items():
+                if text is None:
+                    entries += f"0 {ZERO}\t{path}".encode() + b"\x00"
+                    continue
+                oid = (await self.git("hash-object", "-w", "--stdin", stdin=text.encode())).decode().strip()
+                entries += f"100644 {oid}\t{path}".encode() + b"\x00"
+            await self.git("update-index", "-z", "--index-info", stdin=entries, environment=index)
+            tree = (await self.git("write-tree", environment=index)).decode().strip()
+        return await self.commit_tree(tree, (parent,) if parent else (), message, author=author)
+
+    async def import_folder(self, folder: Path, message: str, author: Signature) -> str:
+        """Write a first commit of the files in ``folder`` (its ``.gitignore`` is heeded); return its id."""
+        with tempfile.TemporaryDirectory(prefix="index-") as scratch:
+            environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index"), "GIT_WORK_TREE": str(folder)}
+            await self.git("-C", str(folder), "-c", "core.bare=false", "add", "--all", ".", environment=environment)
+            tree = (await self.git("write-tree", environment=environment)).decode().strip()
+        return await self.commit_tree(tree, (), message, author=author)
+
+    async def blob(self, revision: str, path: str) -> bytes | None:
+        """Return a file's content at ``revision``, or ``None``."""
+        oid = await self.resolve(f"{revision}:{path}", "blob")
+        return await self.git("cat-file", "blob", oid) if oid else None
+
+    async def list_tree(self, revision: str, path: str) -> list[tuple[str, str, str, int]]:
+        """Return type, object id, name and size of each entry of a folder; empty where it is no folder."""
+        tree = await self.resolve(f"{revision}:{path}" if path else revision, "tree")
+        if tree is None:
+            return []
+        out = await self.git("ls-tree", "-z", "--long", tree)
+        entries = []
+        for line in out.decode(errors="replace").split("\x00"):
+            if line:
+                facts, name = line.split("\t", 1)
+                _, kind, oid, size = facts.split()
+                entries.append((kind, oid, name, 0 if size == "-" else int(size)))
+        return entries
+
+    async def changed_files(self, base: str, head: str) -> list[ChangedFile]:
+        """Return what differs between the merge base of the two commits and ``head``."""
+        range_ = f"{base}...{head}"
+        names = (await self.git("diff", "-z", "--name-status", "--find-renames", range_)).decode(errors="replace")
+        counts = (await self.git("diff", "-z", "--numstat", "--no-renames", range_)).decode(errors="replace")
+        numbers: dict[str, tuple[int, int]] = {}
+        for line in counts.split("\x00"):
+            if line:
+                added, deleted, path = line.split("\t", 2)
+                numbers[path] = (int(added) if added != "-" else 0, int(deleted) if deleted != "-" else 0)
+        words = {"A": "added", "D": "removed", "R": "renamed", "C": "copied"}
+        parts = iter(names.split("\x00"))
+        files = []
+        for code in parts:
+            if not code:
+                continue
+            previous = next(parts) if code[0] in "RC" else None
+            path = next(parts)
+            additions, deletions = numbers.get(path, (0, 0))
+            status = words.get(code[0], "modified")
+            files.append(
+                ChangedFile(
+                    path=path, previous_path=previous, status=status, additions=additions, deletions=deletions
+                )
+            )
+        return files
+
+    async def diff(self, base: str, head: str, *paths: str) -> str:
+        """Return the unified diff from the merge base of the two commits to ``head``."""
+        out = await self.git("diff", f"{base}...{head}", "--", *paths)
+        return out.decode(errors="replace")
+
+    async def map_line(self, old: str, new: str, path: str, line: int) -> int | None:
+        """Return where ``line`` of ``path`` at ``old`` stands at ``new``; ``None`` when it was changed."""
+        if old == new:
+            return line
+        out = await self.git("diff", "--unified=0", "--no-renames", old, new, "--", path)
+        offset = 0
+        for match in _HUNK.finditer(out.decode(errors="replace")):
+            start, length = int(match[1]), int(match[2] or 1)
+            added = int(match[4] or 1)
+            if length and start <= line < start + length:
+                return None
+            if line < start or (not length and line <= start):
+                break
+            offset += added - length
+        return line + offset

@@ -1,0 +1,386 @@
+"""What the stand-in knows: users, repositories, issues, pull requests, reviews and checks.
+
+Attributes are named as GitHub's GraphQL fields are, in snake case; state words are GraphQL's enum values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import ClassVar, Literal, TypeVar
+
+from demo.github.repositories import BareRepository
+
+Permission = Literal["read", "triage", "write", "maintain", "admin"]
+EntityT = TypeVar("EntityT", bound="Entity")
+PERMISSIONS: tuple[Permission, ...] = ("read", "triage", "write", "maintain", "admin")
+
+PASSING = frozenset({"SUCCESS", "NEUTRAL", "SKIPPED"})
+"""Conclusions of a check run that satisfy a required check."""
+
+
+def now() -> datetime:
+    """Return the present time, in UTC and whole seconds as GitHub tells it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(kw_only=True, eq=False)
+class Entity:
+    """Anything with a number of its own and a node id."""
+
+    prefix: ClassVar[str] = "N"
+    database_id: int = 0
+
+    @property
+    def id(self) -> str:
+        """Global node id, opaque to clients."""
+        packed = base64.urlsafe_b64encode(struct.pack(">IQ", 0x4B444F41, self.database_id))
+        return f"{self.prefix}_{packed.decode().rstrip('=')}"
+
+
+@dataclass(kw_only=True, eq=False)
+class User(Entity):
+    """A person, or a bot."""
+
+    prefix: ClassVar[str] = "U"
+    login: str
+    name: str | None = None
+    is_bot: bool = False
+
+    @property
+    def email(self) -> str:
+        """Address that commits of this user carry."""
+        return f"{self.login}@users.noreply.github.example"
+
+
+@dataclass(kw_only=True, eq=False)
+class App(Entity):
+    """What reported a check."""
+
+    prefix: ClassVar[str] = "A"
+    slug: str
+    name: str
+
+
+@dataclass(kw_only=True, eq=False)
+class Label(Entity):
+    prefix: ClassVar[str] = "LA"
+    name: str
+    color: str = "ededed"
+    description: str | None = None
+    is_default: bool = False
+
+
+@dataclass(kw_only=True)
+class BranchRules:
+    """What a merge into a branch needs."""
+
+    required_checks: tuple[str, ...] = ()
+    required_approvals: int = 0
+    dismiss_stale_reviews: bool = False
+
+
+@dataclass(kw_only=True, eq=False)
+class Repository(Entity):
+    prefix: ClassVar[str] = "R"
+    owner: User
+    name: str
+    git: BareRepository
+    default_branch: str = "main"
+    description: str | None = None
+    is_private: bool = True
+    is_archived: bool = False
+    permissions: dict[str, Permission] = field(default_factory=dict)
+    rules: dict[str, BranchRules] = field(default_factory=dict)
+    squash_merge_allowed: bool = True
+    merge_commit_allowed: bool = True
+    rebase_merge_allowed: bool = True
+    delete_branch_on_merge: bool = False
+    issues: dict[int, Issue] = field(default_factory=dict)
+    pulls: dict[int, PullRequest] = field(default_factory=dict)
+    labels: dict[str, Label] = field(default_factory=dict)
+    statuses: list[Status] = field(default_factory=list)
+    suites: list[CheckSuite] = field(default_factory=list)
+    run_numbers: dict[str, int] = field(default_factory=dict)
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
+    pushed_at: datetime | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while refs change, so that a push and a merge never interleave."""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.owner.login}/{self.name}"
+
+    def permission_of(self, user: User | None) -> Permission | None:
+        """Return what ``user`` may do here; ``None`` means that they cannot even see it."""
+        if user is not None and user.login == self.owner.login:
+            return "admin"
+        granted = self.permissions.get(user.login) if user is not None else None
+        return granted or (None if self.is_private else "read")
+
+    def allows(self, user: User | None, wanted: Permission) -> bool:
+        """Say whether ``user`` has at least the permission ``wanted``."""
+        held = self.permission_of(user)
+        return held is not None and PERMISSIONS.index(held) >= PERMISSIONS.index(wanted)
+
+    def rules_of(self, branch: str) -> BranchRules:
+        return self.rules.get(branch, BranchRules())
+
+    def subject(self, number: int) -> Issue | PullRequest | None:
+        """Return the issue or pull request of that number."""
+        return self.issues.get(number) or self.pulls.get(number)
+
+    def next_number(self) -> int:
+        return max([0, *self.issues, *self.pulls]) + 1
+
+    def open_pulls(self) -> Iterator[PullRequest]:
+        return (pull for pull in list(self.pulls.values()) if pull.state == "OPEN")
+
+    def check_runs(self, sha: str) -> list[CheckRun]:
+        """Return the latest run of each job of each suite on the commit ``sha``."""
+        return [run for suite in self.suites if suite.head_sha == sha for run in suite.latest_runs()]
+
+    def latest_statuses(self, sha: str) -> list[Status]:
+        """Return the latest status of each context on the commit ``sha``."""
+        return list({s.context: s for s in self.statuses if s.sha == sha}.values())
+
+
+@dataclass(kw_only=True, eq=False)
+class Subject(Entity):
+    """What issues and pull requests share: one row of numbers, a conversation, labels."""
+
+    repository: Repository
+    number: int
+    title: str
+    body: str = ""
+    author: User
+    state: str = "OPEN"
+    labels: list[Label] = field(default_factory=list)
+    comments: list[Comment] = field(default_factory=list)
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
+    closed_at: datetime | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self.state != "OPEN"
+
+    def touch(self) -> None:
+        self.updated_at = now()
+
+
+@dataclass(kw_only=True, eq=False)
+class Issue(Subject):
+    prefix: ClassVar[str] = "I"
+    state_reason: str | None = None
+
+
+@dataclass(kw_only=True, eq=False)
+class PullRequest(Subject):
+    prefix: ClassVar[str] = "PR"
+    head_ref_name: str
+    head_ref_oid: str
+    base_ref_name: str
+    base_ref_oid: str
+    is_draft: bool = False
+    merged_at: datetime | None = None
+    merged_by: User | None = None
+    merge_commit_oid: str | None = None
+    reviews: list[Review] = field(default_factory=list)
+    threads: list[ReviewThread] = field(default_factory=list)
+    mergeable_known_at: float = 0.0
+    """Monotonic time, in seconds, before which mergeability is still being computed."""
+
+    @property
+    def merged(self) -> bool:
+        return self.merged_at is not None
+
+    def latest_opinionated_reviews(self) -> list[Review]:
+        """Return each person's latest review that approves, objects or was dismissed."""
+        opinions = ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
+        return list({r.author.login: r for r in self.reviews if r.state in opinions}.values())
+
+    def latest_reviews(self) -> list[Review]:
+        return list({r.author.login: r for r in self.reviews}.values())
+
+
+@dataclass(kw_only=True, eq=False)
+class Comment(Entity):
+    prefix: ClassVar[str] = "IC"
+    subject: Issue | PullRequest
+    author: User
+    body: str
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
+
+
+@dataclass(kw_only=True, eq=False)
+class Review(Entity):
+    prefix: ClassVar[str] = "PRR"
+    pull_request: PullRequest
+    author: User
+    state: str
+    body: str = ""
+    commit_oid: str
+    submitted_at: datetime = field(default_factory=now)
+
+
+@dataclass(kw_only=True, eq=False)
+class ReviewThread(Entity):
+    prefix: ClassVar[str] = "PRRT"
+    pull_request: PullRequest
+    path: str
+    original_line: int | None
+    commit_oid: str
+    """Commit that the line number belongs to."""
+    comments: list[ReviewComment] = field(default_factory=list)
+    is_resolved: bool = False
+    resolved_by: User | None = None
+
+
+@dataclass(kw_only=True, eq=False)
+class ReviewComment(Entity):
+    prefix: ClassVar[str] = "PRRC"
+    thread: ReviewThread
+    review: Review
+    author: User
+    body: str
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
+
+
+@dataclass(kw_only=True, eq=False)
+class Status(Entity):
+    """A commit status, the older kind of check."""
+
+    prefix: ClassVar[str] = "SC"
+    repository: Repository
+    sha: str
+    context: str
+    state: str
+    description: str | None = None
+    target_url: str | None = None
+    creator: User
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(kw_only=True, eq=False)
+class Workflow(Entity):
+    """A file below ``.github/workflows``."""
+
+    prefix: ClassVar[str] = "W"
+    name: str
+    path: str
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(kw_only=True, eq=False)
+class CheckSuite(Entity):
+    """The checks that one app, or one run of one workflow, reports on one commit."""
+
+    prefix: ClassVar[str] = "CS"
+    repository: Repository
+    head_sha: str
+    branch: str
+    app: App
+    workflow: Workflow | None = None
+    event: str = "push"
+    run_number: int = 1
+    runs: list[CheckRun] = field(default_factory=list)
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
+
+    def latest_runs(self) -> list[CheckRun]:
+        return list({run.name: run for run in self.runs}.values())
+
+    @property
+    def status(self) -> str:
+        words = [run.status for run in self.latest_runs()]
+        if all(word == "COMPLETED" for word in words):
+            return "COMPLETED"
+        return "QUEUED" if all(word == "QUEUED" for word in words) else "IN_PROGRESS"
+
+    @property
+    def conclusion(self) -> str | None:
+        if self.status != "COMPLETED":
+            return None
+        failed = [run.conclusion for run in self.latest_runs() if run.conclusion not in PASSING]
+        return failed[0] if failed else "SUCCESS"
+
+
+@dataclass(kw_only=True)
+class CheckAnnotation:
+    path: str
+    line: int
+    level: str
+    message: str
+    title: str | None = None
+    end_line: int | None = None
+
+
+@dataclass(kw_only=True, eq=False)
+class CheckRun(Entity):
+    prefix: ClassVar[str] = "CR"
+    suite: CheckSuite
+    name: str
+    status: str = "QUEUED"
+    conclusion: str | None = None
+    title: str | None = None
+    summary: str | None = None
+    details_url: str | None = None
+    annotations: list[CheckAnnotation] = field(default_factory=list)
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    log: str | None = None
+    """Plain text of the job's log, once it has ended."""
+
+    @property
+    def passed(self) -> bool:
+        return self.status == "COMPLETED" and self.conclusion in PASSING
+
+
+class Store:
+    """Everything, by name and by node id."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, User] = {}
+        self.tokens: dict[str, User] = {}
+        self.apps: dict[str, App] = {}
+        self.repositories: dict[str, Repository] = {}
+        self.nodes: dict[str, Entity] = {}
+        self._last_id = 1000
+
+    def add(self, entity: EntityT) -> EntityT:
+        """Give ``entity`` its number and remember it by node id."""
+        self._last_id += 1
+        entity.database_id = self._last_id
+        self.nodes[entity.id] = entity
+        return entity
+
+    def user(self, login: str) -> User:
+        """Return the user ``login``, made on first sight."""
+        if login not in self.users:
+            self.users[login] = self.add(User(login=login, is_bot=login.endswith("[bot]")))
+        return self.users[login]
+
+    def app(self, slug: str) -> App:
+        """Return the app ``slug``, made on first sight."""
+        if slug not in self.apps:
+            self.apps[slug] = self.add(App(slug=slug, name=slug.replace("-", " ").title()))
+        return self.apps[slug]
+
+    def find(self, kind: type[EntityT], database_id: int) -> EntityT | None:
+        """Return the ``kind`` with that number."""
+        for entity in self.nodes.values():
+            if isinstance(entity, kind) and entity.database_id == database_id:
+                return entity
+        return None
+
+    def repository(self, full_name: str) -> Repository | None:
+        """Return the repository ``owner/name``, whatever the letter case."""
+        return self.repositories.get(full_name.lower())
