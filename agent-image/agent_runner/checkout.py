@@ -98,7 +98,7 @@ def head_moved(spec: StepSpec, actual: str | None) -> StepFailed:
 
 def _check_out(git: Git, spec: StepSpec, branches: list[str]) -> Checkout:
     git.restore_config(spec.work_branch)
-    _forget_unfinished(git.directory)
+    _forget_leftovers(git.directory)
     git.fetch(*branches)
     base = git.commit_id(f"refs/remotes/origin/{spec.base_branch}")
     if base is None:
@@ -121,9 +121,9 @@ def _is_ours(git: Git, spec: StepSpec) -> bool:
     return git.origin().endswith(f"/git/{spec.repository}.git")
 
 
-def _forget_unfinished(directory: Path) -> None:
-    """Remove what an interrupted step left: operations begun, locks, and the index with its hidden bits."""
-    for name in (*UNFINISHED, "index"):
+def _forget_leftovers(directory: Path) -> None:
+    """Remove what an earlier step left: operations begun, locks, hooks, the index with its hidden bits."""
+    for name in (*UNFINISHED, "index", "hooks", "info"):
         path = directory / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

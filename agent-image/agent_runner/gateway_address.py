@@ -54,6 +54,6 @@ class GatewayAddress:
                 text = file.read(_MAX_BYTES).decode("ascii", "replace").strip().rstrip("/")
         except OSError:
             text = ""
-        if _ADDRESS.fullmatch(text):
+        if len(text) < _MAX_BYTES and _ADDRESS.fullmatch(text):
             self.current = text
         return self.current

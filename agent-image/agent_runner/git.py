@@ -226,8 +226,10 @@ class Git:
             moved = self._gateway.refresh() != before
             if delay is None or not (moved or output.passing):
                 break
+            if self._supervision.deadline.remaining() <= delay:
+                break
             if not moved:
-                self._supervision.stop.wait(min(delay, self._supervision.deadline.remaining()))
+                self._supervision.stop.wait(delay)
         if check:
             raise self.error(arguments(), output)
         return output
@@ -250,7 +252,7 @@ class Git:
                 message,
                 "Check that the forge credential may read and write this repository.",
             )
-        elif status == 404:
+        elif status == 404 or re.search(r"^fatal: repository .* not found", output.stderr, re.MULTILINE):
             failure = failed(
                 "config",
                 "repository_not_found",

@@ -10,13 +10,13 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from agent_runner.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from agent_runner.reaper import Reaper
     from agent_runner.stop import StopRequest
@@ -137,9 +137,7 @@ def run_process(
     """
     supervision.stop.check()
     limit = supervision.deadline if deadline is None else Deadline(min(deadline.at, supervision.deadline.at))
-    with tempfile.TemporaryFile() as stdin_file:
-        stdin_file.write(stdin)
-        stdin_file.seek(0)
+    with _readable(stdin) as stdin_file:
         process = subprocess.Popen(
             list(argv),
             cwd=cwd,
@@ -162,6 +160,16 @@ def run_process(
         supervision.reaper.reap()
         pump.drain(_DRAIN_SECONDS)
     return Ended(returncode=process.returncode, cause=cause)
+
+
+def _readable(data: bytes) -> IO[bytes]:
+    """Return an open file that holds ``data``."""
+    if not data:
+        return Path(os.devnull).open("rb")
+    file = tempfile.TemporaryFile()
+    file.write(data)
+    file.seek(0)
+    return file
 
 
 class _Pump:

@@ -37,7 +37,7 @@ class Feedback:
     reviews: tuple[Review, ...] = ()
     """Latest reviews of people with write access that request changes or say something."""
     threads: tuple[ReviewThread, ...] = ()
-    """Unresolved threads that people with write access started."""
+    """Unresolved threads that people with write access started, with the comments of such people."""
     conflicts_with: str | None = None
     """The base branch, where the head conflicts with it."""
     missing: tuple[str, ...] = ()

@@ -131,7 +131,7 @@ def checks_failed(s: PullRequestSnapshot, policy: LandingPolicy, history: Landin
     """Rule 4. Only when all have ended: one round then answers every failure, and pending is not failed."""
     failed, pending = s.checks_in("failed"), s.checks_in("pending")
     if failed and not pending:
-        names = ", ".join(sorted(check.name for check in failed))
+        names = ", ".join(sorted({check.name for check in failed}))
         return _fix(s, policy, history, "checks_failed", f"Failing checks: {names}.")
     return None
 
@@ -139,7 +139,7 @@ def checks_failed(s: PullRequestSnapshot, policy: LandingPolicy, history: Landin
 def checks_running(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory) -> Decision | None:
     """Rule 2. Running checks are waited for."""
     if pending := s.checks_in("pending"):
-        names = ", ".join(sorted(check.name for check in pending))
+        names = ", ".join(sorted({check.name for check in pending}))
         return Decision(verdict="wait", reason="checks_running", message=f"Running checks: {names}.")
     return None
 

@@ -98,7 +98,7 @@ def absent(operation: Operation, errors: Sequence[Mapping[str, Any]]) -> ForgeEr
 def access_denied(operation: Operation, detail: str) -> ForgeAccessError:
     """Return the exception for a missing permission, a wrong name or an invalid token."""
     return ForgeAccessError(
-        f"GitHub refused to {operation.what}: {detail}. Check the repository's name, and that the token of "
+        f"GitHub refused to {operation.what}: {detail.rstrip('.')}. Check the repository's name, and that the token of "
         f"the connection is valid and has, for this repository, the permissions {operation.needs}"
     )
 
@@ -106,7 +106,7 @@ def access_denied(operation: Operation, detail: str) -> ForgeAccessError:
 def rate_limited(operation: Operation, detail: str, retry_at: datetime) -> ForgeRateLimitedError:
     """Return the exception for a used-up rate limit."""
     return ForgeRateLimitedError(
-        f"GitHub's rate limit is used up; it did not {operation.what}: {detail}. "
+        f"GitHub's rate limit is used up; it did not {operation.what}: {detail.rstrip('.')}. "
         f"Next attempt not before {retry_at:%Y-%m-%d %H:%M:%S} UTC",
         retry_at=retry_at,
     )

@@ -53,7 +53,11 @@ async def gather_feedback(
             for review in snapshot.reviews
             if review.can_write and (review.state == "CHANGES_REQUESTED" or review.body.strip())
         ),
-        threads=tuple(thread for thread in snapshot.threads if thread.started_by_writer),
+        threads=tuple(
+            dataclasses.replace(thread, comments=tuple(c for c in thread.comments if c.can_write))
+            for thread in snapshot.threads
+            if thread.started_by_writer
+        ),
         conflicts_with=snapshot.base_branch if snapshot.mergeable == "CONFLICTING" else None,
         missing=tuple(missing),
     )

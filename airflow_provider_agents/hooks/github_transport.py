@@ -219,7 +219,11 @@ class GitHubTransport:
             fault = f"more than {MOST_REDIRECTS} redirects"
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Neither its repr nor its cause goes on: those of aiohttp hold the request's headers.
-            fault = f"{type(error).__name__}: {error}".removeprefix("ClientConnectionError: ").rstrip(": ").replace(self._secret, "***")
+            fault = (
+                f"{type(error).__name__}: {error}".removeprefix("ClientConnectionError: ")
+                .rstrip(": ")
+                .replace(self._secret, "***")
+            )
         lost = "" if query or method == "GET" else "; it may have happened all the same"
         raise ForgeUnavailableError(f"GitHub could not be reached to {operation.what}: {fault}{lost}")
 

@@ -8,8 +8,11 @@ a whole: it is made anew and its entries are bound one by one.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 OWN = {"proc", "dev", "sys", "tmp", "run", "var", "home", "root", "mnt", "media", "boot", "lost+found"}
 """Top-level folders that are not shown: made by the sandbox, or with people's and services' data."""

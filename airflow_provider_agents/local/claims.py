@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_provider_agents.local import clock
-from airflow_provider_agents.local.api_errors import Json
-from airflow_provider_agents.local.objects import Change, ObjectStore
 from airflow_provider_agents.local.volumes import remove_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_agents.local.api_errors import Json
+    from airflow_provider_agents.local.objects import Change, ObjectStore
 
 RESOURCE = "persistentvolumeclaims"
 

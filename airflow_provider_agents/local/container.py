@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
 import enum
 import json
 import signal
 import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_provider_agents.local import clock, probes, process
-from airflow_provider_agents.local.api_errors import Json
 from airflow_provider_agents.local.environment import ConfigurationError
 from airflow_provider_agents.local.grace import GracePeriod
-from airflow_provider_agents.local.images import Image
 from airflow_provider_agents.local.launcher import Launcher, PodView
 from airflow_provider_agents.local.logs import LogFile
 from airflow_provider_agents.local.objects import write_atomically
 from airflow_provider_agents.local.process import ContainerProcess, Launch, StartError
 from airflow_provider_agents.local.processes import Identity
 from airflow_provider_agents.local.termination import termination_message
-from airflow_provider_agents.local.volumes import VolumeNotReady
+from airflow_provider_agents.local.volumes import VolumeNotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from airflow_provider_agents.local.api_errors import Json
+    from airflow_provider_agents.local.images import Image
 
 PROCESS_FILE = "process.json"
 """File in the folder of a running container that tells a later server which processes are its own."""
 
 START_ERROR = 128
 """Exit code of a container whose program could not be started."""
+
+STABLE = 600.0
+"""Seconds after which a container that ran so long counts as new when it is restarted."""
 
 
 class Role(enum.Enum):
@@ -92,8 +100,8 @@ class Container:
         done = self.role is Role.INIT and self.exit_code == 0
         return {
             "name": self.name,
-            "state": self._state,
-            "lastState": self._last_state,
+            "state": copy.deepcopy(self._state),
+            "lastState": copy.deepcopy(self._last_state),
             "ready": done or self._ready,
             "started": self.started.is_set(),
             "restartCount": self._restarts,
@@ -144,12 +152,16 @@ class Container:
     # The run
 
     async def _run(self) -> None:
+        loop, failures = asyncio.get_running_loop(), 0
         while True:
+            began = loop.time()
             await self._run_once()
             if self.role is not Role.SIDECAR or self._stopping:
                 return
             self._event("BackOff", f"Back-off restarting failed container {self.name}", warning=True)
-            await asyncio.sleep(self._view.services.timing.restart_pause(self._restarts))
+            failures = 0 if loop.time() - began > STABLE else failures
+            await asyncio.sleep(self._view.services.timing.restart_pause(failures))
+            failures += 1
             self._restarts += 1
             self._last_state = self._state
 
@@ -200,7 +212,8 @@ class Container:
         message = f'Back-off pulling image "{name}": ErrImagePull: {problem}'
         self._set({"waiting": {"reason": "ImagePullBackOff", "message": message}})
         # The table of images does not change while the runtime runs: only the end of the pod ends this.
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[Image] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def _configure(self, image: Image) -> Launch:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -208,7 +221,7 @@ class Container:
             try:
                 self._message_file.write_bytes(b"")
                 return self._launcher.program(image)
-            except (ConfigurationError, VolumeNotReady) as error:
+            except (ConfigurationError, VolumeNotReadyError) as error:
                 self._event("Failed", f"Error: {error}", warning=True)
                 self._set({"waiting": {"reason": "CreateContainerConfigError", "message": str(error)}})
                 await asyncio.sleep(self._view.services.timing.retry)
@@ -250,7 +263,7 @@ class Container:
                     break
                 await self._restart(container_process, "startup")
         self.started.set()
-        self._ready = not self._spec.get("readinessProbe")
+        self._ready = self.role is not Role.INIT and not self._spec.get("readinessProbe")
         self._view.changed()
         async with asyncio.TaskGroup() as group:
             if probe := self._spec.get("readinessProbe"):
@@ -270,9 +283,9 @@ class Container:
                 await self._restart(container_process, "liveness")
 
     def _observe(self, title: str, probe: Json, image: Image) -> AsyncIterator[bool]:
-        async def run_command(command: list[str], timeout: float) -> tuple[int, str]:
+        async def run_command(command: list[str], seconds: float) -> tuple[int, str]:
             marker = f"{self._view.read()['metadata']['uid']}/{self.name}"
-            return await process.run(self._launcher.command(image, command), marker, timeout)
+            return await process.run(self._launcher.command(image, command), marker, seconds)
 
         def failed(problem: str) -> None:
             self._event("Unhealthy", f"{title} probe failed: {problem}", warning=True)

@@ -7,8 +7,10 @@ import math
 import os
 import re
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
-from airflow_provider_agents.local.api_errors import Json
+if TYPE_CHECKING:
+    from airflow_provider_agents.local.api_errors import Json
 
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 _FIELDS = {
@@ -20,7 +22,7 @@ _FIELDS = {
     "status.hostIP": ("status", "hostIP"),
     "status.podIP": ("status", "podIP"),
 }
-_SUFFIXES = {
+_SUFFIXES: dict[str, int | Decimal] = {
     "": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
     "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
 }  # fmt: skip
@@ -29,7 +31,9 @@ _QUANTITY = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)")
 
 def is_field(path: str) -> bool:
     """Say whether :func:`field_value` knows ``path``."""
-    return path in _FIELDS or path in ("metadata.labels", "metadata.annotations") or bool(_KEYED.fullmatch(path))
+    return (
+        path in _FIELDS or path in ("metadata.labels", "metadata.annotations") or bool(_KEYED.fullmatch(path))
+    )
 
 
 def field_value(pod: Json, path: str) -> str:

@@ -75,10 +75,9 @@ def container_environment(
     for entry in container.get("env") or []:
         name = entry["name"]
         if entry.get("valueFrom"):
-            value = _value_from(pod, container, entry["valueFrom"], find)
-            if value is None:
-                continue
-            meant[name] = given[name] = value
+            found = _value_from(pod, container, entry["valueFrom"], find)
+            if found is not None:
+                meant[name] = given[name] = found
         else:
             meant[name] = expand(entry.get("value") or "", meant)
             given[name] = translate(meant[name])
@@ -86,7 +85,10 @@ def container_environment(
 
 
 def command_line(
-    container: Json, entrypoint: tuple[str, ...], variables: Mapping[str, str], translate: Callable[[str], str]
+    container: Json,
+    entrypoint: tuple[str, ...],
+    variables: Mapping[str, str],
+    translate: Callable[[str], str],
 ) -> list[str]:
     """Return the command line of a container, as Kubernetes combines ``command``, ``args`` and the image's.
 
@@ -115,7 +117,11 @@ def _all_keys(pod: Json, source: Json, find: Find) -> list[tuple[str, str]]:
             if item is None and not reference.get("optional"):
                 raise ConfigurationError(f'{kind} "{reference["name"]}" not found')
             prefix = source.get("prefix") or ""
-            pairs = [(prefix + key, data.decode("utf-8", "replace")) for key, data in decoded(item).items()] if item else []
+            pairs = (
+                [(prefix + key, data.decode("utf-8", "replace")) for key, data in decoded(item).items()]
+                if item
+                else []
+            )
             return [(name, value) for name, value in pairs if not names.environment_name(name)]
     return []
 

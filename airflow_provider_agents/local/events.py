@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
+from typing import TYPE_CHECKING
 
 from airflow_provider_agents.local import clock
-from airflow_provider_agents.local.api_errors import Json
-from airflow_provider_agents.local.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from airflow_provider_agents.local.api_errors import Json
+    from airflow_provider_agents.local.objects import ObjectStore
 
 MAX_EVENTS = 2_000
 """Events kept in all; the oldest go first."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airflow_provider_agents.local.api_errors import Json
 from airflow_provider_agents.local.environment import Find, command_line, container_environment
-from airflow_provider_agents.local.images import Image
-from airflow_provider_agents.local.process import Launch
 from airflow_provider_agents.local.sandbox import Bind, Identity
-from airflow_provider_agents.local.services import Services
-from airflow_provider_agents.local.volumes import PodVolumes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_provider_agents.local.api_errors import Json
+    from airflow_provider_agents.local.images import Image
+    from airflow_provider_agents.local.process import Launch
+    from airflow_provider_agents.local.services import Services
+    from airflow_provider_agents.local.volumes import PodVolumes
 
 TERMINATION_LOG = "/dev/termination-log"
 
@@ -51,7 +55,7 @@ class Launcher:
         """Return how to start the container's own program.
 
         :raises ConfigurationError: if something that the environment refers to is missing.
-        :raises VolumeNotReady: if a mount is not there.
+        :raises VolumeNotReadyError: if a mount is not there.
         :raises StartError: if the program does not exist.
         """
         return self._launch(image, None)
@@ -79,9 +83,7 @@ class Launcher:
 
     def _binds(self, variables: dict[str, str]) -> list[Bind]:
         binds = [
-            Bind(
-                self._view.volumes.source(mount, variables), mount["mountPath"], bool(mount.get("readOnly"))
-            )
+            Bind(self._view.volumes.source(mount, variables), mount["mountPath"], bool(mount.get("readOnly")))
             for mount in self._spec.get("volumeMounts") or []
         ]
         path = self._spec.get("terminationMessagePath") or TERMINATION_LOG

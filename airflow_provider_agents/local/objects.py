@@ -10,12 +10,15 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_provider_agents.local import clock
 from airflow_provider_agents.local.api_errors import KINDS, Json, already_exists, not_found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 

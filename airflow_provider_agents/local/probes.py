@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from airflow_provider_agents.local.api_errors import Json
+if TYPE_CHECKING:
+    from airflow_provider_agents.local.api_errors import Json
 
 RunCommand = Callable[[list[str], float], Awaitable[tuple[int, str]]]
 """Runs a command in the container within so many seconds; returns exit code and output."""
@@ -31,7 +33,7 @@ async def check(probe: Json, container: Json, run_command: RunCommand) -> str | 
             return None
     except TimeoutError:
         return f"no answer within {timeout:g} s"
-    except Exception as error:  # noqa: BLE001 - whatever a probe meets is a failed probe
+    except Exception as error:  # whatever a probe meets is a failed probe
         return str(error) or type(error).__name__
 
 
@@ -58,18 +60,20 @@ async def observe(
         await asyncio.sleep(period)
 
 
-async def _http(action: Json, container: Json, timeout: float) -> str | None:
+async def _http(action: Json, container: Json, seconds: float) -> str | None:
     import aiohttp
 
     host, port = _address(action, container)
     url = f"{(action.get('scheme') or 'HTTP').lower()}://{host}:{port}{action.get('path') or '/'}"
     headers = {entry["name"]: entry["value"] for entry in action.get("httpHeaders") or []}
-    limit = aiohttp.ClientTimeout(total=timeout)
+    limit = aiohttp.ClientTimeout(total=seconds)
     async with (
         aiohttp.ClientSession(timeout=limit) as session,
         session.get(url, headers=headers, ssl=False, allow_redirects=False) as response,
     ):
-        return None if 200 <= response.status < 400 else f"HTTP probe failed with statuscode: {response.status}"
+        return (
+            None if 200 <= response.status < 400 else f"HTTP probe failed with statuscode: {response.status}"
+        )
 
 
 def _address(action: Json, container: Json) -> tuple[str, int]:

@@ -9,12 +9,15 @@ import json
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_provider_agents.local import processes
 from airflow_provider_agents.local.logs import LinePump, LogFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +93,9 @@ class ContainerProcess:
         identity = processes.Identity(marker, process.pid, processes.creation_time(process.pid))
         started = cls(process, process.pid, identity)
         for name, reader in (("stdout", output[0]), ("stderr", error_output[0])):
-            started._pumps.append(asyncio.create_task(_pump(reader, functools.partial(_write, log_file, name))))
+            started._pumps.append(
+                asyncio.create_task(_pump(reader, functools.partial(_write, log_file, name)))
+            )
         if launch.report_pid:
             started.main = await _reported_pid(info[0]) or process.pid
         else:
@@ -169,10 +174,10 @@ async def _reported_pid(descriptor: int) -> int | None:
             return None
 
 
-async def run(launch: Launch, marker: str, timeout: float) -> tuple[int, str]:
+async def run(launch: Launch, marker: str, seconds: float) -> tuple[int, str]:
     """Run a short command, such as a probe, and return its exit code and the end of its output.
 
-    :param timeout: seconds; a command that takes longer is killed.
+    :param seconds: a command that takes longer is killed.
     :raises TimeoutError: if it took longer.
     :raises StartError: if it cannot be executed.
     """
@@ -200,7 +205,7 @@ async def run(launch: Launch, marker: str, timeout: float) -> tuple[int, str]:
         os.close(pipe[1])
     pump = asyncio.create_task(_pump(pipe[0], keep))
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             code = await process.wait()
             await pump
     finally:

@@ -7,10 +7,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +22,8 @@ MARKER = "LOCAL_CONTAINER_ID"
 
 _ROUNDS = 50
 _PAUSE = 0.02
+_TOLERANCE = 2.0
+"""Seconds by which two readings of one process's creation time may differ, as the clock is adjusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +31,12 @@ class Identity:
     """What tells the processes of a container from all others.
 
     :param marker: value of :data:`MARKER`.
-    :param leader: pid of the first process, which leads a session of its own.
+    :param leader: pid of the first process, which leads a session of its own; ``None`` if it is not known.
     :param created: when that process was made, in seconds since 1970; tells it from a later one of that pid.
     """
 
     marker: str
-    leader: int
+    leader: int | None
     created: float
 
 
@@ -50,16 +55,14 @@ def members(identity: Identity) -> list[psutil.Process]:
     that starts a session of its own, clears its environment and loses its parent is not found.
     """
     found: dict[int, psutil.Process] = {}
-    leader = _alive(identity.leader)
-    # A session keeps the number of its leader: it can only be another one if a new leader has that number.
-    ours = leader is None or abs(leader.create_time() - identity.created) < 2
-    if leader is not None and ours:
+    session = _session(identity)
+    if session is not None and (leader := _alive(session)):
         with contextlib.suppress(psutil.Error):
             found.update({child.pid: child for child in leader.children(recursive=True)})
             found[leader.pid] = leader
     for process in _others():
         with contextlib.suppress(psutil.Error, OSError):
-            in_session = ours and os.getsid(process.pid) == identity.leader
+            in_session = session is not None and os.getsid(process.pid) == session
             if in_session or process.environ().get(MARKER) == identity.marker:
                 found[process.pid] = process
     return [process for process in found.values() if _running(process)]
@@ -78,8 +81,24 @@ def kill_all(identity: Identity) -> bool:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)
         time.sleep(_PAUSE)
-    log.warning("Processes of %s outlive SIGKILL: %s", identity.marker, [each.pid for each in members(identity)])
+    log.warning(
+        "Processes of %s outlive SIGKILL: %s", identity.marker, [each.pid for each in members(identity)]
+    )
     return False
+
+
+def _session(identity: Identity) -> int | None:
+    """Return the number of the container's session; ``None`` if another one may have that number by now."""
+    if identity.leader is None or identity.created < psutil.boot_time() - _TOLERANCE:
+        return None
+    # A session keeps the number of its leader, so that it is taken again only by a new leader of that pid.
+    if (leader := _alive(identity.leader)) is not None:
+        try:
+            if abs(leader.create_time() - identity.created) > _TOLERANCE:
+                return None
+        except psutil.Error:
+            pass
+    return identity.leader
 
 
 def _others() -> Iterator[psutil.Process]:

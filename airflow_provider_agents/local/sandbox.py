@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_agents.local import bubblewrap
 from airflow_provider_agents.local.environment import PathTranslator
 from airflow_provider_agents.local.process import Launch, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 _PROBE_TIMEOUT = 20
 
@@ -121,10 +123,17 @@ class BubblewrapSandbox:
         identity = Identity("probe", 1000, 1000, read_only_root=True)
         command = self._command([], identity, None, ["true"])
         try:
-            result = subprocess.run(  # noqa: S603 - a fixed command
-                command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT, check=False, env={"PATH": os.defpath}
+            result = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=_PROBE_TIMEOUT,
+                check=False,
+                env={"PATH": os.defpath},
             )
-            problem = "" if result.returncode == 0 else result.stderr.strip() or f"exit code {result.returncode}"
+            problem = (
+                "" if result.returncode == 0 else result.stderr.strip() or f"exit code {result.returncode}"
+            )
         except subprocess.TimeoutExpired:
             problem = f"no answer within {_PROBE_TIMEOUT} s"
         if problem:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airflow_provider_agents.local.api_errors import Json
-from airflow_provider_agents.local.claims import Claims
-from airflow_provider_agents.local.events import EventRecorder
-from airflow_provider_agents.local.images import ImageTable
-from airflow_provider_agents.local.objects import ObjectStore
-from airflow_provider_agents.local.sandbox import Sandbox
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_agents.local.api_errors import Json
+    from airflow_provider_agents.local.claims import Claims
+    from airflow_provider_agents.local.events import EventRecorder
+    from airflow_provider_agents.local.images import ImageTable
+    from airflow_provider_agents.local.objects import ObjectStore
+    from airflow_provider_agents.local.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)

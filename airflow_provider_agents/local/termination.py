@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airflow_provider_agents.local.api_errors import Json
-from airflow_provider_agents.local.logs import LogFile
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_agents.local.api_errors import Json
+    from airflow_provider_agents.local.logs import LogFile
 
 MAX_MESSAGE = 4_096
 """Longest termination message of one container, in bytes; the end of a longer one is kept."""

@@ -10,13 +10,16 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.local import downward
-from airflow_provider_agents.local.api_errors import Json
 from airflow_provider_agents.local.environment import Find, decoded, expand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_agents.local.api_errors import Json
 
 DATA = "..data"
 SOURCES = ("emptyDir", "secret", "configMap", "downwardAPI", "projected", "persistentVolumeClaim")
@@ -26,7 +29,7 @@ Files = dict[str, tuple[bytes, int]]
 """Content and mode by path inside a volume."""
 
 
-class VolumeNotReady(Exception):  # noqa: N818 - a state that is waited out, as the kubelet does
+class VolumeNotReadyError(Exception):
     """A volume cannot be set up yet because what it refers to is missing."""
 
 
@@ -54,7 +57,7 @@ class PodVolumes:
     def set_up(self) -> None:
         """Make all volumes that a container mounts; one that none mounts is never looked at.
 
-        :raises VolumeNotReady: if what a volume refers to is missing.
+        :raises VolumeNotReadyError: if what a volume refers to is missing.
         """
         pod = self._read_pod()
         mounted = {
@@ -75,7 +78,7 @@ class PodVolumes:
             if (place / DATA).is_symlink():
                 try:
                     write_files(place, self._files(pod, volume))
-                except VolumeNotReady:
+                except VolumeNotReadyError:
                     continue
 
     def source(self, mount: Json, variables: Mapping[str, str]) -> Path:
@@ -89,13 +92,13 @@ class PodVolumes:
         inside = mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables)
         if inside:
             if PurePosixPath(inside).is_absolute() or ".." in PurePosixPath(inside).parts:
-                raise VolumeNotReady(f"subPath {inside!r} leads out of the volume")
+                raise VolumeNotReadyError(f"subPath {inside!r} leads out of the volume")
             place = place / inside
             if not place.exists():
                 place.mkdir(parents=True)
             base = self._place(volume).resolve()
             if not place.resolve().is_relative_to(base):
-                raise VolumeNotReady(f"subPath {inside!r} leads out of the volume")
+                raise VolumeNotReadyError(f"subPath {inside!r} leads out of the volume")
         return place
 
     def remove(self) -> None:
@@ -110,7 +113,7 @@ class PodVolumes:
     def _claim(self, name: str, reference: Json) -> Json:
         claim = self._find("persistentvolumeclaims", reference["claimName"])
         if claim is None:
-            raise VolumeNotReady(
+            raise VolumeNotReadyError(
                 f'volume "{name}": persistentvolumeclaim "{reference["claimName"]}" not found'
             )
         return claim
@@ -123,8 +126,10 @@ class PodVolumes:
             return
         try:
             files = self._files(pod, volume)
-        except VolumeNotReady as error:
-            raise VolumeNotReady(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
+        except VolumeNotReadyError as error:
+            raise VolumeNotReadyError(
+                f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+            ) from error
         place.mkdir(parents=True, exist_ok=True)
         write_files(place, files)
 
@@ -156,7 +161,7 @@ class PodVolumes:
         if item is None:
             if reference.get("optional"):
                 return {}
-            raise VolumeNotReady(f'{kind.lower()} "{name}" not found')
+            raise VolumeNotReadyError(f'{kind.lower()} "{name}" not found')
         data = decoded(item)
         if not reference.get("items"):
             return {key: (content, default) for key, content in data.items()}
@@ -165,7 +170,7 @@ class PodVolumes:
             if entry["key"] in data:
                 files[entry["path"]] = (data[entry["key"]], _mode(entry, default))
             elif not reference.get("optional"):
-                raise VolumeNotReady(f"references non-existent {kind} key: {entry['key']}")
+                raise VolumeNotReadyError(f"references non-existent {kind} key: {entry['key']}")
         return files
 
 
@@ -245,4 +250,9 @@ def _downward(pod: Json, item: Json) -> str:
 def is_inside(path: str) -> bool:
     """Say whether a path of a volume item stays inside the volume."""
     pure = PurePosixPath(path)
-    return bool(path) and not pure.is_absolute() and ".." not in pure.parts and not path.startswith(f"..{os.sep}")
+    return (
+        bool(path)
+        and not pure.is_absolute()
+        and ".." not in pure.parts
+        and not path.startswith(f"..{os.sep}")
+    )

@@ -30,7 +30,7 @@ from agent_runner.contract import (
 )
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, parse_request
-from airflow_provider_agents.domain.pod_status import base_ended, base_started, is_terminal
+from airflow_provider_agents.domain.pod_status import GATEWAY_CONTAINER, base_ended, base_started, is_terminal
 from airflow_provider_agents.exceptions import InvalidInputError, StepInfrastructureError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
 from airflow_provider_agents.operators.pod_parts import (
@@ -352,6 +352,8 @@ class AgentStepOperator(KubernetesPodOperator):
         if outcome.finished:
             spec = StepSpec.from_json(remote_pod.metadata.annotations[SPEC_ANNOTATION])
             self._store(outcome, spec, context)
+        if not base_started(remote_pod.to_dict()):
+            self._show_gateway_log(remote_pod)
         if not self.process_pod_deletion(remote_pod, reraise=False):
             self.patch_already_checked(remote_pod, reraise=False)
         self._publish(outcome, context)
@@ -442,15 +444,22 @@ class AgentStepOperator(KubernetesPodOperator):
                     self.log.info("%s", line)
         return last
 
+    def _show_gateway_log(self, pod: k8s.V1Pod) -> None:
+        """Show why the agent's container did not start, while there still is a pod to ask."""
+        for line in self._read_log(pod, container=GATEWAY_CONTAINER, tail_lines=20):
+            self.log.warning("gateway: %s", line)
+
     def _read_log(self, pod: k8s.V1Pod, **options: Any) -> list[str]:
         try:
             answer = self.client.read_namespaced_pod_log(
                 name=pod.metadata.name,
                 namespace=pod.metadata.namespace,
-                container=self.base_container_name,
                 _preload_content=False,
                 _request_timeout=60,
-                **{name: value for name, value in options.items() if value is not None},
+                **{
+                    "container": self.base_container_name,
+                    **{name: value for name, value in options.items() if value is not None},
+                },
             )
         except ApiException as error:
             self.log.warning("The log of pod %s cannot be read: %s", pod.metadata.name, error.reason)

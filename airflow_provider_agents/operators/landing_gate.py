@@ -16,7 +16,7 @@ from airflow_provider_agents.exceptions import ForgeConflictError, ForgeUnavaila
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, fail, forge_defaults
 from airflow_provider_agents.operators.skipping import LoopExitOperator
-from airflow_provider_agents.triggers.pull_request import PullRequestTrigger
+from airflow_provider_agents.triggers.pull_request import PullRequestTrigger, error_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -74,7 +74,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
     def look_again(self, context: Context, event: dict[str, Any]) -> Any:
         """Take over from the trigger. Its verdict is only a hint: the world may have moved since."""
         if event["status"] == "error":
-            raise ForgeUnavailableError(f"Watching the pull request failed: {event.get('message')}")
+            raise error_of(event)
         return self._look(context)
 
     def _look(self, context: Context) -> Any:

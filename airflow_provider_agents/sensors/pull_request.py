@@ -30,6 +30,15 @@ _BACKSTOP = timedelta(minutes=15)
 """How long after its deadline Airflow ends a wait whose trigger did not, e.g. without a triggerer."""
 
 
+_WORDS: Mapping[Condition, str] = {
+    "merged": "merged",
+    "closed": "closed",
+    "checks_passed": "through its checks",
+    "green": "green",
+    "approved": "approved",
+}
+
+
 class PullRequestSensor(BaseSensorOperator):
     """Wait until a GitHub pull request is in the state that ``until`` names.
 
@@ -171,7 +180,7 @@ class PullRequestSensor(BaseSensorOperator):
 
     def _time_is_up(self, last: str) -> NoReturn:
         seen = f" When last seen: {last}" if last else ""
+        limit = str(timedelta(seconds=self.timeout)).removesuffix(", 0:00:00")
         raise AirflowSensorTimeout(
-            f"{self.repository}#{self.pull_request_number} was not {self.until} within "
-            f"{timedelta(seconds=self.timeout)}.{seen}"
+            f"{self.repository}#{self._number()} was not {_WORDS[self.until]} within {limit}.{seen}"
         )

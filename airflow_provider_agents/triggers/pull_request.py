@@ -62,8 +62,8 @@ class PullRequestTrigger(BaseTrigger):
     :param poll_interval: seconds between two readings.
     :param deadline: moment at which waiting ends, ISO 8601 with a time zone; ``None`` for none.
     :param policy: a :class:`~airflow_provider_agents.domain.landing.LandingPolicy` as a dictionary.
-    :param history: ``rounds_used``, ``fixed_heads`` and ``head_first_seen`` (SHA to ISO 8601 moment), for
-        ``policy``.
+    :param history: ``rounds_used``, ``fixed_heads``, ``answered`` and ``head_first_seen`` (SHA to ISO 8601
+        moment), for ``policy``.
     :param until: the condition, for waiting without a policy.
     :param tolerated_failures: failed readings in a row that are waited out before an ``error`` event.
     """
@@ -164,6 +164,7 @@ class PullRequestTrigger(BaseTrigger):
             head_first_seen=first_seen,
             rounds_used=int(self.history.get("rounds_used", 0)),
             fixed_heads=tuple(self.history.get("fixed_heads", ())),
+            answered=frozenset(self.history.get("answered", ())),
         )
         decision = decide(snapshot, LandingPolicy.from_dict(self.policy or {}), history)
         if decision.verdict == "wait":

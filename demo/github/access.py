@@ -7,10 +7,12 @@ import binascii
 import hmac
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demo.github.errors import ApiError
-from demo.github.state import Store, User
+
+if TYPE_CHECKING:
+    from demo.github.state import Store, User
 
 POINTS_PER_HOUR = 5000
 WINDOW_SECONDS = 3600
@@ -32,7 +34,11 @@ def api_user(store: Store, header: str | None, *, documentation_url: str) -> Use
     if not header:
         raise ApiError(401, "Requires authentication", documentation_url=documentation_url)
     scheme, _, token = header.partition(" ")
-    user = user_of_token(store, token.strip()) if scheme.lower() in ("bearer", "token") else git_user(store, header)
+    user = (
+        user_of_token(store, token.strip())
+        if scheme.lower() in ("bearer", "token")
+        else git_user(store, header)
+    )
     if user is None:
         raise ApiError(401, "Bad credentials", documentation_url=documentation_url)
     return user
@@ -69,7 +75,9 @@ class RateLimits:
         """
         window = self._window(user, resource)
         if window.used >= POINTS_PER_HOUR:
-            raise ApiError(403, f"API rate limit exceeded for user ID {user.database_id}.", kind="RATE_LIMITED")
+            raise ApiError(
+                403, f"API rate limit exceeded for user ID {user.database_id}.", kind="RATE_LIMITED"
+            )
         window.used += points
 
     def describe(self, user: User, resource: str) -> dict[str, Any]:

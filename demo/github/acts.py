@@ -72,7 +72,9 @@ async def _sha(repository: Repository, values: dict[str, Any]) -> str:
     return _pull(repository, values).head_ref_oid
 
 
-async def push_commit(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+async def push_commit(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
     """Commit ``files`` ({path: text or null}) to ``branch``, or to the branch of the pull request ``number``."""
     branch = str(values.get("branch") or _pull(repository, values).head_ref_name)
     files = values.get("files") or {"NOTES.md": f"Changed by {user.login} at {now().isoformat()}.\n"}
@@ -82,7 +84,9 @@ async def push_commit(forge: Forge, repository: Repository, user: User, values: 
     return {"sha": sha, "branch": branch}
 
 
-async def reset_branch(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+async def reset_branch(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
     """Force ``branch`` to the commit ``sha``."""
     sha = await repository.git.resolve(str(values.get("sha")))
     if sha is None:
@@ -91,14 +95,18 @@ async def reset_branch(forge: Forge, repository: Repository, user: User, values:
     return {"sha": sha}
 
 
-async def delete_branch(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+async def delete_branch(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
     """Delete ``branch``, or the branch of the pull request ``number``."""
     branch = str(values.get("branch") or _pull(repository, values).head_ref_name)
     await move_branch(forge, repository, user, branch, ZERO)
     return {"branch": branch}
 
 
-async def open_pull(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+async def open_pull(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
     """Open a pull request of ``head`` into ``base`` with ``title``, ``body`` and ``draft``."""
     pull = await pull_requests.open_pull_request(
         forge,
@@ -136,7 +144,9 @@ async def review(forge: Forge, repository: Repository, user: User, values: dict[
 
 async def reply(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Answer ``body`` in the review ``thread`` (node id)."""
-    made = reviews.reply(forge, forge.node(str(values.get("thread")), ReviewThread, user), user, values.get("body"))
+    made = reviews.reply(
+        forge, forge.node(str(values.get("thread")), ReviewThread, user), user, values.get("body")
+    )
     return {"id": made.database_id}
 
 
@@ -147,7 +157,9 @@ async def resolve(forge: Forge, repository: Repository, user: User, values: dict
     return {"resolved": thread.is_resolved}
 
 
-async def merge_pull(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+async def merge_pull(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
     """Merge the pull request ``number`` by ``method``."""
     method = str(values.get("method") or "squash")
     return {"sha": await merge(forge, _pull(repository, values), user, MergeRequest(method=method))}
@@ -209,7 +221,9 @@ async def status(forge: Forge, repository: Repository, user: User, values: dict[
     return {"sha": made.sha}
 
 
-async def check_run(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+async def check_run(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
     """Report a check of the app ``app`` called ``name`` on a head: ``status``, ``conclusion``, ``title``,
     ``summary``. The same name on the same head is the same check.
     """
@@ -243,7 +257,9 @@ async def check_run(forge: Forge, repository: Repository, user: User, values: di
     return {"id": run.database_id, "sha": sha}
 
 
-async def configure(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+async def configure(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
     """Change settings: ``archived``, ``private``, ``delete_branch_on_merge``, ``permissions`` ({login:
     permission or null}) and ``rules`` ({branch: {required_checks, required_approvals,
     dismiss_stale_reviews}}).
@@ -251,14 +267,19 @@ async def configure(forge: Forge, repository: Repository, user: User, values: di
     for key in ("archived", "private"):
         if key in values:
             setattr(repository, f"is_{key}", bool(values[key]))
-    for key in ("delete_branch_on_merge", "squash_merge_allowed", "merge_commit_allowed", "rebase_merge_allowed"):
+    for key in (
+        "delete_branch_on_merge",
+        "squash_merge_allowed",
+        "merge_commit_allowed",
+        "rebase_merge_allowed",
+    ):
         if key in values:
             setattr(repository, key, bool(values[key]))
     for login, permission in (values.get("permissions") or {}).items():
         if permission is None:
             repository.permissions.pop(login, None)
         elif permission in PERMISSIONS:
-            repository.permissions[login] = permission
+            repository.permissions[forge.store.user(login).login] = permission
         else:
             raise ApiError(422, f"A permission is one of {', '.join(PERMISSIONS)}.")
     for branch, rules in (values.get("rules") or {}).items():

@@ -14,7 +14,6 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +32,8 @@ from demo.github.state import (
 from demo.github.workflows import Job, Step, WorkflowError, WorkflowFile, parse_workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from demo.github.forge import Forge
 
 FOLDER = ".github/workflows"
@@ -159,7 +160,9 @@ class CheckRunner:
         return suite
 
     def _report_broken(self, suite: CheckSuite, why: str) -> None:
-        run = self._forge.store.add(CheckRun(suite=suite, name=suite.workflow.path if suite.workflow else APP))
+        run = self._forge.store.add(
+            CheckRun(suite=suite, name=suite.workflow.path if suite.workflow else APP)
+        )
         suite.runs.append(run)
         self._complete(run, "STARTUP_FAILURE", "Invalid workflow file", why)
 
@@ -172,7 +175,9 @@ class CheckRunner:
         suite.runs.append(run)
         assignment = _Assignment(run=run, job=job, checkout=checkout, ref=ref)
         self._assignments[run.database_id] = assignment
-        task = asyncio.create_task(self._perform(assignment), name=f"check {job.name} of {suite.head_sha[:12]}")
+        task = asyncio.create_task(
+            self._perform(assignment), name=f"check {job.name} of {suite.head_sha[:12]}"
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return run
@@ -207,7 +212,9 @@ class CheckRunner:
         try:
             async with asyncio.timeout(limit):
                 for step in assignment.job.steps:
-                    if (step.condition == "success" and failed) or (step.condition == "failure" and not failed):
+                    if (step.condition == "success" and failed) or (
+                        step.condition == "failure" and not failed
+                    ):
                         continue
                     code = await _run_step(step, workspace, scratch, environment, log)
                     if code and not step.continue_on_error:
@@ -245,7 +252,9 @@ async def _check_out(repository: Repository, commit: str, workspace: Path) -> No
     """Fetch one commit into a fresh clone, as the checkout action does."""
     folder = str(workspace)
     await run_git("init", "--quiet", folder)
-    await run_git("-C", folder, "fetch", "--quiet", "--depth=1", "--no-tags", repository.git.path.as_uri(), commit)
+    await run_git(
+        "-C", folder, "fetch", "--quiet", "--depth=1", "--no-tags", repository.git.path.as_uri(), commit
+    )
     await run_git("-C", folder, "checkout", "--quiet", "--detach", "FETCH_HEAD")
 
 
@@ -293,27 +302,34 @@ async def _run_step(
     for line in step.run.rstrip().splitlines():
         log.line(line)
     log.line("##[endgroup]")
-    directory = (workspace / step.directory).resolve()
-    if not directory.is_relative_to(workspace.resolve()) or not directory.is_dir():
+    directory = _directory(workspace, step.directory)
+    if directory is None:
         log.line(f"##[error]There is no working directory {step.directory!r}.")
         return 1
     script = scratch / "step.sh"
     script.write_text(step.run)
-    process = await asyncio.create_subprocess_exec(
-        "bash",
-        "--noprofile",
-        "--norc",
-        "-e",
-        str(script),
-        cwd=directory,
-        env={**environment, **step.environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    reader = asyncio.create_task(_drain(process.stdout, log))
+    # A pipe of our own: asyncio's would make the wait for the script one for all that it left running.
+    receiving, sending = os.pipe()
+    reader = asyncio.create_task(_drain(receiving, log))
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "--noprofile",
+            "--norc",
+            "-e",
+            str(script),
+            cwd=directory,
+            env={**environment, **step.environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sending,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except BaseException:
+        reader.cancel()
+        raise
+    finally:
+        os.close(sending)
     try:
         code = await process.wait()
         # What the script left running holds the pipe open; it ends with the step.
@@ -328,9 +344,25 @@ async def _run_step(
     return code
 
 
-async def _drain(stream: asyncio.StreamReader, log: JobLog) -> None:
-    while data := await stream.read(65_536):
-        log.feed(data)
+def _directory(workspace: Path, name: str) -> Path | None:
+    """Return a folder of the checkout, or ``None`` where there is none of that name inside it."""
+    folder = (workspace / name).resolve()
+    inside = folder.is_relative_to(workspace.resolve())
+    return folder if inside and folder.is_dir() else None
+
+
+async def _drain(descriptor: int, log: JobLog) -> None:
+    """Feed ``log`` from a pipe until its other end is closed everywhere."""
+    stream = asyncio.StreamReader()
+    pipe = os.fdopen(descriptor, "rb", buffering=0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), pipe
+    )
+    try:
+        while data := await stream.read(65_536):
+            log.feed(data)
+    finally:
+        transport.close()
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:

@@ -14,9 +14,9 @@ from aiohttp import web
 
 from demo.github.acts import act, branch_rules
 from demo.github.errors import ApiError
-from demo.github.forge import Forge
 
 if TYPE_CHECKING:
+    from demo.github.forge import Forge
     from demo.github.server import StandInGitHub
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -111,7 +111,9 @@ class Control:
             labels=values.get("labels") or (),
         )
         address = self._forge.link(issue.repository.full_name, "issues", issue.number)
-        return web.json_response({"number": issue.number, "node_id": issue.id, "html_url": address}, status=201)
+        return web.json_response(
+            {"number": issue.number, "node_id": issue.id, "html_url": address}, status=201
+        )
 
 
 class _Values(dict[str, Any]):

@@ -55,7 +55,9 @@ def forbidden(message: str = "Resource not accessible by personal access token")
 def validation_failed(*errors: dict[str, Any] | str) -> ApiError:
     """Return a 422 with ``errors``; each names its resource, field and code, or is a sentence."""
     said = [str(error.get("message", "")) for error in errors if isinstance(error, dict)]
-    return ApiError(422, "Validation Failed", errors=list(errors), kind="UNPROCESSABLE" if said else "INVALID")
+    return ApiError(
+        422, "Validation Failed", errors=list(errors), kind="UNPROCESSABLE" if said else "INVALID"
+    )
 
 
 def invalid(resource: str, field: str, code: str = "invalid") -> ApiError:

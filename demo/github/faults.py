@@ -22,14 +22,16 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from demo.github.acts import ACTS, act
 from demo.github.errors import ApiError
-from demo.github.forge import Forge
 from demo.github.state import PullRequest
+
+if TYPE_CHECKING:
+    from demo.github.forge import Forge
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_DELAY_SECONDS = 600.0
@@ -58,8 +60,12 @@ class Fault:
         if unknown := set(match) - {"method", "path", "operation"}:
             raise ApiError(422, f"A match has method, path and operation, not {', '.join(sorted(unknown))}.")
         kinds = {"status", "delay_seconds", "before", "move_head_before", "partial"}
-        if not (action in ("drop_before", "drop_after") or (isinstance(action, dict) and kinds & set(action))):
-            raise ApiError(422, f"An action is drop_before, drop_after or has one of {', '.join(sorted(kinds))}.")
+        if not (
+            action in ("drop_before", "drop_after") or (isinstance(action, dict) and kinds & set(action))
+        ):
+            raise ApiError(
+                422, f"An action is drop_before, drop_after or has one of {', '.join(sorted(kinds))}."
+            )
         if isinstance(action, dict) and "before" in action and action["before"] not in ACTS:
             raise ApiError(422, f"'before' is one of {', '.join(ACTS)}.")
         try:
@@ -131,7 +137,9 @@ class Faults:
             await self._move_head(request, dict(action["move_head_before"] or {}))
         response = await handler(request)
         if "partial" in action and isinstance(response, web.Response):
-            return _partial(response, list(action["partial"]), str(action.get("message") or "Something went wrong"))
+            return _partial(
+                response, list(action["partial"]), str(action.get("message") or "Something went wrong")
+            )
         return response
 
     def _take(self, request: web.Request, operation: str) -> Fault | None:

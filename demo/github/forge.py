@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from demo.github.checks import CheckRunner
 from demo.github.errors import ApiError, forbidden, not_found
 from demo.github.mutations import MutationLog
 from demo.github.repositories import ZERO, BareRepository, Signature
 from demo.github.state import BranchRules, Entity, EntityT, Permission, Repository, Store, User
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,9 @@ class Forge:
         repository = repository_of(entity)
         hidden = repository is not None and repository.permission_of(user) is None
         if not isinstance(entity, kind) or hidden:
-            raise ApiError(404, f"Could not resolve to a node with the global id of '{node_id}'", kind="NOT_FOUND")
+            raise ApiError(
+                404, f"Could not resolve to a node with the global id of '{node_id}'", kind="NOT_FOUND"
+            )
         return entity
 
     async def seed(
@@ -83,9 +88,13 @@ class Forge:
         """
         owner, _, name = full_name.partition("/")
         for part in (owner, name):
-            if not part or part.startswith((".", "-", "_")) or not part.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            if (
+                not part
+                or part.startswith((".", "-", "_"))
+                or not part.replace("-", "").replace("_", "").replace(".", "").isalnum()
+            ):
                 raise ApiError(422, f"{full_name!r} is not an owner/name.")
-        if not folder.is_dir():
+        if not await asyncio.to_thread(folder.is_dir):
             raise ApiError(422, f"{folder} is not a folder.")
         async with self._seeding:
             if self.store.repository(full_name) is not None:
@@ -108,6 +117,8 @@ class Forge:
                 )
             )
             self.store.repositories[full_name.lower()] = repository
+        for login in permissions:
+            self.store.user(login)
         self.mutations.record("repository.created", full_name, actor=owner, sha=first)
         await self.checks.on_push(repository, default_branch, first)
         return repository

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from aiohttp import web
 
 from demo.github.access import git_user
-from demo.github.forge import Forge
 from demo.github.pushes import branches_moved
 from demo.github.repositories import git_environment
-from demo.github.state import Repository, User
+from demo.github.requests_log import FACTS
+
+if TYPE_CHECKING:
+    from demo.github.forge import Forge
+    from demo.github.state import Repository, User
 
 TIMEOUT_SECONDS = 300.0
 MAX_BODY_BYTES = 1 << 30
@@ -69,15 +72,13 @@ class GitService:
                 await branches_moved(self._forge, repository, user, before, await repository.git.refs())
         return response
 
-    def _admit(
-        self, request: web.Request, *, writes: bool
-    ) -> tuple[Repository, User | None] | web.Response:
+    def _admit(self, request: web.Request, *, writes: bool) -> tuple[Repository, User | None] | web.Response:
         """Return the repository and who asks, or the refusal, in the words that git shows."""
         owner, name = request.match_info["owner"], request.match_info["repo"].removesuffix(".git")
         header = request.headers.get("Authorization")
         user = git_user(self._forge.store, header)
         repository = self._forge.store.repository(f"{owner}/{name}")
-        request["user"] = user
+        FACTS.get().user = user
         public = repository is not None and not repository.is_private
         if user is None and (header or writes or not public):
             response = _plain(401, "Invalid username or token. Password authentication is not supported.")

@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphql import (
     DocumentNode,
@@ -34,13 +34,22 @@ from graphql import (
     validate,
 )
 
-from demo.github import graphql_mutations  # noqa: F401  (registers its resolvers)
-from demo.github.access import RateLimits
+# Each registers its resolvers.
+from demo.github import (  # noqa: F401
+    graphql_checks,
+    graphql_mutations,
+    graphql_pulls,
+    graphql_repositories,
+    graphql_subjects,
+)
 from demo.github.errors import ApiError
-from demo.github.forge import Forge
 from demo.github.graphql_nodes import Context
-from demo.github.graphql_resolvers import RESOLVERS, type_name
-from demo.github.state import User
+from demo.github.graphql_registry import RESOLVERS, type_name
+
+if TYPE_CHECKING:
+    from demo.github.access import RateLimits
+    from demo.github.forge import Forge
+    from demo.github.state import User
 
 SCHEMA_PATH = Path(__file__).with_name("schema.graphql")
 NODE_LIMIT = 500_000
@@ -174,7 +183,7 @@ def _count(
 
 def _page_size(field: FieldNode, variables: dict[str, Any]) -> int:
     """Return how many nodes a field asks for: by ``first``, ``last`` or a list of ``ids``."""
-    for argument in field.arguments:
+    for argument in field.arguments or ():
         if argument.name.value not in ("first", "last", "ids"):
             continue
         value: Any = argument.value

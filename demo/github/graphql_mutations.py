@@ -8,7 +8,7 @@ from typing import Any
 from demo.github import issues, pull_requests, reviews
 from demo.github.errors import ApiError
 from demo.github.graphql_nodes import Context
-from demo.github.graphql_resolvers import answers
+from demo.github.graphql_registry import answers
 from demo.github.merging import MergeRequest, merge
 from demo.github.state import Comment, Issue, PullRequest, ReviewThread
 

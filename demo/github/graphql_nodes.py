@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demo.github.errors import ApiError
-from demo.github.forge import Forge
-from demo.github.repositories import Commit
+from demo.github.repositories import GitError
 from demo.github.state import CheckRun, CheckSuite, PullRequest, Repository, Status, User
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from demo.github.forge import Forge
+    from demo.github.repositories import Commit
 
 MAX_PAGE = 100
 
@@ -191,4 +195,22 @@ def _offset(cursor: str) -> int:
     try:
         return int(base64.b64decode(cursor, validate=True).decode().removeprefix("cursor:v2:"))
     except (binascii.Error, ValueError):
-        raise ApiError(422, f"`{cursor}` does not appear to be a valid cursor.", kind="INVALID_CURSOR_ARGUMENTS") from None
+        raise ApiError(
+            422, f"`{cursor}` does not appear to be a valid cursor.", kind="INVALID_CURSOR_ARGUMENTS"
+        ) from None
+
+
+async def find_ref(repo: Repository, branch: str) -> RefNode | None:
+    """Return the branch, or ``None``."""
+    oid = await repo.git.branch(branch)
+    return RefNode(repo, f"refs/heads/{branch}", oid) if oid else None
+
+
+async def find_commit(repo: Repository, oid: str | None) -> CommitNode | None:
+    """Return the commit, or ``None``."""
+    if oid is None:
+        return None
+    try:
+        return CommitNode(repo, await repo.git.commit(oid))
+    except GitError:
+        return None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from demo.github.errors import ApiError, forbidden, invalid
 from demo.github.forge import Forge, require, writable
 from demo.github.state import Comment, Issue, Label, PullRequest, Repository, User, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BODY_LIMIT = 65_536
 """Characters that a body may have."""
@@ -67,7 +70,12 @@ def labels_named(forge: Forge, repository: Repository, names: Iterable[str]) -> 
 
 
 def create_issue(
-    forge: Forge, repository: Repository, actor: User, title: object, body: object = "", labels: Iterable[str] = ()
+    forge: Forge,
+    repository: Repository,
+    actor: User,
+    title: object,
+    body: object = "",
+    labels: Iterable[str] = (),
 ) -> Issue:
     """Open an issue; labels of people without triage permission are dropped, as GitHub does."""
     require(repository, actor, "read")

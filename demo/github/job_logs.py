@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from demo.github.forge import Forge
-from demo.github.state import CheckRun
+if TYPE_CHECKING:
+    from demo.github.forge import Forge
+    from demo.github.state import CheckRun
 
 VALID_SECONDS = 60.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from demo.github.errors import ApiError
 from demo.github.forge import Forge, require, signature
@@ -12,7 +13,9 @@ from demo.github.pull_requests import mark_merged
 from demo.github.pushes import branches_moved
 from demo.github.repositories import ZERO, Commit, Signature
 from demo.github.rollups import failing_requirements, rollup_state
-from demo.github.state import PullRequest, User
+
+if TYPE_CHECKING:
+    from demo.github.state import PullRequest, User
 
 GITHUB = Signature(name="GitHub", email="noreply@github.example")
 """Committer of the merges that the server makes."""

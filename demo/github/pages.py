@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from demo.github.control import loopback_only
 from demo.github.errors import not_found
-from demo.github.forge import Forge
 from demo.github.merging import merge_state
 from demo.github.state import CheckRun, Issue, PullRequest, Repository, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from demo.github.forge import Forge
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2328}
@@ -48,7 +52,9 @@ class Pages:
     async def _index(self, request: web.Request) -> web.StreamResponse:
         loopback_only(request)
         names = [repository.full_name for repository in self._forge.store.repositories.values()]
-        return _page("Repositories", "<ul>" + "".join(f"<li>{_link('/' + n, n)}</li>" for n in names) + "</ul>")
+        return _page(
+            "Repositories", "<ul>" + "".join(f"<li>{_link('/' + n, n)}</li>" for n in names) + "</ul>"
+        )
 
     def _found(self, request: web.Request) -> Repository:
         loopback_only(request)
@@ -104,7 +110,9 @@ class Pages:
             self._opening(pull),
             "<h2>Checks</h2>",
             _table([_check_row(run) for run in repository.check_runs(pull.head_ref_oid)]),
-            _table([(_state(s.state), escape(s.context)) for s in repository.latest_statuses(pull.head_ref_oid)]),
+            _table(
+                [(_state(s.state), escape(s.context)) for s in repository.latest_statuses(pull.head_ref_oid)]
+            ),
             "<h2>Commits</h2>",
             _table(rows),
             _reviews(pull),
@@ -166,7 +174,7 @@ def _link(address: str, text: str) -> str:
     return f'<a href="{escape(address)}">{escape(text)}</a>'
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     """Return a table of cells that are HTML already."""
     lines = ("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table>{''.join(lines)}</table>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from demo.github.errors import ApiError, custom, invalid
-from demo.github.forge import Forge, require, writable
+from demo.github.forge import Forge, require
 from demo.github.issues import check_text, closing_references, may_edit
 from demo.github.state import Issue, PullRequest, Repository, User, now
 

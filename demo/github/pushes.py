@@ -26,10 +26,14 @@ async def branches_moved(
             await _branch_moved(forge, repository, actor, ref.removeprefix("refs/heads/"), old, new)
 
 
-async def _branch_moved(forge: Forge, repository: Repository, actor: User, branch: str, old: str, new: str) -> None:
+async def _branch_moved(
+    forge: Forge, repository: Repository, actor: User, branch: str, old: str, new: str
+) -> None:
     repository.pushed_at = repository.updated_at = now()
     if new == ZERO:
-        forge.mutations.record("branch.deleted", repository.full_name, actor=actor.login, branch=branch, sha=old)
+        forge.mutations.record(
+            "branch.deleted", repository.full_name, actor=actor.login, branch=branch, sha=old
+        )
         for pull in repository.open_pulls():
             if branch in (pull.head_ref_name, pull.base_ref_name):
                 mark_closed(forge, pull, actor, "branch_deleted")

@@ -7,10 +7,13 @@ import os
 import re
 import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ZERO = "0" * 40
 """Object id that stands for "no object" in ref updates."""
@@ -76,7 +79,10 @@ def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 async def run_git(
-    *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None, accept: tuple[int, ...] = (0,)
+    *arguments: str,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    accept: tuple[int, ...] = (0,),
 ) -> bytes:
     """Run git and return its output.
 
@@ -153,12 +159,20 @@ class BareRepository:
         pairs = (line.split(" ", 1) for line in out.decode().splitlines())
         return {name: oid for oid, name in pairs}
 
-    async def resolve(self, revision: str, kind: str = "commit") -> str | None:
-        """Return the id of the object of ``kind`` that ``revision`` names, or ``None``."""
+    async def resolve(self, revision: str) -> str | None:
+        """Return the id of the commit that ``revision`` names, or ``None``."""
         if not revision or revision.startswith("-") or "\x00" in revision or "\n" in revision:
             return None
-        out = await self.git("rev-parse", "--quiet", "--verify", f"{revision}^{{{kind}}}", accept=(0, 1, 128))
+        out = await self.git("rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}", accept=(0, 1, 128))
         return out.decode().strip() or None
+
+    async def entry(self, revision: str, path: str, kind: str) -> str | None:
+        """Return the id of the file (``blob``) or folder (``tree``) at ``path``, or ``None``."""
+        if "\n" in path or "\n" in revision:
+            return None
+        out = await self.git("cat-file", "--batch-check", stdin=f"{revision}:{path}\n".encode())
+        words = out.decode(errors="replace").split()
+        return words[0] if words[1:2] == [kind] else None
 
     async def branch(self, name: str) -> str | None:
         """Return the tip of a branch, or ``None``."""
@@ -285,18 +299,20 @@ class BareRepository:
         """Write a first commit of the files in ``folder`` (its ``.gitignore`` is heeded); return its id."""
         with tempfile.TemporaryDirectory(prefix="index-") as scratch:
             environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index"), "GIT_WORK_TREE": str(folder)}
-            await self.git("-C", str(folder), "-c", "core.bare=false", "add", "--all", ".", environment=environment)
+            await self.git(
+                "-C", str(folder), "-c", "core.bare=false", "add", "--all", ".", environment=environment
+            )
             tree = (await self.git("write-tree", environment=environment)).decode().strip()
         return await self.commit_tree(tree, (), message, author=author)
 
     async def blob(self, revision: str, path: str) -> bytes | None:
         """Return a file's content at ``revision``, or ``None``."""
-        oid = await self.resolve(f"{revision}:{path}", "blob")
+        oid = await self.entry(revision, path, "blob")
         return await self.git("cat-file", "blob", oid) if oid else None
 
     async def list_tree(self, revision: str, path: str) -> list[tuple[str, str, str, int]]:
         """Return type, object id, name and size of each entry of a folder; empty where it is no folder."""
-        tree = await self.resolve(f"{revision}:{path}" if path else revision, "tree")
+        tree = await self.entry(revision, path, "tree")
         if tree is None:
             return []
         out = await self.git("ls-tree", "-z", "--long", tree)
@@ -311,7 +327,9 @@ class BareRepository:
     async def changed_files(self, base: str, head: str) -> list[ChangedFile]:
         """Return what differs between the merge base of the two commits and ``head``."""
         range_ = f"{base}...{head}"
-        names = (await self.git("diff", "-z", "--name-status", "--find-renames", range_)).decode(errors="replace")
+        names = (await self.git("diff", "-z", "--name-status", "--find-renames", range_)).decode(
+            errors="replace"
+        )
         counts = (await self.git("diff", "-z", "--numstat", "--no-renames", range_)).decode(errors="replace")
         numbers: dict[str, tuple[int, int]] = {}
         for line in counts.split("\x00"):

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from demo.github.state import User
+
 
 KEPT_LINES = 500
+
+
+@dataclass
+class RequestFacts:
+    """What is found out about a request while it is answered."""
+
+    operation: str = ""
+    """Name of the GraphQL operation."""
+    user: User | None = None
+    points: int = 0
+    """GraphQL points that it cost."""
+
+
+FACTS: ContextVar[RequestFacts] = ContextVar("facts of the request being answered")
 
 
 class RequestLog:
@@ -19,26 +39,25 @@ class RequestLog:
         self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT_LINES)
         self._graphql_points = 0
 
-    def add(self, request: web.Request, operation: str, status: int | None, seconds: float) -> None:
+    def add(self, request: web.Request, facts: RequestFacts, status: int | None, seconds: float) -> None:
         """Note one request; ``status`` is ``None`` where the connection was dropped."""
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "unknown"
         is_graphql = request.path == "/api/graphql"
-        key = f"graphql {operation or 'anonymous'}" if is_graphql else f"{request.method} {route}"
+        key = f"graphql {facts.operation or 'anonymous'}" if is_graphql else f"{request.method} {route}"
         self._counts[key] += 1
-        user = request.get("user")
         line = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "method": request.method,
             "path": request.path_qs,
-            "user": user.login if user else None,
+            "user": facts.user.login if facts.user else None,
             "status": status,
             "milliseconds": round(seconds * 1000, 1),
         }
         if is_graphql:
-            line["operation"] = operation
-            line["points"] = request.get("points", 0)
-            self._graphql_points += request.get("points", 0)
+            line["operation"] = facts.operation
+            line["points"] = facts.points
+            self._graphql_points += facts.points
         self._lines.append(line)
 
     def describe(self) -> dict[str, Any]:

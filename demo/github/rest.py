@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
 from demo.github.errors import ApiError, not_found
 from demo.github.forge import Forge, repository_of
-from demo.github.state import EntityT, Issue, PullRequest, Repository, User
+
+if TYPE_CHECKING:
+    from demo.github.access import RateLimits
+    from demo.github.job_logs import JobLogs
+    from demo.github.state import EntityT, Issue, PullRequest, Repository, User
 
 PREFIX = "/api/v3"
 PAGE_SIZE = 30
@@ -23,10 +27,14 @@ Endpoint = Callable[["Call"], Awaitable[web.StreamResponse]]
 class Call:
     """One request to the REST API by a known user."""
 
-    def __init__(self, forge: Forge, request: web.Request, user: User) -> None:
+    def __init__(
+        self, forge: Forge, request: web.Request, user: User, limits: RateLimits, logs: JobLogs
+    ) -> None:
         self.forge = forge
         self.request = request
         self.user = user
+        self.limits = limits
+        self.logs = logs
 
     @property
     def repository(self) -> Repository:

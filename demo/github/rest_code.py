@@ -57,7 +57,11 @@ def _ref(call: Call, branch: str, sha: str) -> dict[str, Any]:
     return {
         "ref": f"refs/heads/{branch}",
         "url": api(call.forge, "repos", name, "git", "refs", "heads", branch),
-        "object": {"type": "commit", "sha": sha, "url": api(call.forge, "repos", name, "git", "commits", sha)},
+        "object": {
+            "type": "commit",
+            "sha": sha,
+            "url": api(call.forge, "repos", name, "git", "commits", sha),
+        },
     }
 
 
@@ -112,13 +116,15 @@ async def get_contents(call: Call) -> web.StreamResponse:
     if path and (data := await git.blob(sha, path)) is not None:
         if "raw" in call.request.headers.get("Accept", ""):
             return web.Response(body=data, content_type="application/vnd.github.raw+json", charset="utf-8")
-        oid = await git.resolve(f"{sha}:{path}", "blob") or ""
+        oid = await git.entry(sha, path, "blob") or ""
         facts = _entry(call, "blob", oid, path, len(data))
         return answer({**facts, "encoding": "base64", "content": base64.encodebytes(data).decode()})
     entries = await git.list_tree(sha, path)
     if not entries:
         raise not_found()
-    return answer([_entry(call, kind, oid, f"{path}/{name}".strip("/"), size) for kind, oid, name, size in entries])
+    return answer(
+        [_entry(call, kind, oid, f"{path}/{name}".strip("/"), size) for kind, oid, name, size in entries]
+    )
 
 
 def _entry(call: Call, kind: str, oid: str, path: str, size: int) -> dict[str, Any]:
@@ -166,7 +172,9 @@ async def list_jobs(call: Call) -> web.StreamResponse:
     suite = call.entity(CheckSuite)
     runs = suite.latest_runs()
     chosen, headers = call.page(runs)
-    return answer({"total_count": len(runs), "jobs": [job_json(call.forge, r) for r in chosen]}, headers=headers)
+    return answer(
+        {"total_count": len(runs), "jobs": [job_json(call.forge, r) for r in chosen]}, headers=headers
+    )
 
 
 async def get_job_log(call: Call) -> web.StreamResponse:
@@ -174,7 +182,7 @@ async def get_job_log(call: Call) -> web.StreamResponse:
     run = _job(call)
     if run.log is None:
         raise not_found()
-    address = call.request["logs"].publish(run)
+    address = call.logs.publish(run)
     return web.Response(status=302, headers={"Location": address})
 
 

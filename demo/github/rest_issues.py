@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from demo.github import issues
 from demo.github.errors import invalid, not_found
@@ -20,6 +19,9 @@ from demo.github.rest_views import (
 )
 from demo.github.state import Comment, Issue, PullRequest
 
+if TYPE_CHECKING:
+    from aiohttp import web
+
 
 async def get_viewer(call: Call) -> web.StreamResponse:
     user = call.user
@@ -27,7 +29,7 @@ async def get_viewer(call: Call) -> web.StreamResponse:
 
 
 async def get_rate_limit(call: Call) -> web.StreamResponse:
-    limits = call.request["limits"]
+    limits = call.limits
     core, graphql = limits.describe(call.user, "core"), limits.describe(call.user, "graphql")
     return answer({"resources": {"core": core, "graphql": graphql}, "rate": core})
 
@@ -52,8 +54,10 @@ async def list_issues(call: Call) -> web.StreamResponse:
     repository = call.repository
     state, wanted = call.query("state", "open"), {n.lower() for n in call.query("labels").split(",") if n}
     since, creator = call.query("since"), call.query("creator")
-    found = []
-    for subject in [*repository.issues.values(), *repository.pulls.values()]:
+    found: list[Issue | PullRequest] = []
+    subjects: list[Issue | PullRequest] = [*repository.issues.values()]
+    subjects += repository.pulls.values()
+    for subject in subjects:
         if state != "all" and subject.closed != (state == "closed"):
             continue
         if wanted - {label.name.lower() for label in subject.labels}:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from demo.github.forge import Forge
 from demo.github.issues import association
 from demo.github.merging import merge_state, mergeability
-from demo.github.repositories import ChangedFile, Commit
 from demo.github.reviews import current_line
 from demo.github.state import (
     PERMISSIONS,
@@ -25,6 +22,12 @@ from demo.github.state import (
     Subject,
     User,
 )
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from demo.github.forge import Forge
+    from demo.github.repositories import ChangedFile, Commit
 
 
 def moment(value: datetime | None) -> str | None:
@@ -211,7 +214,7 @@ async def file_json(pull: PullRequest, file: ChangedFile) -> dict[str, Any]:
     git = pull.repository.git
     diff = await git.diff(pull.base_ref_oid, pull.head_ref_oid, file.path)
     start = diff.find("\n@@")
-    oid = await git.resolve(f"{pull.head_ref_oid}:{file.path}", "blob")
+    oid = await git.entry(pull.head_ref_oid, file.path, "blob")
     body: dict[str, Any] = {
         "sha": oid,
         "filename": file.path,
@@ -231,7 +234,11 @@ def commit_json(forge: Forge, repository: Repository, commit: Commit) -> dict[st
     name = repository.full_name
 
     def person(signature: Any, date: datetime) -> dict[str, Any]:
-        return {"name": signature.name, "email": signature.email, "date": date.isoformat().replace("+00:00", "Z")}
+        return {
+            "name": signature.name,
+            "email": signature.email,
+            "date": date.isoformat().replace("+00:00", "Z"),
+        }
 
     return {
         "sha": commit.oid,
@@ -294,7 +301,12 @@ async def review_comment_json(forge: Forge, comment: ReviewComment) -> dict[str,
 def check_run_json(forge: Forge, run: CheckRun) -> dict[str, Any]:
     suite, repository = run.suite, run.suite.repository
     url = api(forge, "repos", repository.full_name, "check-runs", run.database_id)
-    app = {"id": suite.app.database_id, "node_id": suite.app.id, "slug": suite.app.slug, "name": suite.app.name}
+    app = {
+        "id": suite.app.database_id,
+        "node_id": suite.app.id,
+        "slug": suite.app.slug,
+        "name": suite.app.name,
+    }
     pulls = [p for p in repository.open_pulls() if p.head_ref_oid == suite.head_sha]
     return {
         "id": run.database_id,

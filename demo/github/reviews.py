@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demo.github.errors import ApiError, forbidden, invalid
 from demo.github.forge import Forge, require, writable
 from demo.github.issues import check_text
 from demo.github.pull_requests import record
-from demo.github.repositories import ChangedFile
 from demo.github.state import PullRequest, Review, ReviewComment, ReviewThread, User, now
+
+if TYPE_CHECKING:
+    from demo.github.repositories import ChangedFile
 
 EVENTS = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
 """REST's verbs, and the state of the review that each makes."""
@@ -56,7 +58,14 @@ async def submit_review(
         _open_thread(forge, review, remark)
     pull.touch()
     record(
-        forge, "review.submitted", pull, actor, state=state, sha=review.commit_oid, comments=len(remarks), body=text[:500]
+        forge,
+        "review.submitted",
+        pull,
+        actor,
+        state=state,
+        sha=review.commit_oid,
+        comments=len(remarks),
+        body=text[:500],
     )
     return review
 

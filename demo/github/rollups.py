@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from demo.github.state import PullRequest, Repository
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from demo.github.state import PullRequest, Repository
 
 
 def rollup_state(repository: Repository, sha: str) -> str | None:

@@ -9,9 +9,8 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -24,9 +23,12 @@ from demo.github.forge import Forge, Settings
 from demo.github.git_http import GitService
 from demo.github.job_logs import JobLogs
 from demo.github.pages import Pages
-from demo.github.requests_log import RequestLog
+from demo.github.requests_log import FACTS, RequestFacts, RequestLog
 from demo.github.rest import PREFIX, Call, Endpoint
 from demo.github.state import BranchRules, Issue, Permission, Repository, User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 HOST = "127.0.0.1"
 GRAPHQL_PATH = "/api/graphql"
@@ -201,11 +203,11 @@ class StandInGitHub:
         async def handle(request: web.Request) -> web.StreamResponse:
             header = request.headers.get("Authorization")
             user = api_user(self.forge.store, header, documentation_url=DOCUMENTATION)
-            request["user"], request["limits"], request["logs"] = user, self.limits, self._logs
+            FACTS.get().user = user
             free = request.path == f"{PREFIX}/rate_limit"
             if not free:
                 self.limits.spend(user, "core", 1)
-            response = await endpoint(Call(self.forge, request, user))
+            response = await endpoint(Call(self.forge, request, user, self.limits, self._logs))
             response.headers.update(self.limits.headers(user, "core"))
             return _conditional(request, response)
 
@@ -214,7 +216,7 @@ class StandInGitHub:
     async def _graphql(self, request: web.Request) -> web.StreamResponse:
         place = "https://docs.github.com/graphql"
         user = api_user(self.forge.store, request.headers.get("Authorization"), documentation_url=place)
-        request["user"] = user
+        FACTS.get().user = user
         try:
             body = json.loads(await request.read())
         except ValueError:
@@ -227,13 +229,14 @@ class StandInGitHub:
         except ApiError as error:
             # GitHub tells a spent limit of GraphQL with status 200.
             answer = {"errors": [{"type": error.kind, "message": error.message}]}
-        request["points"] = self.limits.describe(user, "graphql")["used"] - before
+        FACTS.get().points = self.limits.describe(user, "graphql")["used"] - before
         return web.json_response(answer, headers=self.limits.headers(user, "graphql"))
 
     @web.middleware
     async def _log(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         begun, status = time.monotonic(), None
-        request["operation"] = await _operation(request)
+        facts = RequestFacts(operation=await _operation(request))
+        FACTS.set(facts)
         try:
             response = await handler(request)
             dropped = request.transport is None or request.transport.is_closing()
@@ -244,20 +247,24 @@ class StandInGitHub:
             raise
         finally:
             if not request.path.startswith("/_demo"):
-                self.requests.add(request, request["operation"], status, time.monotonic() - begun)
+                self.requests.add(request, facts, status, time.monotonic() - begun)
 
     @web.middleware
     async def _refuse(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn refusals, and faults of the stand-in itself, into answers of GitHub's form."""
-        headers = {"x-github-request-id": secrets.token_hex(8).upper(), "x-github-enterprise-version": "3.17.0"}
+        headers = {
+            "x-github-request-id": secrets.token_hex(8).upper(),
+            "x-github-enterprise-version": "3.17.0",
+        }
         try:
             if request.path.startswith("/_demo"):
                 loopback_only(request)
             response = await handler(request)
         except ApiError as error:
             response = web.json_response(error.body(), status=error.status)
-            if request.get("user") is not None and request.path.startswith(PREFIX):
-                response.headers.update(self.limits.headers(request["user"], "core"))
+            user = FACTS.get().user
+            if user is not None and request.path.startswith(PREFIX):
+                response.headers.update(self.limits.headers(user, "core"))
         except web.HTTPException:
             raise
         except Exception:
@@ -271,7 +278,7 @@ class StandInGitHub:
     async def _inject(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/_demo"):
             return await handler(request)
-        return await self.faults.handle(request, request["operation"], handler)
+        return await self.faults.handle(request, FACTS.get().operation, handler)
 
 
 async def _operation(request: web.Request) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
-from demo.github.repositories import BareRepository
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from demo.github.repositories import BareRepository
 
 Permission = Literal["read", "triage", "write", "maintain", "admin"]
 EntityT = TypeVar("EntityT", bound="Entity")

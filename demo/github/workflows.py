@@ -9,12 +9,14 @@ and Python is on the path. Not read are matrices, ``needs``, services, expressio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Condition = Literal["success", "failure", "always"]
 LIMIT_BYTES = 256 * 1024
@@ -139,7 +141,9 @@ def _default_directory(part: Mapping[str, Any]) -> str | None:
 def _strings(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
-    return {str(key): str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()}
+    return {
+        str(key): str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()
+    }
 
 
 def _words(value: Any) -> list[str]:

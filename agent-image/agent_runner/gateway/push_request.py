@@ -45,7 +45,7 @@ class PushRequest:
 
     commands: tuple[Command, ...]
     capabilities: frozenset[str]
-    """What the client chose from the advertisement, values included (``agent=git/2.39.5``)."""
+    """Names of what the client chose from the advertisement, without values (``agent=…`` is ``agent``)."""
     raw: bytes
     """All bytes read so far: the section and whatever of the pack arrived with it."""
 
@@ -133,8 +133,10 @@ class PushRequestReader:
             # git separates them by spaces; a second NUL would hide what follows it from receive-pack.
             if b"\0" in capabilities:
                 raise PushRequestError("a NUL within the capabilities")
-            self._capabilities = frozenset(capabilities.decode("utf-8", "surrogateescape").split())
-        if not nul or self._commands:
+            # receive-pack takes "push-options=x" for "push-options", too.
+            names = (word.partition(b"=")[0] for word in capabilities.split())
+            self._capabilities = frozenset(name.decode("utf-8", "surrogateescape") for name in names)
+        else:
             line = line.removesuffix(b"\n")
         old, new, ref = line[:40], line[41:81], line[82:]
         if (

@@ -79,7 +79,9 @@ class StubGitHub:
         return sum(route in (f"{a.method} {a.path}", a.operation) for a in self.asked)
 
     @staticmethod
-    def check_run(name: str, conclusion: str | None = "SUCCESS", number: int = 1, **more: Any) -> dict[str, Any]:
+    def check_run(
+        name: str, conclusion: str | None = "SUCCESS", number: int = 1, **more: Any
+    ) -> dict[str, Any]:
         return {
             "__typename": "CheckRun",
             "id": f"CR_{number}",
@@ -180,6 +182,8 @@ def connect(stub: StubGitHub) -> Callable[..., AbstractAsyncContextManager[GitHu
 
 
 @pytest.fixture
-async def client(connect: Callable[..., AbstractAsyncContextManager[GitHubClient]]) -> AsyncIterator[GitHubClient]:
+async def client(
+    connect: Callable[..., AbstractAsyncContextManager[GitHubClient]],
+) -> AsyncIterator[GitHubClient]:
     async with connect() as opened:
         yield opened

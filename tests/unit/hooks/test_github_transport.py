@@ -135,7 +135,13 @@ def in_seconds(error: ForgeRateLimitedError) -> float:
         (403, "Forbidden", {"Retry-After": "90"}, 85, 90),
         (429, "Slow down", {"Retry-After": "99999999"}, 7000, 7200),
         (429, "Slow down", {"Retry-After": "soon"}, 55, 60),
-        (403, "API rate limit exceeded", {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "nonsense"}, 55, 60),
+        (
+            403,
+            "API rate limit exceeded",
+            {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "nonsense"},
+            55,
+            60,
+        ),
     ],
 )
 async def test_rate_limits(client, stub, status, message, headers, least, most) -> None:
@@ -175,7 +181,11 @@ async def test_graphql_rate_limit(client, stub) -> None:
 @pytest.mark.parametrize(
     ("errors", "kind", "words"),
     [
-        ([{"type": "NOT_FOUND", "path": ["repository"], "message": "Could not resolve"}], ForgeAccessError, "name"),
+        (
+            [{"type": "NOT_FOUND", "path": ["repository"], "message": "Could not resolve"}],
+            ForgeAccessError,
+            "name",
+        ),
         ([{"type": "FORBIDDEN", "path": ["repository"], "message": "SAML"}], ForgeAccessError, "SAML"),
         ([], ForgeAccessError, "no such object"),
         ([{"message": "Something went wrong"}], ForgeUnavailableError, "Something went wrong"),

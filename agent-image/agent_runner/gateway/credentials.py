@@ -1,0 +1,54 @@
+"""The credentials of a step: files of a secret volume, read anew at every use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_MAX_BYTES = 16_384
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+
+
+class CredentialError(Exception):
+    """A credential is missing or unusable; the text names the secret and the key, never the value."""
+
+
+class Credentials:
+    """Gives credentials by key.
+
+    A file is opened by its path each time, because a renewed secret is swapped in by a symlink.
+
+    :param directory: the mounted secret volume.
+    :param secret_name: name of the Kubernetes secret, for messages.
+    """
+
+    def __init__(self, directory: Path, secret_name: str) -> None:
+        self._directory = directory
+        self._secret_name = secret_name
+
+    def place(self, key: str) -> str:
+        """Return how to name the credential to a person."""
+        return f"key {key} of secret {self._secret_name}"
+
+    def read(self, key: str) -> str:
+        """Return the value of ``key`` without surrounding white space.
+
+        :raises CredentialError: if there is no such file, or its content cannot be a credential.
+        """
+        place = self.place(key)
+        try:
+            with (self._directory / key).open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+        except FileNotFoundError:
+            raise CredentialError(f"no credential: {place} does not exist; add it") from None
+        except OSError as error:
+            raise CredentialError(f"no credential: {place} cannot be read: {error.strerror}") from None
+        try:
+            value = data.decode("ascii").strip()
+        except UnicodeDecodeError:
+            value = "\n"
+        if not value:
+            raise CredentialError(f"no credential: {place} is empty; set it")
+        if len(data) > _MAX_BYTES or not _HEADER_SAFE.fullmatch(value):
+            raise CredentialError(f"unusable credential: {place} is not one line of ASCII; set it anew")
+        return value

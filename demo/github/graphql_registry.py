@@ -1,0 +1,67 @@
+"""Which function answers which GraphQL field; what is not named here is the attribute of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from demo.github.errors import ApiError
+from demo.github.graphql_nodes import BlobNode, CommitNode, RefNode
+from demo.github.state import (
+    CheckRun,
+    CheckSuite,
+    Comment,
+    Issue,
+    PullRequest,
+    Repository,
+    Review,
+    ReviewComment,
+    ReviewThread,
+    Status,
+    User,
+)
+
+Resolver = Callable[..., Any]
+ResolverT = TypeVar("ResolverT", bound=Resolver)
+RESOLVERS: dict[tuple[str, str], Resolver] = {}
+"""By type and field name."""
+
+TYPE_NAMES: dict[type, str] = {
+    Repository: "Repository",
+    Issue: "Issue",
+    PullRequest: "PullRequest",
+    Comment: "IssueComment",
+    Review: "PullRequestReview",
+    ReviewThread: "PullRequestReviewThread",
+    ReviewComment: "PullRequestReviewComment",
+    CheckRun: "CheckRun",
+    CheckSuite: "CheckSuite",
+    Status: "StatusContext",
+    CommitNode: "Commit",
+    BlobNode: "Blob",
+    RefNode: "Ref",
+}
+"""GraphQL's name of each Python type that may stand where an interface or a union is asked for."""
+
+
+def answers(types: str, field: str) -> Callable[[ResolverT], ResolverT]:
+    """Register a resolver for ``field`` of each of the types (names with spaces between)."""
+
+    def register(resolver: ResolverT) -> ResolverT:
+        for name in types.split():
+            RESOLVERS[name, field] = resolver
+        return resolver
+
+    return register
+
+
+def missing(what: str) -> ApiError:
+    """Return GitHub's error for a name or a number that leads nowhere."""
+    return ApiError(404, f"Could not resolve to {what}.", kind="NOT_FOUND")
+
+
+def type_name(value: Any, *_: Any) -> str:
+    """Return GraphQL's name of the type of ``value``."""
+    if isinstance(value, User):
+        return "Bot" if value.is_bot else "User"
+    return TYPE_NAMES.get(type(value), type(value).__name__)

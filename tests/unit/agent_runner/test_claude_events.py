@@ -1,0 +1,113 @@
+"""Claude Code's event stream: what is shown of it, and how it is summed up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from agent_runner.agents.claude_events import ClaudeTranscript
+from agent_runner.contract import Tokens
+from agent_runner.process import Ended
+from hypothesis import given
+from hypothesis import strategies as st
+
+OK = Ended(0, "exit")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    "subtype message content result usage modelUsage model_usage_since_last_result num_turns errors session_id"
+    " permission_denials structured_output is_error api_error_status total_cost_usd model duration_ms".split()
+)
+
+
+def feed(transcript: ClaudeTranscript, **event: Any) -> list[str]:
+    return list(transcript.read(json.dumps(event).encode()))
+
+
+@pytest.fixture
+def transcript() -> ClaudeTranscript:
+    return ClaudeTranscript("s-1")
+
+
+def test_lines_for_people(transcript: ClaudeTranscript) -> None:
+    tool = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "git status"}}
+    write = {"type": "tool_use", "id": "t2", "name": "Write", "input": {"file_path": "a", "content": "x" * 999}}
+    assert feed(transcript, type="system", subtype="init", model="m", claude_code_version="2", session_id="s-2") == [
+        "agent: Claude Code 2, model m, session s-2"
+    ]
+    assert feed(transcript, type="assistant", message={"content": [{"type": "text", "text": "Hello"}, tool]}) == [
+        "agent> Hello",
+        "tool Bash: git status",
+    ]
+    assert transcript.busy
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "clean"}]}
+    assert feed(transcript, type="user", message={"content": [result]}) == ["tool ok: clean"]
+    assert not transcript.busy
+    (line,) = feed(transcript, type="assistant", message={"content": [write]})
+    assert len(line) < 300
+    failed = {"type": "tool_result", "tool_use_id": "t2", "content": "no", "is_error": True}
+    assert feed(transcript, type="user", message={"content": [failed]}) == ["tool error: no"]
+    assert feed(
+        transcript,
+        type="system",
+        subtype="api_retry",
+        attempt=1,
+        max_retries=10,
+        retry_delay_ms=580,
+        error_status=529,
+    ) == ["model API: 529, try 1 of 10, again in 0.6 s"]
+    assert feed(transcript, type="stream_event", event={}) == []
+    assert feed(transcript, type="from the future") == []
+
+
+def test_last_result_decides(transcript: ClaudeTranscript) -> None:
+    feed(transcript, type="result", is_error=True, result="first", num_turns=2)
+    feed(transcript, type="result", is_error=False, result="second", num_turns=1, structured_output={"a": 1})
+    report = transcript.report(OK, "")
+    assert (report.failure, report.summary, report.turns, report.output) == (None, "second", 3, {"a": 1})
+
+
+def test_cost_of_a_resumed_session_is_that_of_this_run(transcript: ClaudeTranscript) -> None:
+    """``total_cost_usd`` counts the earlier runs of the session too."""
+    used = {
+        "inputTokens": 1,
+        "outputTokens": 2,
+        "cacheReadInputTokens": 3,
+        "cacheCreationInputTokens": 4,
+        "costUSD": 0.25,
+    }
+    feed(
+        transcript,
+        type="result",
+        total_cost_usd=9.0,
+        usage={"input_tokens": 1},
+        model_usage_since_last_result={"opus": used, "haiku": used},
+    )
+    feed(transcript, type="result", total_cost_usd=9.25, model_usage_since_last_result={"opus": used})
+    report = transcript.report(OK, "")
+    assert report.cost_usd == 0.75
+    assert report.tokens == Tokens(input=3, output=6, cache_read=9, cache_write=12)
+
+
+def test_garbage_is_shown_in_moderation(transcript: ClaudeTranscript) -> None:
+    shown = [line for _ in range(100) for line in transcript.read(b"\xff{not json")]
+    assert len(shown) == 20
+    assert transcript.read(b"[1]") == []
+    failure = transcript.report(OK, "").failure
+    assert failure
+    assert failure.code == "agent_crashed"
+
+
+@given(st.sampled_from(["system", "assistant", "user", "result"]), st.dictionaries(KEYS, JSON, max_size=8))
+def test_no_event_breaks_it(kind: str, event: dict[str, Any]) -> None:
+    transcript = ClaudeTranscript("s-1")
+    for subtype in ("init", "api_retry", "model_fallback", "permission_denied"):
+        feed(transcript, **{"subtype": subtype, **event, "type": kind})
+    feed(transcript, type=kind, message={"content": [event, 3, {"type": "tool_result", **event}]})
+    report = transcript.report(OK, "")
+    assert report.cost_usd >= 0
+    assert isinstance(report.session_id, str)
