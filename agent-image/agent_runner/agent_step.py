@@ -11,6 +11,7 @@ from agent_runner.agents.claude_verdict import SESSION_LOST
 from agent_runner.checkout import Checkout, discard_changes
 from agent_runner.console import say
 from agent_runner.failure import StepCancelled, StepFailed, failed
+from agent_runner.files import write_fresh
 from agent_runner.instructions import instructions_for
 from agent_runner.process import Ended, LineSplitter, Supervision, Tail, run_process
 from agent_runner.publish import publish
@@ -58,8 +59,7 @@ def run_agent_step(
     # What follows the agent needs time too: committing and pushing.
     closing = min(_CLOSING_SECONDS, 0.1 * spec.limits.seconds)
     deadline = supervision.deadline.earlier(closing)
-    environment.git_config.unlink(missing_ok=True)
-    environment.git_config.write_text(git_config(environment))
+    write_fresh(environment.git_config, git_config(environment))
     report = _Runs(environment, supervision, gateway, git, spec).run(task, deadline, draft)
     if report.failure is not None:
         raise StepFailed(report.failure)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_runner.console import say
 from agent_runner.failure import StepCancelled, StepFailed, failed
+from agent_runner.files import remove
 from agent_runner.git import Git, GitError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent_runner.contract import StepSpec
 
 UNFINISHED = {
@@ -56,7 +54,7 @@ def prepare(git: Git, spec: StepSpec) -> Checkout:
         else:
             say(f"checkout: {spec.repository} at {checkout.start_sha[:12]}, reused")
             return checkout
-    _make_room(git.checkout)
+    remove(git.checkout)
     git.init(spec.work_branch)
     checkout = _check_out(git, spec, wanted)
     say(f"checkout: {spec.repository} at {checkout.start_sha[:12]}")
@@ -109,7 +107,6 @@ def _check_out(git: Git, spec: StepSpec, branches: list[str]) -> Checkout:
         if start != spec.expected_head:
             raise head_moved(spec, start or None)
     git.run("checkout", "--quiet", "--force", "--no-track", "-B", spec.work_branch, start)
-    git.run("reset", "--hard", "--quiet", start)
     git.run("clean", "-ffdx", "--quiet")
     return Checkout(path=git.checkout, base_sha=base, start_sha=start)
 
@@ -124,26 +121,6 @@ def _is_ours(git: Git, spec: StepSpec) -> bool:
 def _forget_leftovers(directory: Path) -> None:
     """Remove what an earlier step left: operations begun, locks, hooks, the index with its hidden bits."""
     for name in (*UNFINISHED, "index", "hooks", "info"):
-        path = directory / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(directory / name)
     for lock in (*directory.glob("*.lock"), *directory.glob("refs/**/*.lock")):
-        lock.unlink(missing_ok=True)
-
-
-def _make_room(path: Path) -> None:
-    """Remove ``path``, read-only folders included (package managers make such)."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-        return
-    for folder, names, _ in os.walk(path):
-        for name in names:
-            entry = Path(folder, name)
-            with contextlib.suppress(OSError):
-                if not entry.is_symlink():
-                    entry.chmod(stat.S_IRWXU)
-    if path.exists():
-        path.chmod(stat.S_IRWXU)
-        shutil.rmtree(path)
+        remove(lock)

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -352,14 +353,32 @@ M = TypeVar("M")
 
 
 def _dump(message: Any) -> str:
-    return json.dumps(dataclasses.asdict(message), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _json(dataclasses.asdict(message))
+
+
+def _json(value: Any) -> str:
+    """Return ``value`` as one line of JSON that can be encoded as UTF-8, whatever texts are in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # Line ends to str.splitlines(), though not to JSON: a log line must stay one.
+    for end in "\x85\u2028\u2029":
+        text = text.replace(end, f"\\u{ord(end):04x}")
+    # Lone surrogates, of file names that are no UTF-8 or of text that a program cut, have no encoding.
+    return text.encode(errors="replace").decode()
 
 
 def _parse(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise ContractError(f"{what}: not JSON: {error}") from None
+
+
+def _finite(text: str) -> float:
+    """Read a number of a message; what is none in JSON, or too large, could not be stored as JSON again."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value
 
 
 def _load(cls: type[M], value: Any, where: str, *, strict: bool) -> M:
@@ -404,13 +423,13 @@ def _convert(hint: Any, value: Any, where: str, *, strict: bool) -> Any:
     wanted = {dict: Mapping, float: (int, float)}.get(origin or hint, origin or hint)
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise ContractError(f"{where}: {getattr(hint, '__name__', hint)} is needed, not {value!r}"[:300])
-    if hint in (int, float) and (not math.isfinite(value) or value < 0):
-        raise ContractError(f"{where}: {value!r} is not a finite number of zero or more")
+    if hint in (int, float) and not 0 <= value <= sys.float_info.max:
+        raise ContractError(f"{where}: {value!r} is not a finite number of zero or more"[:300])
     return float(value) if hint is float else value
 
 
 def _cut(result: StepResult, room: int) -> StepResult:
-    """Cut the texts of ``result`` to about ``room`` bytes each; what control flow reads stays."""
+    """Cut the texts of ``result`` to about ``room`` bytes of JSON each; what control flow reads stays."""
     return dataclasses.replace(
         result,
         summary=_clip(result.summary, room),
@@ -430,8 +449,16 @@ def _cut(result: StepResult, room: int) -> StepResult:
 
 
 def _clip(text: str, room: int, *, last: bool = False) -> str:
-    data = text.encode()
-    if len(data) <= room:
-        return text
-    part = data[-room:] if last and room else data[:room]
-    return part.decode(errors="ignore")
+    """Cut ``text`` so that it takes at most ``room`` bytes of JSON, where one character may take six."""
+
+    def part(length: int) -> str:
+        return text[len(text) - length :] if last else text[:length]
+
+    fits, longest = 0, min(len(text), room)
+    while fits < longest:
+        length = (fits + longest + 1) // 2
+        if len(_json(part(length)).encode()) - 2 <= room:
+            fits = length
+        else:
+            longest = length - 1
+    return part(fits)

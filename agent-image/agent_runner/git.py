@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from agent_runner.contract import SHA_PATTERN
 from agent_runner.deadline import Deadline
 from agent_runner.failure import StepCancelled, StepFailed, failed
+from agent_runner.files import remove
 from agent_runner.process import Supervision, Tail, run_process
 
 if TYPE_CHECKING:
@@ -160,11 +161,7 @@ class Git:
                 "Run the step again; if it comes back, tell the agent in the ticket to leave .git alone.",
             )
         for name in ("config", "config.worktree", "commondir"):
-            path = self.directory / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(self.directory / name)
         (self.directory / "config").write_text(_CONFIG.format(url=self.url, branch=branch))
 
     def run(self, *arguments: str, stdin: bytes = b"") -> str:

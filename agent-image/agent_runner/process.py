@@ -156,8 +156,8 @@ def run_process(
     finally:
         _kill_group(process.pid)
         process.wait()
-        supervision.reaper.kill_orphans()
         supervision.reaper.reap()
+        supervision.reaper.kill_orphans()
         pump.drain(_DRAIN_SECONDS)
     return Ended(returncode=process.returncode, cause=cause)
 
@@ -166,7 +166,7 @@ def _readable(data: bytes) -> IO[bytes]:
     """Return an open file that holds ``data``."""
     if not data:
         return Path(os.devnull).open("rb")
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.write(data)
     file.seek(0)
     return file

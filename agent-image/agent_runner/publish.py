@@ -40,7 +40,7 @@ def publish(git: Git, spec: StepSpec, checkout: Checkout, draft: Draft) -> Outco
     base = remote.get(spec.base_branch, checkout.base_sha)
     if git.commit_id(base) is None:
         git.fetch(spec.base_branch)
-    tip = _tip(git, spec, checkout)
+    tip = _tip(git, spec, checkout, base)
     if tip is None:
         if on_forge not in (spec.expected_head, checkout.start_sha):
             raise head_moved(spec, on_forge)
@@ -93,13 +93,13 @@ def _refuse_unfinished(git: Git) -> None:
 def _commit_leftovers(git: Git, message: str) -> None:
     """Commit what is uncommitted, on whatever is checked out; repositories inside it are left out."""
     git.run("add", "--all")
-    for entry in git.run("diff", "--cached", "--raw", "--no-abbrev", "-z").split("\0:"):
-        modes, _, path = entry.lstrip(":").partition("\0")
-        if path and modes.split()[:2] == ["000000", _GITLINK]:
-            name = path.rstrip("\0")
-            say(f"publish: {name} is a repository of its own and is left out")
-            git.run("rm", "--cached", "--force", "--quiet", "--", f":(literal){name}")
-    if git.attempt("diff", "--cached", "--quiet", "--no-ext-diff").ok:
+    fields = git.run("diff", "--cached", "--raw", "--no-abbrev", "--no-renames", "-z").split("\0")
+    changes = list(zip(fields[::2], fields[1::2], strict=False))
+    nested = [name for modes, name in changes if modes.split()[:2] == [":000000", _GITLINK]]
+    for name in nested:
+        say(f"publish: {name} is a repository of its own and is left out")
+        git.run("rm", "--cached", "--force", "--quiet", "--", f":(literal){name}")
+    if len(changes) == len(nested):
         return
     git.run("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--file=-", stdin=message.encode())
     say("publish: committed what the agent had left uncommitted")
@@ -113,14 +113,16 @@ def _message(spec: StepSpec, draft: Draft) -> str:
     return one_line(words, _MAX_SUBJECT) or f"Change {spec.work_branch}"
 
 
-def _tip(git: Git, spec: StepSpec, checkout: Checkout) -> str | None:
+def _tip(git: Git, spec: StepSpec, checkout: Checkout, base: str) -> str | None:
     """Return the commit to publish, or ``None`` where nothing was changed.
 
     It is what is checked out; where that holds nothing new, the local work branch.
+
+    :param base: commit of the base branch now.
     """
-    for revision in ("HEAD", f"refs/heads/{spec.work_branch}"):
-        tip = git.commit_id(revision)
-        if tip is None or tip in (checkout.start_sha, checkout.base_sha):
+    left = [git.commit_id("HEAD"), git.commit_id(f"refs/heads/{spec.work_branch}")]
+    for tip in filter(None, left):
+        if tip == checkout.start_sha or git.is_ancestor(tip, base):
             continue
         contains_start = git.is_ancestor(checkout.start_sha, tip)
         if contains_start and git.attempt("diff", "--quiet", "--no-ext-diff", checkout.start_sha, tip).ok:
@@ -134,10 +136,8 @@ def _tip(git: Git, spec: StepSpec, checkout: Checkout) -> str | None:
             f" ({checkout.start_sha[:12]}) nor the base branch.",
             "Run the step again; if it comes back, tell the agent not to rewrite history.",
         )
-    head = git.commit_id("HEAD")
-    if head == checkout.base_sha != checkout.start_sha and head == git.commit_id(
-        f"refs/heads/{spec.work_branch}"
-    ):
+    lost = all(git.is_ancestor(tip, base) for tip in filter(None, left))
+    if lost and not git.is_ancestor(checkout.start_sha, base):
         raise failed(
             "agent",
             "work_discarded",

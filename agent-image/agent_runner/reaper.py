@@ -46,20 +46,17 @@ class Reaper:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(ended.si_pid, os.WNOHANG)
 
-    def kill_orphans(self, keep: Container[int] = ()) -> int:
-        """Kill and collect every child not in ``keep``, and theirs, for at most a second; return how many."""
-        killed: set[int] = set()
+    def kill_orphans(self) -> None:
+        """Kill and collect all children and theirs, for at most a second."""
         for _ in range(_PASSES if self._active else 0):
-            orphans = [pid for pid in _children(os.getpid()) if pid not in keep]
+            orphans = _children(os.getpid())
             if not orphans:
-                break
+                return
             for pid in orphans:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            killed.update(orphans)
-            self.reap(keep)
+            self.reap()
             time.sleep(_PAUSE_SECONDS)
-        return len(killed)
 
 
 def _children(parent: int) -> list[int]:

@@ -10,6 +10,7 @@ from agent_runner.console import output_line, plain, say, say_output
 from agent_runner.contract import Outcome, StepSpec, TestRun
 from agent_runner.detect_tests import detect_tests
 from agent_runner.failure import StepCancelled, failed
+from agent_runner.files import write_fresh
 from agent_runner.process import LineSplitter, Supervision, Tail, run_process
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def run_test_step(
     :raises StepFailed: the tests failed, were not found, or took too long.
     """
     draft.head_sha = checkout.start_sha
-    environment.git_config.unlink(missing_ok=True)
-    environment.git_config.write_text(git_config(environment))
+    write_fresh(environment.git_config, git_config(environment))
     variables = {**environment.program(), "CI": "1"}
     command = (spec.test_command or "").strip() or detect_tests(
         checkout.path, lambda: _has_pytest(variables, supervision, checkout)

@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from agent_runner.contract import REPOSITORY_PATTERN, branch_fault
@@ -21,8 +29,8 @@ from airflow_provider_agents.domain.landing import LandingPolicy
 MAX_PROMPT_BYTES = 100_000
 """Largest prompt of a run, in bytes of UTF-8. GitHub's own limit for an issue is 65,536 characters."""
 
-_CPU = r"^([1-9][0-9]*m|[0-9]+(\.[0-9]+)?)$"
-_MEMORY = r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
+_CPU = r"^([1-9][0-9]*m|[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*)$"
+_MEMORY = r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 _MODEL = r"^[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]*$"
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
@@ -226,6 +234,18 @@ class CodingTaskRequest(BaseModel):
             )
         return value
 
+    @field_validator("max_attempts", "max_rounds")
+    @classmethod
+    def _within_bounds(cls, value: int, info: ValidationInfo) -> int:
+        most = getattr(info.context, info.field_name or "", None) if isinstance(info.context, Bounds) else None
+        if most is not None and value > most:
+            raise PydanticCustomError(
+                "bound",
+                "is over the bound {most} ([agents] {field} of this installation)",
+                {"most": most, "field": info.field_name},
+            )
+        return value
+
     @model_validator(mode="after")
     def _something_to_do(self) -> CodingTaskRequest:
         if self.issue_number is None and not self.prompt:
@@ -301,16 +321,10 @@ def parse_request(values: Mapping[str, Any], bounds: Bounds) -> tuple[CodingTask
 
     :return: the request, or ``None`` and every fault found, each naming its field.
     """
-    faults = []
-    for field, most in (("max_attempts", bounds.max_attempts), ("max_rounds", bounds.max_rounds)):
-        value = values.get(field)
-        if isinstance(value, int) and value > most:
-            faults.append(f"{field}: {value} is over the bound {most} ([agents] {field} of this installation)")
     try:
-        request = CodingTaskRequest.model_validate(_within(values, bounds))
+        return CodingTaskRequest.model_validate(_within(values, bounds), context=bounds), []
     except ValidationError as error:
-        return None, faults + [_fault_text(fault) for fault in error.errors(include_url=False)]
-    return (None, faults) if faults else (request, [])
+        return None, [_fault_text(fault) for fault in error.errors(include_url=False)]
 
 
 def _within(values: Mapping[str, Any], bounds: Bounds) -> dict[str, Any]:
@@ -327,7 +341,7 @@ def _fault_text(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         known = ", ".join(sorted(CodingTaskRequest.model_fields))
         return f"{where}: unknown key; known keys are {known}"
-    if fault["type"] == "missing":
+    if fault["type"] == "missing" or fault["input"] is None:
         return f"{where}: is missing"
     message = re.sub(r"^Value error, ", "", fault["msg"])
     shown = repr(fault["input"])

@@ -12,10 +12,14 @@ import re
 from airflow_provider_agents.domain.untrusted import clean, clip, one_line
 
 _WORD_JOINER = "\u2060"
-_MENTION = re.compile(r"(?<![\w`/.])@(?=[A-Za-z0-9])")
+# In code too: GitHub mentions nobody there, but what is code depends on every backtick before it. Only
+# after a letter or digit, as in an e-mail address, GitHub never sees a mention.
+_MENTION = re.compile(r"(?<![A-Za-z0-9])@(?=[A-Za-z0-9])")
+# `@` and `#` written as HTML entities, which GitHub reads as the characters.
+_ENTITY = re.compile(r"&(?=(?:#0*(?:64|35)|#x0*(?:40|23)|commat|num);)", re.IGNORECASE)
 # Keywords of docs.github.com, "Linking a pull request to an issue using a keyword".
 _CLOSING = re.compile(
-    r"\b((?:close|fix|resolve)(?:s|d|ed|es)?:?\s+)(?=#\d|https?://|[\w.-]+/[\w.-]+#\d)", re.IGNORECASE
+    r"\b((?:close|fix|resolve)(?:s|d|ed|es)?:?\s+)(?=#\d|GH-\d|https?://|[\w.-]+/[\w.-]+#\d)", re.IGNORECASE
 )
 
 MAX_TITLE = 120
@@ -24,14 +28,12 @@ MAX_BODY_BYTES = 30_000
 
 def outbound(text: str, most_bytes: int = MAX_BODY_BYTES) -> str:
     """Return ``text`` cleaned, cut, and without mentions and closing keywords that work."""
-    text = clip(clean(text), most_bytes)
-    text = _MENTION.sub(f"@{_WORD_JOINER}", text)
-    return _CLOSING.sub(rf"\1{_WORD_JOINER}", text)
+    return _defused(clip(clean(text), most_bytes))
 
 
 def outbound_title(text: str, fallback: str) -> str:
     """Return one line that can be a title, or ``fallback`` where nothing is left of ``text``."""
-    return one_line(outbound(text), MAX_TITLE) or one_line(outbound(fallback), MAX_TITLE)
+    return _defused(one_line(text, MAX_TITLE) or one_line(fallback, MAX_TITLE))
 
 
 def pull_request_body(description: str, *, closes: int | None, footer: str) -> str:
@@ -41,3 +43,10 @@ def pull_request_body(description: str, *, closes: int | None, footer: str) -> s
         parts.append(f"Closes #{closes}")
     parts.append(f"<sub>{footer}</sub>")
     return "\n\n".join(part for part in parts if part)
+
+
+def _defused(text: str) -> str:
+    """Last of all: cleaning takes the word joiner away again."""
+    text = _ENTITY.sub("&amp;", text)
+    text = _MENTION.sub(f"@{_WORD_JOINER}", text)
+    return _CLOSING.sub(rf"\1{_WORD_JOINER}", text)

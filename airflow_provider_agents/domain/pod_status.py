@@ -122,6 +122,14 @@ def end_failure(pod: Pod) -> Failure:
             remedy="See the end of the task log.",
             retryable=True,
         )
+    if not is_terminal(pod) and base_started(pod):
+        return Failure(
+            category="evicted",
+            code="not_ended",
+            message="The pod did not end when it was told to; its node may be gone.",
+            remedy="See the state of the node.",
+            retryable=True,
+        )
     if not is_terminal(pod):
         return Failure(
             category="scheduling",

@@ -16,22 +16,30 @@ _HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _FENCE = re.compile(r"<(?=\s*/?\s*untrusted)", re.IGNORECASE)
 
 # Formatting characters that carry meaning in ordinary writing and emoji.
-_KEPT = {"\u200d", "\ufe0f"}
+_KEPT = {"\t", "\n", "\u200d", "\ufe0f"}
+_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co"}
+# Variation selectors (two sets of them can spell out any bytes) and characters that are drawn as nothing.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0e\uffa0\U000e0100-\U000e01ef]")
 
 
 def clean(text: str) -> str:
     """Return ``text`` without what is invisible to its reader.
 
     Removed: HTML comments, ANSI escape sequences, control characters except tab and newline, Unicode
-    formatting characters (zero-width, bidirectional, tags), lone surrogates. Everything else stays as it
-    was written, template markers too.
+    formatting characters (zero-width, bidirectional, tags), variation selectors, fillers, lone surrogates.
+    Everything else stays as it was written, template markers too.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _ANSI.sub("", text)
-    text = "".join(
-        c for c in text if c in "\t\n" or c in _KEPT or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"}
-    )
+    if hidden := "".join(c for c in set(text) if _is_hidden(c)):
+        text = re.sub(f"[{re.escape(hidden)}]+", "", text)
     return _HTML_COMMENT.sub("", text).strip()
+
+
+def _is_hidden(character: str) -> bool:
+    if character in _KEPT:
+        return False
+    return unicodedata.category(character) in _HIDDEN_CATEGORIES or _BLANK.match(character) is not None
 
 
 def clip(text: str, most_bytes: int, *, keep: str = "start") -> str:
@@ -42,7 +50,8 @@ def clip(text: str, most_bytes: int, *, keep: str = "start") -> str:
     data = text.encode(errors="ignore")
     if len(data) <= most_bytes:
         return text
-    part = (data[:most_bytes] if keep == "start" else data[-most_bytes:]).decode(errors="ignore")
+    cut = data[:most_bytes] if keep == "start" else data[len(data) - most_bytes :]
+    part = cut.decode(errors="ignore")
     notice = f"[{len(data) - most_bytes:,} of {len(data):,} bytes left out]"
     return f"{part}\n{notice}" if keep == "start" else f"{notice}\n{part}"
 

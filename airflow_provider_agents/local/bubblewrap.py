@@ -49,7 +49,7 @@ def root_arguments(
     arguments: list[str] = []
     for entry in sorted(Path("/").iterdir()):
         arguments += _bind(entry, excluded, excluded | missing)
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp"]
+    arguments += ["--proc", "/proc", "--dev", "/dev", "--dir", "/tmp", "--dir", "/var/tmp"]
     for folder in sorted(readable):
         arguments += ["--ro-bind", str(folder), str(folder)]
     return arguments

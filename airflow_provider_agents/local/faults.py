@@ -36,7 +36,7 @@ class FaultRoutes:
         """Evict the pod at once, as a node that runs out of memory does."""
         lifecycle = self._pods.lifecycle(request.match_info["namespace"], request.match_info["name"])
         message = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 0."
-        lifecycle.stop(Stop(0.0, "Evicted", message, condition=True))
+        lifecycle.stop(Stop(0.0, "Evicted", message, disruption=True))
         return respond({"evicted": lifecycle.name})
 
     async def _kill(self, request: web.Request) -> web.Response:

@@ -33,13 +33,13 @@ class Stop:
 
     :param grace: seconds between SIGTERM and SIGKILL.
     :param reason: for the status of a pod that fails for it; ``None`` for a deletion, which is no failure.
-    :param condition: whether the pod gets the condition of a disruption.
+    :param disruption: whether the node does it for its own sake; the pod then gets the condition for that.
     """
 
     grace: float
     reason: str | None = None
     message: str = ""
-    condition: bool = False
+    disruption: bool = False
 
 
 class PodLifecycle:
@@ -86,10 +86,12 @@ class PodLifecycle:
         if self._stop is None:
             self._stop = stop
             self._stopping.set()
+            if stop.reason:
+                self._event(stop.reason, stop.message, warning=stop.disruption)
         if self._grace is not None:
             self._grace.shorten(stop.grace)
         elif stop.grace < self._stop.grace:
-            self._stop = Stop(stop.grace, self._stop.reason, self._stop.message, self._stop.condition)
+            self._stop = Stop(stop.grace, self._stop.reason, self._stop.message, self._stop.disruption)
 
     async def wait(self) -> None:
         """Wait until the pod has ended."""
@@ -210,7 +212,6 @@ class PodLifecycle:
                     await self._deadline_changed.wait()
             except TimeoutError:
                 message = "Pod was active on the node longer than the specified deadline"
-                self._event("DeadlineExceeded", message)
                 self.stop(Stop(self._own_grace(), "DeadlineExceeded", message))
                 return
 
@@ -245,7 +246,7 @@ class PodLifecycle:
             status["phase"] = "Failed" if reason or not succeeded else "Succeeded"
             if reason:
                 status["reason"], status["message"] = reason, message
-            if self._stop and self._stop.condition:
+            if self._stop and self._stop.disruption:
                 set_condition(status, "DisruptionTarget", True, "TerminationByKubelet", message)
             self._compose(status)
 

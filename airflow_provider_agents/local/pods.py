@@ -41,7 +41,7 @@ class Pods:
         active = list(self._lifecycles.values())
         for lifecycle in active:
             message = "Pod was terminated in response to imminent node shutdown."
-            lifecycle.stop(Stop(longest, "Terminated", message, condition=True))
+            lifecycle.stop(Stop(longest, "Terminated", message, disruption=True))
         await asyncio.gather(*(lifecycle.wait() for lifecycle in active))
         await asyncio.gather(*self._removals)
 

@@ -93,12 +93,12 @@ class PodVolumes:
         if inside:
             if PurePosixPath(inside).is_absolute() or ".." in PurePosixPath(inside).parts:
                 raise VolumeNotReadyError(f"subPath {inside!r} leads out of the volume")
-            place = place / inside
-            if not place.exists():
-                place.mkdir(parents=True)
-            base = self._place(volume).resolve()
+            base, place = place.resolve(), place / inside
+            # Before anything is made: a container may have put a link there.
             if not place.resolve().is_relative_to(base):
                 raise VolumeNotReadyError(f"subPath {inside!r} leads out of the volume")
+            if not place.exists():
+                place.mkdir(parents=True)
         return place
 
     def remove(self) -> None:

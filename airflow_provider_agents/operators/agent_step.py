@@ -346,8 +346,9 @@ class AgentStepOperator(KubernetesPodOperator):
         """Read the result, store it, delete the pod, then publish: raise what the result is, if an error."""
         if self._killed or not remote_pod or context is None:
             return
-        # The stock synchronous path hands over the pod as it was when it was found.
-        remote_pod = self.hook.get_pod(remote_pod.metadata.name, remote_pod.metadata.namespace)
+        # The stock synchronous path hands over the pod as it was when it was found, and comes here with a
+        # pod that still runs when the task's time is over.
+        remote_pod = self._settle(self.hook.get_pod(remote_pod.metadata.name, remote_pod.metadata.namespace))
         outcome = read_outcome(remote_pod.to_dict(), self._result_lines(remote_pod), must_push=self.must_push)
         if outcome.finished:
             spec = StepSpec.from_json(remote_pod.metadata.annotations[SPEC_ANNOTATION])
@@ -464,7 +465,8 @@ class AgentStepOperator(KubernetesPodOperator):
         except ApiException as error:
             self.log.warning("The log of pod %s cannot be read: %s", pod.metadata.name, error.reason)
             return []
-        return str(answer.data.decode(errors="replace")).splitlines()
+        # Not splitlines(): that also splits at characters which programs print inside of a line.
+        return str(answer.data.decode(errors="replace")).split("\n")
 
 
 def _label(name: str) -> str:

@@ -131,13 +131,14 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         for this head comes only after that.
         """
         request, store = task.request, context["task_state_store"]
-        last = store.get("merge_intent") or {}
+        key = f"merge_intent_{self._generation(context)}"
+        last = store.get(key) or {}
         calls = last["calls"] + 1 if last.get("head_sha") == snapshot.head_sha else 1
         if calls > _MAX_MERGE_CALLS:
             text = f"GitHub refused to merge {snapshot.head_sha[:12]} {_MAX_MERGE_CALLS} times: {last.get('said')}"
             return Decision(verdict="escalate", reason="merge_refused", message=text), snapshot
         intent = {"head_sha": snapshot.head_sha, "at": snapshot.read_at.isoformat(), "calls": calls}
-        store.set("merge_intent", intent, retention=NEVER_EXPIRE)
+        store.set(key, intent, retention=NEVER_EXPIRE)
 
         async def merge(client: GitHubClient) -> None:
             await client.merge_pull_request(
@@ -154,7 +155,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         after = self._read(task)
         if after.state == "MERGED":
             return Decision(verdict="done", reason="merged", message=f"{after.url} is merged. {said}".strip()), after
-        store.set("merge_intent", {**intent, "said": said}, retention=NEVER_EXPIRE)
+        store.set(key, {**intent, "said": said}, retention=NEVER_EXPIRE)
         message = said or "GitHub accepted the merge but does not show it yet."
         return Decision(verdict="wait", reason="merge_refused", message=message), after
 
@@ -217,10 +218,14 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             timeout=left + timedelta(minutes=5),
         )
 
+    def _generation(self, context: Context) -> int:
+        """Return what stays the same over retries and moves on when the task is cleared."""
+        return int(context["ti"].max_tries) - int(self.retries or 0)
+
     def _deadline(self, task: CodingTask, context: Context) -> datetime:
         """Return when this gate gives up: set at its first look, kept over retries, new after a clear."""
-        store, ti = context["task_state_store"], context["ti"]
-        key = f"deadline_{int(ti.max_tries) - int(self.retries or 0)}"
+        store = context["task_state_store"]
+        key = f"deadline_{self._generation(context)}"
         stored = store.get(key)
         if isinstance(stored, str):
             return datetime.fromisoformat(stored)

@@ -55,7 +55,8 @@ class PodParts:
         body.service_account_name = body.service_account_name or self.service_account
         body.automount_service_account_token = False
         body.enable_service_links = False
-        body.active_deadline_seconds = START_SECONDS + self.spec.limits.seconds + GRACE_SECONDS
+        limit = START_SECONDS + self.spec.limits.seconds + GRACE_SECONDS
+        body.active_deadline_seconds = body.active_deadline_seconds or limit
         body.termination_grace_period_seconds = body.termination_grace_period_seconds or 30
         body.security_context = body.security_context or _pod_security()
         body.volumes = [*(body.volumes or []), *self._volumes()]
@@ -172,14 +173,14 @@ class PodParts:
 
 def half(quantity: str) -> str:
     """Return half of a Kubernetes quantity: ``4`` → ``2000m``, ``8Gi`` → ``4Gi``, ``7Gi`` → ``3584Mi``."""
-    number = quantity.rstrip("KMGTim")
+    number = quantity.rstrip("kKMGTim")
     unit = quantity[len(number) :]
     value = float(number) / 2
     if unit == "m" or (unit and value.is_integer()):
         return f"{max(1, int(value))}{unit}"
     if not unit:
         return f"{max(1, int(value * 1000))}m"
-    smaller = {"Ti": "Gi", "Gi": "Mi", "Mi": "Ki", "T": "G", "G": "M", "M": "K"}.get(unit)
+    smaller = {"Ti": "Gi", "Gi": "Mi", "Mi": "Ki", "T": "G", "G": "M", "M": "k"}.get(unit)
     if smaller is None:
         return f"{max(1, int(value))}{unit}"
     return f"{max(1, int(value * (1024 if unit.endswith('i') else 1000)))}{smaller}"

@@ -148,9 +148,15 @@ def _read_ledger(pod: Pod) -> Ledger | None:
 
 
 def _jsonable(value: Any) -> Any:
-    """Return ``value`` with tuples as lists: XCom keeps the difference, which REST clients then see."""
+    """Return ``value`` as a database can keep it.
+
+    Tuples become lists: XCom keeps the difference, which REST clients then see. NUL characters, which
+    PostgreSQL refuses in JSON, become replacement characters.
+    """
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
     if isinstance(value, Mapping):
-        return {key: _jsonable(item) for key, item in value.items()}
+        return {_jsonable(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
     return value

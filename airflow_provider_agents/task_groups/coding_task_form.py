@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param
+from airflow.sdk.exceptions import ParamValidationError
 
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTaskRequest
@@ -50,6 +51,7 @@ def request_params(bounds: Bounds, defaults: dict[str, Any]) -> dict[str, Param]
 
     :param bounds: how many attempts and rounds the graph has.
     :param defaults: values that stand in the form in place of the request's own defaults.
+    :raises ValueError: if one of ``defaults`` is no value of its field.
     """
     most = {"max_attempts": bounds.max_attempts, "max_rounds": bounds.max_rounds}
     params = {}
@@ -59,16 +61,26 @@ def request_params(bounds: Bounds, defaults: dict[str, Any]) -> dict[str, Param]
         default = defaults.get(name, schema.get("default"))
         if name in most:
             options["maximum"] = most[name]
-            default = min(default, most[name])
+            default = min(default, most[name]) if isinstance(default, int) else default
         required = name in request["required"] and default is None
-        params[name] = Param(
+        param = Param(
             *([] if required else [default]),
             description=schema["description"],
             title=schema["title"],
             section=schema["section"],
             **options,
         )
+        if name in defaults:
+            _check(name, param)
+        params[name] = param
     return params
+
+
+def _check(name: str, param: Param) -> None:
+    try:
+        param.resolve()
+    except ParamValidationError as error:
+        raise ValueError(f"Default of {name}: {str(error).splitlines()[0]}") from None
 
 
 def _flat(schema: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -18,6 +19,15 @@ from airflow_provider_agents.domain.pod_status import base_started, is_terminal,
 QUIET_SECONDS = 5.0
 """No event earlier than this: Airflow 3.3 fails a task whose trigger fires before the scheduler has seen
 the deferral (apache/airflow #67287, #71580)."""
+
+
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+
+CALL_SECONDS = 60.0
+"""Bound of one call to Kubernetes, its client's own retries included."""
+
+CLOCK_SKEW_SECONDS = 10
+"""How far the clocks of a node and of Airflow may be apart without a log line being lost."""
 
 
 class AgentPodTrigger(KubernetesPodTrigger):
@@ -46,13 +56,14 @@ class AgentPodTrigger(KubernetesPodTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield exactly one event."""
-        quiet_until = time.monotonic() + QUIET_SECONDS
+        clock = asyncio.get_running_loop().time
+        quiet_until = clock() + QUIET_SECONDS
         try:
             status, message = await self._watch()
         except Exception as error:
             self.log.exception("Watching pod %s failed", self.pod_name)
             status, message = "error", f"{type(error).__name__}: {error}"
-        await asyncio.sleep(quiet_until - time.monotonic())
+        await asyncio.sleep(quiet_until - clock())
         # Only now: a kill during the sleep above must still delete the pod.
         self._fired_event = True
         yield TriggerEvent(
@@ -104,18 +115,20 @@ class AgentPodTrigger(KubernetesPodTrigger):
             await asyncio.sleep(self.poll_interval)
 
     async def _read_pod(self) -> Mapping[str, Any]:
-        pod = await self.hook.get_pod(name=self.pod_name, namespace=self.pod_namespace)
+        async with asyncio.timeout(CALL_SECONDS):
+            pod = await self.hook.get_pod(name=self.pod_name, namespace=self.pod_namespace)
         return pod.to_dict()  # type: ignore[no-any-return]
 
     async def _log_new_lines(self) -> None:
         """Log the lines that came since the last call. A failed read loses nothing: the next one has them."""
         try:
-            lines = await self.hook.read_logs(
-                name=self.pod_name,
-                namespace=self.pod_namespace,
-                container_name=self.base_container_name,
-                since_seconds=seconds_since(self._last_log_stamp),
-            )
+            async with asyncio.timeout(CALL_SECONDS):
+                lines = await self.hook.read_logs(
+                    name=self.pod_name,
+                    namespace=self.pod_namespace,
+                    container_name=self.base_container_name,
+                    since_seconds=seconds_since(self._last_log_stamp),
+                )
         except Exception as error:
             self.log.debug("Reading the log of pod %s failed: %s", self.pod_name, error)
             return
@@ -128,13 +141,12 @@ class AgentPodTrigger(KubernetesPodTrigger):
 def new_lines(lines: list[str], last: str | None) -> list[tuple[str, str]]:
     """Split time-stamped log lines into stamp and text, leaving out those not newer than ``last``.
 
-    Stamps are RFC 3339 with nanoseconds, by one node's clock, so a plain comparison of their padded
-    texts orders them.
+    Stamps are RFC 3339 with nanoseconds, by one node's clock.
     """
     found = []
     for raw in lines:
         stamp, _, text = raw.rstrip("\n").partition(" ")
-        if len(stamp) < 20 or stamp[4] != "-" or stamp[10] != "T":
+        if not _STAMP.fullmatch(stamp):
             continue
         if last is None or _comparable(stamp) > _comparable(last):
             found.append((stamp, text))
@@ -142,13 +154,17 @@ def new_lines(lines: list[str], last: str | None) -> list[tuple[str, str]]:
 
 
 def seconds_since(stamp: str | None) -> int | None:
-    """Return whole seconds from an RFC 3339 stamp to now, and two more: the log API takes no exact time."""
+    """Return whole seconds from an RFC 3339 stamp to now, and some more: the log API takes no exact time."""
     if stamp is None:
         return None
-    then = datetime.fromisoformat(stamp[:19] + "+00:00")
-    return max(1, math.ceil((datetime.now(tz=UTC) - then).total_seconds()) + 2)
+    then, _ = _comparable(stamp)
+    return max(1, math.ceil((datetime.now(tz=UTC) - then).total_seconds()) + CLOCK_SKEW_SECONDS)
 
 
-def _comparable(stamp: str) -> str:
-    seconds, _, fraction = stamp.rstrip("Z").partition(".")
-    return f"{seconds[:19]}.{fraction[:9]:0<9}"
+def _comparable(stamp: str) -> tuple[datetime, str]:
+    """Return the second of a stamp, and its fraction with nine digits, which no datetime holds."""
+    found = _STAMP.fullmatch(stamp)
+    if found is None:
+        raise ValueError(f"not a time stamp of a log line: {stamp!r}")
+    # A node that does not keep UTC writes its offset.
+    return datetime.fromisoformat(found[1] + (found[3] or "Z")), f"{found[2] or '':0<9}"

@@ -80,6 +80,10 @@ class RateLimits:
             )
         window.used += points
 
+    def refund(self, user: User, resource: str) -> None:
+        """Give a point back, for an answer that GitHub does not charge."""
+        self._window(user, resource).used -= 1
+
     def describe(self, user: User, resource: str) -> dict[str, Any]:
         """Return limit, use, remainder and the end of the hour in seconds since the epoch."""
         window = self._window(user, resource)

@@ -69,6 +69,7 @@ class GitService:
                 before = await repository.git.refs()
                 # The pusher hears of the end only when the pull requests know of it too.
                 response = await _backend(request, repository, user, "/git-receive-pack", body, hold=True)
+                repository.git.heads_changed()
                 await branches_moved(self._forge, repository, user, before, await repository.git.refs())
         return response
 

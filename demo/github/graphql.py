@@ -67,7 +67,7 @@ def load_schema() -> GraphQLSchema:
         schema.type_map[type_].fields[field].resolve = resolver  # type: ignore[attr-defined]
     moment = schema.type_map["DateTime"]
     assert isinstance(moment, GraphQLScalarType)
-    moment.serialize = _serialize_moment  # type: ignore[method-assign]
+    moment.coerce_output_value = _serialize_moment
     return schema
 
 

@@ -169,7 +169,7 @@ class Connection:
         self.total_count = len(items)
         self.nodes = list(items[start:end])
         self.edges = [
-            {"cursor": _cursor(start + index), "node": node} for index, node in enumerate(self.nodes)
+            {"cursor": cursor(start + index), "node": node} for index, node in enumerate(self.nodes)
         ]
         self.page_info = {
             "has_next_page": end < len(items),
@@ -187,7 +187,8 @@ class Connection:
         return sum(isinstance(item, Status) for item in self.all)
 
 
-def _cursor(index: int) -> str:
+def cursor(index: int) -> str:
+    """Return the cursor of the item at ``index``."""
     return base64.b64encode(f"cursor:v2:{index}".encode()).decode()
 
 

@@ -14,7 +14,6 @@ from demo.github.graphql_registry import answers
 from demo.github.issues import association
 from demo.github.state import (
     Comment,
-    Issue,
     PullRequest,
     Repository,
     Review,
@@ -122,11 +121,6 @@ def repository_labels(repo: Repository, info: Any, **arguments: Any) -> Connecti
 @answers("Issue PullRequest PullRequestReviewThread", "comments")
 def comments_of(item: Any, info: Any, **arguments: Any) -> Connection:
     return Connection("comments", item.comments, arguments)
-
-
-@answers("IssueComment", "issue")
-def comment_issue(comment: Comment, info: Any) -> Issue | None:
-    return comment.subject if isinstance(comment.subject, Issue) else None
 
 
 @answers("IssueComment", "pullRequest")

@@ -118,6 +118,7 @@ class BareRepository:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._heads: dict[str, str] | None = None
         self._commits: OrderedDict[str, Commit] = OrderedDict()
         self._merges: OrderedDict[tuple[str, str], MergeResult] = OrderedDict()
 
@@ -176,7 +177,14 @@ class BareRepository:
 
     async def branch(self, name: str) -> str | None:
         """Return the tip of a branch, or ``None``."""
-        return await self.resolve(f"refs/heads/{name}") if name else None
+        heads = self._heads
+        if heads is None:
+            heads = self._heads = await self.refs()
+        return heads.get(f"refs/heads/{name}")
+
+    def heads_changed(self) -> None:
+        """Note that branches were moved by another hand, e.g. by ``git receive-pack``."""
+        self._heads = None
 
     async def update_ref(self, ref: str, new: str, old: str) -> bool:
         """Move ``ref`` from ``old`` (:data:`ZERO`: it must not exist) to ``new`` (:data:`ZERO`: delete it).
@@ -188,6 +196,8 @@ class BareRepository:
             await self.git(*arguments)
         except GitError:
             return False
+        finally:
+            self.heads_changed()
         return True
 
     async def force_ref(self, ref: str, new: str) -> None:

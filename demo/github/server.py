@@ -208,8 +208,11 @@ class StandInGitHub:
             if not free:
                 self.limits.spend(user, "core", 1)
             response = await endpoint(Call(self.forge, request, user, self.limits, self._logs))
+            response = _conditional(request, response)
+            if response.status == 304 and not free:
+                self.limits.refund(user, "core")
             response.headers.update(self.limits.headers(user, "core"))
-            return _conditional(request, response)
+            return response
 
         return handle
 

@@ -6,7 +6,6 @@ model traffic elsewhere, its ``.mcp.json`` could start programs.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from agent_runner.agents.base import AgentProgram, AgentTask, Invocation
 from agent_runner.agents.claude_events import ClaudeTranscript
 from agent_runner.failure import failed
+from agent_runner.files import make_folder, remove, write_fresh
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +53,7 @@ class Claude(AgentProgram):
         resumed = task.session_id is not None and self._has_transcript(task.session_id)
         session_id = task.session_id if task.session_id and resumed else str(uuid.uuid4())
         instructions = self.environment.home / "instructions.md"
-        instructions.unlink(missing_ok=True)
-        instructions.write_text(task.instructions, encoding="utf-8", errors="replace")
+        write_fresh(instructions, task.instructions)
         return Invocation(
             argv=(
                 program,
@@ -93,12 +92,12 @@ class Claude(AgentProgram):
 
     def _clear_configuration(self) -> None:
         """Keep nothing but transcripts: an earlier step's agent may have left settings, hooks or memories."""
-        self.config_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self.config_dir)
         for entry in self.config_dir.iterdir():
             if entry.name != "projects" or entry.is_symlink():
-                _remove(entry)
+                remove(entry)
         for memory in self.config_dir.glob("projects/*/memory"):
-            _remove(memory)
+            remove(memory)
 
     def _has_transcript(self, session_id: str) -> bool:
         if not _SESSION_ID.fullmatch(session_id):
@@ -141,11 +140,3 @@ def _arguments(task: AgentTask) -> list[str]:
             )
         arguments += ["--json-schema", schema]
     return arguments
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()

@@ -12,46 +12,33 @@ _MAX_PREAMBLE_BYTES = 4 * 65_520
 
 
 class AdvertisementFilter:
-    """Takes :data:`WITHHELD` out of a receive-pack advertisement (protocol v0) while it streams.
+    """Takes :data:`WITHHELD` out of a receive-pack advertisement (protocol v0).
 
-    Only the packets up to the first ref are looked at; everything behind is passed on as it comes.
+    Only the packets up to the first ref, which carries the capabilities, are held and looked at.
     """
 
     def __init__(self) -> None:
         self._packets = PktLineReader()
-        self._done = False
-        self._size = 0
+        self._held = b""
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Add a chunk; return the bytes that may go to the client now.
+    def feed(self, chunk: bytes, *, at_end: bool = False) -> bytes:
+        """Add a chunk; return nothing until the first ref is there, then all so far without the withheld.
 
-        :raises PktLineError: if this is no advertisement of the expected form.
+        What follows needs no filter.
+
+        :param at_end: whether this was the last chunk.
+        :raises PktLineError: if this is no advertisement, or it ends before its first ref.
         """
-        if self._done:
-            return chunk
         self._packets.feed(chunk)
-        out = b""
-        while not self._done and (packet := self._packets.next()) is not None:
-            self._size += len(packet)
-            if self._size > _MAX_PREAMBLE_BYTES:
-                raise PktLineError("no first ref where one is due")
+        while (packet := self._packets.next()) is not None:
             if b"\0" in packet:
-                packet = _without(packet)
-                self._done = True
-            out += packet
-        return out + self._take_rest() if self._done else out
-
-    def finish(self) -> None:
-        """Say that the advertisement has ended.
-
-        :raises PktLineError: if it ended before the capabilities came.
-        """
-        if not self._done:
-            raise PktLineError("the advertisement ended before its first ref")
-
-    def _take_rest(self) -> bytes:
-        rest, self._packets = self._packets.rest, PktLineReader()
-        return rest
+                return self._held + _without(packet) + self._packets.rest
+            self._held += packet
+            if len(self._held) > _MAX_PREAMBLE_BYTES:
+                break
+        if at_end or len(self._held) > _MAX_PREAMBLE_BYTES:
+            raise PktLineError("no first ref where one is due")
+        return b""
 
 
 def _without(packet: bytes) -> bytes:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MAX_BYTES = 16_384
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")

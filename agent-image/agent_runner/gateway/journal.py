@@ -6,24 +6,27 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from agent_runner.contract import MAX_TERMINATION_MESSAGE_BYTES, Ledger, Push, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "ledger.jsonl"
 
 _MAX_REFUSALS = 20
+_MAX_REFUSAL_LINES = 1_000
 _MAX_UNPRICED = 20
 _MAX_TEXT = 300
 
 
-class JournalError(OSError):
-    """The ledger cannot be read or written; without it nothing may be spent or pushed."""
+class JournalError(Exception):
+    """The ledger cannot be opened; the text names the file and the fault."""
 
 
 class Journal:
@@ -44,12 +47,16 @@ class Journal:
         self._ledger = Ledger()
         self._sent: dict[Push, None] = {}
         self._known: set[str] = set()
+        self._refusals = 0
+        self.fault: str | None = None
+        """Why an event could not be written, once that happened. Nothing may be spent or pushed then: it
+        would be forgotten at a restart."""
         try:
             self._load()
             self._file: BinaryIO = self._path.open("ab", buffering=0)
             self._close_torn_line()
         except OSError as error:
-            raise JournalError(f"{self._path}: {error.strerror or error}") from None
+            raise JournalError(f"ledger {self._path}: {error.strerror or error}") from None
         self._publish()
 
     @property
@@ -70,7 +77,7 @@ class Journal:
     def model_call(
         self, *, model: str | None, status: int, tokens: Tokens, usd: float, unpriced: bool, estimated: bool
     ) -> None:
-        """Note a finished call of the model API.
+        """Note a finished call of the model API. Only those with status 200 count as calls in the totals.
 
         :param model: as the answer names it; ``None`` where it names none, as errors do.
         :param status: HTTP status of the answer; 0 where none came.
@@ -100,8 +107,13 @@ class Journal:
         self._append("push_rejected", **dataclasses.asdict(push), reason=_text(reason))
 
     def refusal(self, text: str) -> None:
-        """Note what was refused, and why."""
-        self._append("refusal", text=_text(text))
+        """Note what was refused, and why. The file takes a thousand of them: an agent may try for ever."""
+        self._refusals += 1
+        if self._refusals <= _MAX_REFUSAL_LINES:
+            self._append("refusal", text=_text(text))
+        else:
+            self._apply({"event": "refusal", "text": _text(text)})
+            self._publish()
 
     def close(self) -> None:
         """Write the termination message a last time and close the file."""
@@ -118,9 +130,9 @@ class Journal:
             if self._file.write(data) != len(data):
                 raise OSError("no space left for a whole line")
         except OSError as error:
-            raise JournalError(f"{self._path}: {error.strerror or error}") from None
-        finally:
-            self._publish()
+            self.fault = f"the gateway's ledger {self._path} cannot be written: {error.strerror or error}"
+            log.error("%s", self.fault)
+        self._publish()
 
     def _load(self) -> None:
         try:
@@ -152,7 +164,7 @@ class Journal:
                     ledger,
                     usd=ledger.usd + float(line["usd"]),
                     tokens=ledger.tokens + tokens,
-                    model_calls=ledger.model_calls + 1,
+                    model_calls=ledger.model_calls + (line["status"] == 200),
                     unpriced_models=unpriced,
                 )
             case "push_sent":

@@ -12,8 +12,10 @@ at the dearest price known, because a budget must rather stop too early than nev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from agent_runner.contract import Tokens
+if TYPE_CHECKING:
+    from agent_runner.contract import Tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

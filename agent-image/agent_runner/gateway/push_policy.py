@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent_runner.gateway.push_request import Command, PushRequest, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from agent_runner.contract import GatewayConfig
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from agent_runner.gateway.pkt_line import FLUSH, PktLineError, PktLineReader, encode
 from agent_runner.gateway.push_request import PushRequest, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RESULT_TYPE = "application/x-git-receive-pack-result"
 

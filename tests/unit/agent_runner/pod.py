@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
@@ -15,9 +14,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_runner.contract import RESULT_MARKER, StepResult, StepSpec, TerminationMessage
+
+if TYPE_CHECKING:
+    import signal
 
 AGENT_IMAGE = Path(__file__).parents[3] / "agent-image"
 REPOSITORY = "acme/shop"
@@ -57,7 +59,7 @@ class GitServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.root = root
         self.requests: list[str] = []
         self.fail_next = 0
@@ -68,7 +70,7 @@ class GitServer(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/{NONCE}"
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
     server: GitServer
 
     def do_GET(self) -> None:
@@ -168,7 +170,13 @@ class Pod:
             **{f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
         }
         done = subprocess.run(
-            ["git", *arguments], cwd=self.bare, env=environ, input=stdin, text=True, capture_output=True, timeout=20
+            ["git", *arguments],
+            cwd=self.bare,
+            env=environ,
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=20,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -185,7 +193,9 @@ class Pod:
 
         def write(node: dict[str, Any]) -> str:
             entries = [
-                f"040000 tree {write(value)}\t{name}" if isinstance(value, dict) else f"100644 blob {value}\t{name}"
+                f"040000 tree {write(value)}\t{name}"
+                if isinstance(value, dict)
+                else f"100644 blob {value}\t{name}"
                 for name, value in node.items()
             ]
             return self.forge("mktree", stdin="\n".join(entries) + "\n")
@@ -287,11 +297,11 @@ def make_forge(root: Path) -> Path:
     return root
 
 
-def make_pod(root: Path, forge: Path) -> Pod:
+def make_pod(root: Path, forge: Path, server_class: type[GitServer] = GitServer) -> Pod:
     for name in ("workspace", "home", "tmp"):
         (root / name).mkdir(parents=True)
     shutil.copytree(forge, root / "forge")
-    server = GitServer(root / "forge")
+    server = server_class(root / "forge")
     pod = Pod(root, server, bare=root / f"forge/{REPOSITORY}.git")
     (root / "gateway-url").write_text(server.url + "\n")
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from agent_runner.contract import RESULT_MARKER, AgentSettings, Limits
 
 if TYPE_CHECKING:
@@ -98,11 +99,11 @@ def test_silent_agent_is_stopped(pod: Pod) -> None:
 
 
 def test_a_running_tool_may_be_silent_for_longer(pod: Pod) -> None:
-    pod.variables["AGENT_IDLE_SECONDS"] = "0.8"
+    pod.variables["AGENT_IDLE_SECONDS"] = "0.6"
     pod.claude(
         """
         emit(type="assistant", message=dict(content=[dict(type="tool_use", id="1", name="Bash", input={})]))
-        time.sleep(1.2)
+        time.sleep(0.9)
         result()
         """
     )

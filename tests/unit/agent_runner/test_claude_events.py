@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agent_runner.agents.claude_events import ClaudeTranscript
 from agent_runner.contract import Tokens
 from agent_runner.process import Ended
-from hypothesis import given
-from hypothesis import strategies as st
 
 OK = Ended(0, "exit")
 JSON = st.recursive(
@@ -19,8 +20,25 @@ JSON = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from(
-    "subtype message content result usage modelUsage model_usage_since_last_result num_turns errors session_id"
-    " permission_denials structured_output is_error api_error_status total_cost_usd model duration_ms".split()
+    [
+        "subtype",
+        "message",
+        "content",
+        "result",
+        "usage",
+        "modelUsage",
+        "model_usage_since_last_result",
+        "num_turns",
+        "errors",
+        "session_id",
+        "permission_denials",
+        "structured_output",
+        "is_error",
+        "api_error_status",
+        "total_cost_usd",
+        "model",
+        "duration_ms",
+    ]
 )
 
 
@@ -35,11 +53,18 @@ def transcript() -> ClaudeTranscript:
 
 def test_lines_for_people(transcript: ClaudeTranscript) -> None:
     tool = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "git status"}}
-    write = {"type": "tool_use", "id": "t2", "name": "Write", "input": {"file_path": "a", "content": "x" * 999}}
-    assert feed(transcript, type="system", subtype="init", model="m", claude_code_version="2", session_id="s-2") == [
-        "agent: Claude Code 2, model m, session s-2"
-    ]
-    assert feed(transcript, type="assistant", message={"content": [{"type": "text", "text": "Hello"}, tool]}) == [
+    write = {
+        "type": "tool_use",
+        "id": "t2",
+        "name": "Write",
+        "input": {"file_path": "a", "content": "x" * 999},
+    }
+    assert feed(
+        transcript, type="system", subtype="init", model="m", claude_code_version="2", session_id="s-2"
+    ) == ["agent: Claude Code 2, model m, session s-2"]
+    assert feed(
+        transcript, type="assistant", message={"content": [{"type": "text", "text": "Hello"}, tool]}
+    ) == [
         "agent> Hello",
         "tool Bash: git status",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from agent_runner.agents.claude_verdict import verdict
 from agent_runner.process import Ended
 
@@ -75,9 +76,15 @@ def api(status: int | None, text: str, **more: Any) -> dict[str, Any]:
             {"is_error": True, "subtype": "error_during_execution", "terminal_reason": "aborted_tools"},
             ("agent", "agent_aborted", True),
         ),
-        ({"is_error": False, "stop_reason": "refusal", "result": "I cannot"}, ("agent", "model_refused", False)),
+        (
+            {"is_error": False, "stop_reason": "refusal", "result": "I cannot"},
+            ("agent", "model_refused", False),
+        ),
         ({"is_error": True}, ("agent", "agent_error", False)),
-        ({"is_error": True, "errors": 3, "result": ["x"], "api_error_status": "401"}, ("agent", "agent_error", False)),
+        (
+            {"is_error": True, "errors": 3, "result": ["x"], "api_error_status": "401"},
+            ("agent", "agent_error", False),
+        ),
     ],
 )
 def test_failures(result: dict[str, Any], expected: tuple[str, str, bool]) -> None:

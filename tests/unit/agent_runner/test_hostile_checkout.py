@@ -147,6 +147,22 @@ def test_settings_that_an_earlier_agent_left_are_removed(pod: Pod) -> None:
     assert [p.name for p in (pod.home / ".claude/projects/p").iterdir()] == ["kept.jsonl"]
 
 
+def test_things_in_the_place_of_the_runners_files(pod: Pod) -> None:
+    pod.claude(
+        """
+        home = os.environ["HOME"]
+        for name in (".gitconfig", "instructions.md"):
+            os.unlink(f"{home}/{name}"); os.makedirs(f"{home}/{name}/x")
+        import shutil; shutil.rmtree(f"{home}/.claude"); os.symlink("/", f"{home}/.claude")
+        result()
+        """
+    )
+    pod.run(pod.spec("plan"))
+    pod.claude("write('a', '1'); result()")
+    ran = pod.run(pod.spec())
+    assert ran.result.outcome == "succeeded", ran.log
+
+
 def test_guide_that_leads_out_of_the_checkout_is_not_read(pod: Pod) -> None:
     outside = pod.root / "outside"
     outside.write_text("private")
@@ -173,9 +189,7 @@ def test_guide_that_leads_out_of_the_checkout_is_not_read(pod: Pod) -> None:
 )
 def test_next_step_gets_a_sound_checkout(pod: Pod, damage: str) -> None:
     """Whatever the last agent did to the checkout, the next step starts from the forge's commit."""
-    pod.claude("write('junk', '1'); result(is_error=True)")
-    pod.run(pod.spec())
-    pod.claude(f"{damage}\nresult(is_error=True)")
+    pod.claude(f"write('junk', '1'); {damage}\nresult(is_error=True)")
     pod.run(pod.spec())
     pod.claude("write('../seen', open('src/app.py').read() + repr(sorted(os.listdir('.')))); result()")
     ran = pod.run(pod.spec())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from agent_runner.contract import Limits
 from pod import NONCE
+
+from agent_runner.contract import Limits
 
 if TYPE_CHECKING:
     from pod import Pod
@@ -59,6 +60,18 @@ def test_no_changes(pod: Pod, body: str) -> None:
     pod.claude(f"{body}\nresult()")
     ran = pod.run(pod.spec())
     assert (ran.result.outcome, ran.result.failure) == ("no_changes", None)
+    assert pod.forge("branch", "--list", WORK) == ""
+
+
+def test_a_rebase_without_own_work_is_no_change(pod: Pod) -> None:
+    newer = pod.commit("newer", {"b": "2"}, pod.head("main"))
+    pod.claude(
+        f"""
+        git("-C", {str(pod.bare)!r}, "update-ref", "refs/heads/main", {newer!r})
+        git("fetch", "origin"); git("rebase", "origin/main"); result()
+        """
+    )
+    assert pod.run(pod.spec()).result.outcome == "no_changes"
     assert pod.forge("branch", "--list", WORK) == ""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from agent_runner import run as runner
 from agent_runner.contract import ENV_TERMINATION_LOG, Limits, TerminationMessage
 from agent_runner.draft import Draft
@@ -163,7 +164,7 @@ def test_as_pid_1_it_reaps_and_stops(pod: Pod) -> None:
         """
         for _ in range(20):
             subprocess.run(["sh", "-c", "sleep 0.05 &"])
-        time.sleep(1)
+        time.sleep(0.6)
         zombies = [p for p in os.listdir("/proc") if p.isdigit() and ") Z 1 " in open(f"/proc/{p}/stat").read()]
         write("../zombies", repr(zombies)); write("../parent", str(os.getppid())); result()
         """

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agent_runner.console import MAX_LINE, one_line, output_line, plain
 from agent_runner.contract import RESULT_MARKER
 from agent_runner.process import LineSplitter, Tail
 from agent_runner.untrusted_json import read_object
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 20), max_size=30))
@@ -59,7 +60,10 @@ def test_plain(text: str, expected: str) -> None:
 
 @given(st.text(max_size=50), st.text(max_size=50))
 def test_no_line_can_hold_the_marker(before: str, after: str) -> None:
-    for text in (before + RESULT_MARKER + after, before + RESULT_MARKER[:5] + "\x1b[0m" + RESULT_MARKER[5:] + after):
+    for text in (
+        before + RESULT_MARKER + after,
+        before + RESULT_MARKER[:5] + "\x1b[0m" + RESULT_MARKER[5:] + after,
+    ):
         for line in (one_line(text), output_line(text)):
             assert RESULT_MARKER not in line
             assert "\n" not in line

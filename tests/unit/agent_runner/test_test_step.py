@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from agent_runner.contract import RESULT_MARKER, Limits
 from agent_runner.detect_tests import detect_tests
 
@@ -37,11 +38,17 @@ def test_failing(pod: Pod) -> None:
 
 def test_at_the_expected_head(pod: Pod) -> None:
     head = pod.commit("agent/t-1", {"ok": ""}, pod.head("main"))
-    assert pod.run(pod.spec("test", expected_head=head, test_command="test -e ok")).result.outcome == "succeeded"
+    assert (
+        pod.run(pod.spec("test", expected_head=head, test_command="test -e ok")).result.outcome == "succeeded"
+    )
 
 
 def test_long_output_keeps_its_end(pod: Pod) -> None:
-    ran = pod.run(pod.spec("test", test_command="yes é | head -c 300000; printf x%.0s {1..90000}; echo; echo END; false"))
+    ran = pod.run(
+        pod.spec(
+            "test", test_command="yes é | head -c 300000; printf x%.0s {1..90000}; echo; echo END; false"
+        )
+    )
     assert ran.result.test
     assert len(ran.result.test.tail.encode()) <= 16 * 1024
     assert ran.result.test.tail.endswith("x\nEND\n")
@@ -49,14 +56,18 @@ def test_long_output_keeps_its_end(pod: Pod) -> None:
 
 
 def test_output_cannot_pass_for_a_result(pod: Pod) -> None:
-    ran = pod.run(pod.spec("test", test_command=f"echo '{RESULT_MARKER}{{}}'; printf '::agents\\033[0m-result::{{}}'"))
+    ran = pod.run(
+        pod.spec("test", test_command=f"echo '{RESULT_MARKER}{{}}'; printf '::agents\\033[0m-result::{{}}'")
+    )
     assert ran.result.outcome == "succeeded"
     assert ran.log.count(f"{RESULT_MARKER}{{}}\n") == 0
 
 
 def test_time_limit(pod: Pod) -> None:
     started = time.monotonic()
-    ran = pod.run(pod.spec("test", test_command="echo before; sleep 600 & sleep 600", limits=Limits(seconds=1)))
+    ran = pod.run(
+        pod.spec("test", test_command="echo before; sleep 600 & sleep 600", limits=Limits(seconds=1))
+    )
     assert time.monotonic() - started < 5
     assert ran.failure == ("timeout", "test_timeout")
     assert ran.result.test

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
 from demo.github.server import StandInGitHub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 REPOSITORY = "acme/calc"
 TOKEN = "token-of-agent"
@@ -36,7 +38,9 @@ class Client:
         self._session = session
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    async def call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> Answer:
+    async def call(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any
+    ) -> Answer:
         url = path if path.startswith("http") else self.server.url + path
         sent = {**self._headers, **(headers or {})}
         async with self._session.request(
@@ -89,9 +93,14 @@ async def server(tmp_path: Path) -> AsyncIterator[StandInGitHub]:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    # On a connection that was used before, aiohttp itself sends a GET or PUT again when it is dropped.
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as made:
+    async def once(request: Any, handler: Any) -> Any:
+        try:
+            return await handler(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            # On these two aiohttp itself sends a GET or PUT a second time.
+            raise aiohttp.ClientConnectionError(str(error)) from None
+
+    async with aiohttp.ClientSession(middlewares=(once,)) as made:
         yield made
 
 
@@ -118,7 +127,9 @@ async def seeded(server: StandInGitHub, folder: Path) -> StandInGitHub:
 @pytest.fixture
 async def pull(seeded: StandInGitHub) -> int:
     """Number of an open pull request that fixes the issue, of the branch agents/1."""
-    await seeded.act("agent", "push_commit", REPOSITORY, branch="agents/1", files={"calc.py": FIXED}, message="Add")
+    await seeded.act(
+        "agent", "push_commit", REPOSITORY, branch="agents/1", files={"calc.py": FIXED}, message="Add"
+    )
     made = await seeded.act(
         "agent", "open_pull", REPOSITORY, head="agents/1", title="Fix add()", body="Closes #1"
     )

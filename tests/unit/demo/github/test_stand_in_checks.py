@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,11 @@ async def test_the_repository_decides_pass_or_fail(server, folder, workflow, age
     assert "exit code 1" in failed["output"]["title"]
     assert "AssertionError" in failed["output"]["summary"]
     assert (passed["conclusion"], passed["app"]["slug"]) == ("success", "github-actions")
-    kinds = [(m["kind"], m["details"].get("conclusion")) for m in server.mutations if m["kind"] == "check.completed"]
+    kinds = [
+        (m["kind"], m["details"].get("conclusion"))
+        for m in server.mutations
+        if m["kind"] == "check.completed"
+    ]
     assert sorted(kinds) == [("check.completed", "FAILURE"), ("check.completed", "SUCCESS")]
 
 
@@ -66,7 +71,9 @@ async def test_annotations(server, folder, workflow, agent):
 
 async def test_checks_see_nothing_of_the_servers_environment(server, folder, workflow, agent, monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_SERVER", "s3cret")
-    workflow("env | sort > all; if grep -q s3cret all; then exit 1; fi; test -z \"$(git config --get credential.helper)\"")
+    workflow(
+        'env | sort > all; if grep -q s3cret all; then exit 1; fi; test -z "$(git config --get credential.helper)"'
+    )
     await server.seed_repository(REPOSITORY, folder)
     await server.checks_settled()
     assert (await runs(agent))[0]["conclusion"] == "success"
@@ -108,9 +115,8 @@ async def gone(pid: int) -> None:
         while True:
             try:
                 os.kill(pid, 0)
-                with open(f"/proc/{pid}/stat") as stat:
-                    if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
-                        return
+                if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                    return
             except (ProcessLookupError, FileNotFoundError):
                 return
             await asyncio.sleep(0.01)
@@ -144,7 +150,9 @@ async def test_steps_stop_at_the_first_failure_except_those_that_always_run(serv
 async def test_pull_request_workflows_run_on_the_merge_and_not_on_a_conflict(server, folder, workflow, agent):
     workflow("test -f base.txt && test -f head.txt", on="pull_request")
     await server.seed_repository(REPOSITORY, folder)
-    await server.act("agent", "push_commit", REPOSITORY, branch="agents/1", files={"head.txt": "h", "calc.py": "1"})
+    await server.act(
+        "agent", "push_commit", REPOSITORY, branch="agents/1", files={"head.txt": "h", "calc.py": "1"}
+    )
     await server.act("agent", "push_commit", REPOSITORY, branch="main", files={"base.txt": "b"})
     assert await runs(agent, "agents/1") == []
     made = await server.act("agent", "open_pull", REPOSITORY, head="agents/1", title="T")
@@ -247,7 +255,9 @@ def test_triggers(on, event, branch, runs_):
     assert parse_workflow(text, "ci.yml").runs_on(event, branch) is runs_
 
 
-@pytest.mark.parametrize("text", ["[]", "on: push", "on: push\njobs: {a: {}}", "jobs: {a: {steps: []}}", "a: ["])
+@pytest.mark.parametrize(
+    "text", ["[]", "on: push", "on: push\njobs: {a: {}}", "jobs: {a: {steps: []}}", "a: ["]
+)
 def test_what_is_no_workflow_says_why(text):
     with pytest.raises(WorkflowError, match=r"\w"):
         parse_workflow(text, "ci.yml")

@@ -76,7 +76,9 @@ async def test_head_moves_just_before_the_merge(seeded, pull, agent, head):
 
 async def test_head_moves_before_a_graphql_merge(seeded, pull, agent, head):
     await order(agent, {"operation": "Merge"}, {"move_head_before": {"as": "alice"}})
-    query = """mutation Merge($i: MergePullRequestInput!) {mergePullRequest(input: $i) {pullRequest {merged}}}"""
+    query = (
+        """mutation Merge($i: MergePullRequestInput!) {mergePullRequest(input: $i) {pullRequest {merged}}}"""
+    )
     pull_id = (await agent.repo("GET", f"/pulls/{pull}")).body["node_id"]
     body = await agent.graphql(query, i={"pullRequestId": pull_id, "expectedHeadOid": head(pull)})
     assert "Head branch was modified" in body["errors"][0]["message"]

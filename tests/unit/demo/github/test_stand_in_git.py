@@ -41,7 +41,7 @@ async def test_any_commit_may_be_fetched_by_its_sha(seeded, git, remote, tmp_pat
 
 @pytest.mark.parametrize("token", ["wrong", None])
 async def test_wrong_or_missing_token_is_401(seeded, git, remote, tmp_path, client_of, token):
-    code, out = await git("clone", remote(token), str(tmp_path / "w"))
+    code, _ = await git("clone", remote(token), str(tmp_path / "w"))
     assert code == 128
     answer = await client_of(None).call("GET", f"/{REPOSITORY}.git/info/refs?service=git-upload-pack")
     assert answer.status == 401
@@ -81,7 +81,7 @@ async def test_public_repository_is_read_without_a_token(seeded, git, remote, tm
 async def test_pull_request_refs_are_served_and_cannot_be_pushed(seeded, pull, git, remote, head, tmp_path):
     work = tmp_path / "w"
     await git("clone", "-q", remote(), str(work))
-    code, out = await git("fetch", "-q", "origin", f"refs/pull/{pull}/head", cwd=work)
+    await git("fetch", "-q", "origin", f"refs/pull/{pull}/head", cwd=work)
     _, fetched = await git("rev-parse", "FETCH_HEAD", cwd=work)
     assert fetched.strip() == head(pull)
     code, out = await git("push", "origin", f"HEAD:refs/pull/{pull}/head", cwd=work)
@@ -93,7 +93,7 @@ async def test_non_fast_forward_is_refused_unless_forced(seeded, pull, git, remo
     work = tmp_path / "w"
     await git("clone", "-q", remote(), str(work))
     await git("commit", "-q", "--allow-empty", "-m", "Other", cwd=work)
-    code, out = await git("push", "origin", "HEAD:refs/heads/agents/1", cwd=work)
+    code, _ = await git("push", "origin", "HEAD:refs/heads/agents/1", cwd=work)
     assert code == 1
     code, out = await git("push", "-q", "--force", "origin", "HEAD:refs/heads/agents/1", cwd=work)
     assert code == 0, out

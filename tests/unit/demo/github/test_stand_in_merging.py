@@ -8,7 +8,12 @@ STALE = "0123456789012345678901234567890123456789"
 
 async def test_squash_makes_one_commit_with_the_words_given(seeded, pull, agent, head):
     await seeded.act("agent", "push_commit", REPOSITORY, number=pull, files={"b.txt": "b\n"}, message="More")
-    body = {"sha": head(pull), "merge_method": "squash", "commit_title": "Fix add", "commit_message": "Because."}
+    body = {
+        "sha": head(pull),
+        "merge_method": "squash",
+        "commit_title": "Fix add",
+        "commit_message": "Because.",
+    }
     before = (await agent.repo("GET", "/commits/main")).body["sha"]
     merged = await agent.repo("PUT", f"/pulls/{pull}/merge", body)
     assert merged.status == 200
@@ -49,7 +54,9 @@ async def test_merge_commit_and_its_default_words(pull, agent, head):
 
 async def test_rebase_replays_each_commit_on_the_moved_base(seeded, pull, agent, git, remote, tmp_path):
     await seeded.act("agent", "push_commit", REPOSITORY, number=pull, files={"b.txt": "b\n"}, message="More")
-    await seeded.act("alice", "push_commit", REPOSITORY, branch="main", files={"c.txt": "c\n"}, message="Other")
+    await seeded.act(
+        "alice", "push_commit", REPOSITORY, branch="main", files={"c.txt": "c\n"}, message="Other"
+    )
     merged = await agent.repo("PUT", f"/pulls/{pull}/merge", {"merge_method": "rebase"})
     assert merged.status == 200
     await git("clone", "-q", remote(), str(tmp_path / "w"))
@@ -62,7 +69,7 @@ async def test_conflict_is_told_and_refused(seeded, pull, agent):
     other = "def add(a, b):\n    return sum([a, b])\n"
     await seeded.act("alice", "push_commit", REPOSITORY, branch="main", files={"calc.py": other})
     data = await agent.graphql(
-        "query($n: Int!) {repository(owner:\"acme\", name:\"calc\")"
+        'query($n: Int!) {repository(owner:"acme", name:"calc")'
         "{pullRequest(number:$n){mergeable mergeStateStatus}}}",
         n=pull,
     )
@@ -127,7 +134,10 @@ async def test_draft_is_refused_until_ready(seeded, pull, agent):
 async def test_method_that_is_off_is_refused(seeded, pull, agent):
     await seeded.act("acme", "configure", REPOSITORY, squash_merge_allowed=False)
     refused = await agent.repo("PUT", f"/pulls/{pull}/merge", {"merge_method": "squash"})
-    assert (refused.status, refused.body["message"]) == (405, "Squash merges are not allowed on this repository.")
+    assert (refused.status, refused.body["message"]) == (
+        405,
+        "Squash merges are not allowed on this repository.",
+    )
     assert (await agent.repo("PUT", f"/pulls/{pull}/merge", {"merge_method": "octopus"})).status == 422
 
 

@@ -20,7 +20,10 @@ async def test_create_answers_as_github(seeded, agent):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"title": "T", "head": "agents/1", "base": "main"}, "A pull request already exists for acme:agents/1."),
+        (
+            {"title": "T", "head": "agents/1", "base": "main"},
+            "A pull request already exists for acme:agents/1.",
+        ),
         ({"title": "T", "head": "same", "base": "main"}, "No commits between main and same"),
     ],
 )
@@ -125,7 +128,9 @@ async def test_stranger_finds_nothing(pull, client_of):
         assert (await stranger.repo("GET", path)).status == 404
 
 
-@pytest.mark.parametrize(("token", "message"), [("wrong", "Bad credentials"), (None, "Requires authentication")])
+@pytest.mark.parametrize(
+    ("token", "message"), [("wrong", "Bad credentials"), (None, "Requires authentication")]
+)
 async def test_wrong_or_missing_token_is_401(seeded, client_of, token, message):
     for path in ("/api/v3/user", f"/api/v3/repos/{REPOSITORY}"):
         answer = await client_of(token).call("GET", path)
@@ -149,7 +154,10 @@ async def test_contents(pull, agent):
     assert file["encoding"] == "base64"
     raw = await agent.repo("GET", "/contents/calc.py", headers={"Accept": "application/vnd.github.raw+json"})
     assert "a - b" in raw.text
-    assert {entry["name"] for entry in (await agent.repo("GET", "/contents/")).body} == {"calc.py", "README.md"}
+    assert {entry["name"] for entry in (await agent.repo("GET", "/contents/")).body} == {
+        "calc.py",
+        "README.md",
+    }
     assert (await agent.repo("GET", "/contents/none.py")).status == 404
     assert (await agent.repo("GET", "/contents/calc.py?ref=nowhere")).status == 404
 
@@ -183,10 +191,14 @@ async def test_issue_is_closed_with_its_reason(seeded, agent):
     assert [m["kind"] for m in seeded.mutations].count("issue.closed") == 1
 
 
-async def test_unchanged_answer_is_304(seeded, agent):
+async def test_unchanged_answer_is_304_and_free(seeded, agent):
     first = await agent.repo("GET", "/issues/1")
     again = await agent.repo("GET", "/issues/1", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status, again.text) == (304, "")
+    assert again.headers["x-ratelimit-remaining"] == first.headers["x-ratelimit-remaining"]
+    await seeded.act("alice", "comment", REPOSITORY, number=1, body="News")
+    changed = await agent.repo("GET", "/issues/1", headers={"If-None-Match": first.headers["ETag"]})
+    assert changed.status == 200
 
 
 async def test_rate_limit_counts_down_and_runs_out(seeded, agent, monkeypatch):
@@ -194,7 +206,9 @@ async def test_rate_limit_counts_down_and_runs_out(seeded, agent, monkeypatch):
     second = await agent.repo("GET")
     left = "x-ratelimit-remaining"
     assert int(first.headers[left]) - int(second.headers[left]) == 1
-    assert (await agent.call("GET", "/api/v3/rate_limit")).body["rate"]["remaining"] == int(second.headers[left])
+    assert (await agent.call("GET", "/api/v3/rate_limit")).body["rate"]["remaining"] == int(
+        second.headers[left]
+    )
     monkeypatch.setattr("demo.github.access.POINTS_PER_HOUR", 2)
     spent = await agent.repo("GET")
     assert (spent.status, spent.headers[left]) == (403, "0")

@@ -29,7 +29,10 @@ async def test_latest_opinion_of_each_person_counts(seeded, pull, agent, head):
     await seeded.act("reader", "review", REPOSITORY, number=pull, event="APPROVE")
     found = await read(agent, pull)
     assert found["reviewDecision"] == "CHANGES_REQUESTED"
-    may_push = {n["author"]["login"]: n["authorCanPushToRepository"] for n in found["latestOpinionatedReviews"]["nodes"]}
+    may_push = {
+        n["author"]["login"]: n["authorCanPushToRepository"]
+        for n in found["latestOpinionatedReviews"]["nodes"]
+    }
     assert may_push == {"alice": True, "reader": False}
     await seeded.act("alice", "review", REPOSITORY, number=pull, event="COMMENT", body="Hm.")
     assert (await read(agent, pull))["reviewDecision"] == "CHANGES_REQUESTED"
@@ -67,7 +70,11 @@ async def test_threads_move_with_the_code_and_become_outdated(seeded, pull, agen
     (thread,) = (await read(agent, pull))["reviewThreads"]["nodes"]
     assert (thread["isOutdated"], thread["line"], thread["originalLine"]) == (False, 4, 2)
     await seeded.act(
-        "agent", "push_commit", REPOSITORY, number=pull, files={"calc.py": above.replace("a + b", "sum((a, b))")}
+        "agent",
+        "push_commit",
+        REPOSITORY,
+        number=pull,
+        files={"calc.py": above.replace("a + b", "sum((a, b))")},
     )
     (thread,) = (await read(agent, pull))["reviewThreads"]["nodes"]
     assert (thread["isOutdated"], thread["line"], thread["originalLine"]) == (True, None, 2)
@@ -81,7 +88,7 @@ async def test_reply_and_resolve(seeded, pull, agent, client_of):
     (thread,) = (await read(agent, pull))["reviewThreads"]["nodes"]
     reply = "mutation($t: ID!, $b: String!) {addPullRequestReviewThreadReply(input: {pullRequestReviewThreadId: $t, body: $b}) {comment {body}}}"
     await agent.graphql(reply, t=thread["id"], b="Because.")
-    resolve = "mutation($t: ID!) {resolveReviewThread(input: {threadId: $t, clientMutationId: \"c\"}) {clientMutationId thread {isResolved}}}"
+    resolve = 'mutation($t: ID!) {resolveReviewThread(input: {threadId: $t, clientMutationId: "c"}) {clientMutationId thread {isResolved}}}'
     refused = await client_of("token-of-reader").graphql(resolve, t=thread["id"])
     assert refused["errors"][0]["type"] == "FORBIDDEN"
     done = await agent.graphql(resolve, t=thread["id"])

@@ -57,7 +57,9 @@ async def test_pages_escape_what_people_wrote(seeded, pull, client_of):
     await seeded.act("alice", "edit", REPOSITORY, number=pull, title=EVIL, body=EVIL)
     await seeded.act("alice", "comment", REPOSITORY, number=pull, body=EVIL)
     await seeded.act("alice", "review", REPOSITORY, number=pull, event="REQUEST_CHANGES", body=EVIL)
-    await seeded.act("alice", "check_run", REPOSITORY, number=pull, name=EVIL, conclusion="failure", title=EVIL)
+    await seeded.act(
+        "alice", "check_run", REPOSITORY, number=pull, name=EVIL, conclusion="failure", title=EVIL
+    )
     await seeded.act("alice", "push_commit", REPOSITORY, number=pull, files={"x.html": EVIL}, message=EVIL)
     issue = seeded.create_issue(REPOSITORY, EVIL, EVIL, labels=[EVIL])
     browser = client_of(None)
@@ -104,7 +106,12 @@ async def test_acts_hold_to_the_persons_permission(seeded, pull, agent):
 
 
 async def test_permission_of_a_person(seeded, agent):
-    for login, permission in (("acme", "admin"), ("alice", "write"), ("reader", "read"), ("stranger", "none")):
+    for login, permission in (
+        ("acme", "admin"),
+        ("alice", "write"),
+        ("reader", "read"),
+        ("stranger", "none"),
+    ):
         body = (await agent.repo("GET", f"/collaborators/{login}/permission")).body
         assert body["permission"] == permission
 

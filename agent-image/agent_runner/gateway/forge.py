@@ -1,0 +1,162 @@
+"""The forge as the gateway sees it: one repository over smart HTTP, with the step's credential."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from yarl import URL
+
+from agent_runner.contract import SECRET_KEY_FORGE
+from agent_runner.gateway.advertisement import RefFinder
+from agent_runner.gateway.credentials import CredentialError
+from agent_runner.gateway.pkt_line import PktLineError
+from agent_runner.gateway.push_request import printable
+from agent_runner.gateway.upstream import words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_runner.contract import GatewayConfig
+    from agent_runner.gateway.credentials import Credentials
+    from agent_runner.gateway.upstream import Upstream
+
+_REQUEST_HEADERS = ("Accept", "Accept-Language", "User-Agent")
+_BODY_HEADERS = ("Content-Type", "Content-Length", "Content-Encoding")
+_ANSWER_HEADERS = (
+    "Content-Type", "Content-Length", "Content-Encoding", "Cache-Control", "Expires", "Pragma",
+)  # fmt: skip
+
+_ASK_SECONDS = 30.0
+_MAX_ADVERTISEMENT_BYTES = 64 << 20
+
+
+class ForgeError(Exception):
+    """The forge does not serve a request; the text names the fault and the remedy, and no secret.
+
+    :param status: HTTP status for the client.
+    :param uncertain: whether the forge may have acted on the request all the same.
+    """
+
+    def __init__(self, text: str, *, status: int = 403, uncertain: bool = False) -> None:
+        super().__init__(text)
+        self.status = status
+        self.uncertain = uncertain
+
+
+class Forge:
+    """Sends requests for the one repository of ``config``."""
+
+    def __init__(self, config: GatewayConfig, credentials: Credentials, upstream: Upstream) -> None:
+        self._config = config
+        self._credentials = credentials
+        self._upstream = upstream
+
+    async def send(
+        self,
+        method: str,
+        endpoint: str,
+        *,
+        client_headers: Mapping[str, str],
+        protocol: str | None,
+        data: Any = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return the answer, whose status is 200; the caller closes it.
+
+        :param endpoint: path and query below ``owner/name.git/``, one of the few that exist.
+        :param client_headers: of the client's request; the harmless ones are forwarded.
+        :param protocol: value for ``Git-Protocol``.
+        :raises ForgeError: for a missing credential, no connection, and any other status.
+        """
+        forwarded = _REQUEST_HEADERS if data is None else (*_REQUEST_HEADERS, *_BODY_HEADERS)
+        headers = {name: client_headers[name] for name in forwarded if name in client_headers}
+        if protocol is not None:
+            headers["Git-Protocol"] = protocol
+        headers["Authorization"] = self._authorization()
+        url = f"{self._config.forge_url.rstrip('/')}/{self._config.repository}.git/{endpoint}"
+        try:
+            answer = await self._upstream.request(method, url, headers=headers, data=data)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ForgeError(
+                f"the forge {self._host} cannot be reached: {words(error)}; "
+                "check the forge's address and the network policy of the pod",
+                status=502,
+                uncertain=True,
+            ) from error
+        if answer.status != 200:
+            answer.close()
+            raise self._fault(answer)
+        return answer
+
+    async def commit_of(self, ref: str) -> str | None:
+        """Ask which commit ``ref`` is at; ``None`` where there is no such ref.
+
+        :raises ForgeError: if the forge does not say.
+        """
+        finder = RefFinder(ref)
+        answer = await self.send("GET", "info/refs?service=git-upload-pack", client_headers={}, protocol=None)
+        try:
+            left = _MAX_ADVERTISEMENT_BYTES
+            async for chunk in answer.content.iter_any():
+                finder.feed(chunk)
+                left -= len(chunk)
+                if finder.complete or left < 0:
+                    break
+        except (aiohttp.ClientError, PktLineError, OSError) as error:
+            raise ForgeError(f"the forge's list of refs is unreadable: {words(error)}", status=502) from error
+        finally:
+            answer.close()
+        if not finder.complete:
+            raise ForgeError("the forge's list of refs is not complete", status=502)
+        return finder.oid
+
+    def _authorization(self) -> str:
+        try:
+            token = self._credentials.read(SECRET_KEY_FORGE)
+        except CredentialError as error:
+            raise ForgeError(str(error)) from None
+        return "Basic " + base64.b64encode(f"x-access-token:{token}".encode()).decode()
+
+    @property
+    def _host(self) -> str:
+        return URL(self._config.forge_url).host or "?"
+
+    def _fault(self, answer: aiohttp.ClientResponse) -> ForgeError:
+        status, place = answer.status, self._credentials.place(SECRET_KEY_FORGE)
+        repository = self._config.repository
+        if status in (401, 403):
+            return ForgeError(
+                f"the forge refused the credential in {place} (HTTP {status}): it may have expired, or lacks "
+                f"the right to {'read and write' if self._config.push else 'read'} contents of {repository}"
+            )
+        if status in (404, 410):
+            return ForgeError(
+                f"the forge has no repository {repository} for the credential in {place} (HTTP {status}): "
+                "check the name, and that the credential has access to it"
+            )
+        if 300 <= status < 400:
+            return ForgeError(
+                f"the forge moved {repository} to {_place_of(answer)} (HTTP {status}), which is not followed "
+                "with a credential: set the repository's present name"
+            )
+        if status == 429:
+            return ForgeError("the forge limits the rate of requests (HTTP 429): try again later", status=429)
+        return ForgeError(
+            f"the forge {self._host} answered HTTP {status}: try again later",
+            status=502,
+            uncertain=status >= 500,
+        )
+
+
+def answer_headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the headers of a forge's answer that the client gets to see."""
+    return {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}
+
+
+def _place_of(answer: aiohttp.ClientResponse) -> str:
+    try:
+        target = URL(answer.headers.get("Location", ""))
+    except ValueError:
+        return "another place"
+    return printable(f"{target.host or ''}{target.path}") or "another place"

@@ -1,0 +1,38 @@
+"""Errors in the form of Anthropic's API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ApiError(Exception):
+    """A request that is answered with an error instead of a message.
+
+    :param status: HTTP status code.
+    :param kind: Anthropic's name of the error, such as ``invalid_request_error``.
+    :param message: what is wrong, for a person.
+    :param headers: further headers of the answer, such as ``retry-after``.
+    """
+
+    def __init__(
+        self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(f"{status} {kind}: {message}")
+        self.status = status
+        self.kind = kind
+        self.message = message
+        self.headers = dict(headers or {})
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """Return the answer's JSON body."""
+        return {
+            "type": "error",
+            "error": {"type": self.kind, "message": self.message},
+            "request_id": request_id,
+        }
+
+
+def invalid_request(message: str) -> ApiError:
+    """Return the error for a request that does not fit the API."""
+    return ApiError(400, "invalid_request_error", message)

@@ -1,0 +1,238 @@
+"""What the stand-in says: scenes of assistant turns, read from YAML or JSON.
+
+.. code-block:: yaml
+
+    scenes:
+      - name: plan
+        when:
+          step: plan                   # regular expression, matches the whole text after "# Step: "
+          contains: [letters]          # optional: texts that the prompt must hold
+        turns:
+          - text: I look at the code first.
+            calls:
+              - tool: Read
+                input: {file_path: "{cwd}/letters/template.py"}
+          - delay_seconds: 0.5
+            error: {status: 529, type: overloaded_error, message: Overloaded, times: 1}
+            text: Done.
+
+``{cwd}`` in a text or in a tool's input becomes the working directory of the agent program. Every other
+brace stays as it is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_DELAY_SECONDS = 600.0
+
+
+class ScriptError(ValueError):
+    """A script cannot be played. The text names every fault and where it stands; mend the script."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool of the agent program."""
+
+    tool: str
+    input: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error that a turn answers with, in place of its text and calls."""
+
+    status: int
+    kind: str
+    message: str
+    headers: Mapping[str, str]
+    times: int | None
+    """How many requests for the turn get the error before it answers; ``None``: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One answer of the model."""
+
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    delay_seconds: float = 0.0
+    """Wait before the answer starts."""
+    error: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The turns of one step, and which step it is for."""
+
+    name: str
+    step: re.Pattern[str]
+    contains: tuple[str, ...]
+    turns: tuple[Turn, ...]
+
+    def matches(self, step: str, prompt: str) -> bool:
+        """Say whether the scene is for the step header ``step`` and the whole text ``prompt``."""
+        return bool(self.step.fullmatch(step)) and all(text in prompt for text in self.contains)
+
+    def playable(self, tools: Iterable[str]) -> tuple[Turn, ...]:
+        """Return the turns that an agent program with ``tools`` can follow.
+
+        A call of a tool that is not offered is left out. A turn that loses all its calls is left out as
+        well, unless it is the last: then its text ends the conversation.
+        """
+        offered = set(tools)
+        turns = []
+        for index, turn in enumerate(self.turns):
+            calls = tuple(call for call in turn.calls if call.tool in offered)
+            if calls or not turn.calls or index == len(self.turns) - 1:
+                turns.append(Turn(turn.text, calls, turn.delay_seconds, turn.error))
+        return tuple(turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Scenes in the order in which they are tried; the first that matches is played."""
+
+    scenes: tuple[Scene, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> Script:
+        """Read a YAML or JSON file.
+
+        :raises ScriptError: the file cannot be read or does not hold a script.
+        """
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ScriptError(f"{path}: {error}") from None
+        try:
+            return cls.of(data)
+        except ScriptError as error:
+            raise ScriptError(f"{path}: {error}") from None
+
+    @classmethod
+    def of(cls, data: object) -> Script:
+        """Build a script from parsed YAML or JSON.
+
+        :raises ScriptError: naming every fault.
+        """
+        reader = _Reader()
+        top = reader.mapping(data, "script", {"scenes"})
+        scenes = tuple(
+            _scene(reader, item, f"scenes[{i}]")
+            for i, item in enumerate(reader.sequence(top.get("scenes"), "scenes"))
+        )
+        names = [scene.name for scene in scenes]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            reader.faults.append(f"scenes: two are named {name!r}")
+        if reader.faults:
+            raise ScriptError("; ".join(reader.faults))
+        return cls(scenes)
+
+    def find(self, step: str, prompt: str) -> Scene | None:
+        """Return the first scene for this step, or ``None``."""
+        return next((scene for scene in self.scenes if scene.matches(step, prompt)), None)
+
+
+class _Reader:
+    """Reads values of parsed YAML, and collects what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+
+    def mapping(self, value: object, where: str, keys: set[str] | None = None) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            self.faults.append(f"{where}: a mapping is needed, not {type(value).__name__}")
+            return {}
+        if keys is not None:
+            self.faults += [f"{where}: unknown key {key!r}" for key in value if key not in keys]
+        return value
+
+    def sequence(self, value: object, where: str) -> list[Any]:
+        if not isinstance(value, list) or not value:
+            self.faults.append(f"{where}: a list with at least one entry is needed")
+            return []
+        return value
+
+    def text(self, value: object, where: str) -> str:
+        if not isinstance(value, str) or not value:
+            self.faults.append(f"{where}: a text is needed, not {value!r}")
+            return ""
+        return value
+
+    def number(self, value: object, where: str, low: float, high: float, *, whole: bool = False) -> float:
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            self.faults.append(f"{where}: a {'whole ' if whole else ''}number is needed, not {value!r}")
+            return low
+        if not low <= value <= high:
+            self.faults.append(f"{where}: {value!r} is not between {low:g} and {high:g}")
+            return low
+        return value
+
+
+def _scene(reader: _Reader, value: object, where: str) -> Scene:
+    item = reader.mapping(value, where, {"name", "when", "turns"})
+    when = reader.mapping(item.get("when"), f"{where}.when", {"step", "contains"})
+    contains = when.get("contains", ())
+    if isinstance(contains, str):
+        contains = [contains]
+    elif "contains" in when:
+        contains = reader.sequence(contains, f"{where}.when.contains")
+    pattern = reader.text(when.get("step"), f"{where}.when.step")
+    try:
+        step = re.compile(pattern)
+    except re.error as error:
+        reader.faults.append(f"{where}.when.step: {pattern!r} is no regular expression: {error}")
+        step = re.compile("")
+    return Scene(
+        name=reader.text(item.get("name"), f"{where}.name"),
+        step=step,
+        contains=tuple(reader.text(text, f"{where}.when.contains[{i}]") for i, text in enumerate(contains)),
+        turns=tuple(
+            _turn(reader, turn, f"{where}.turns[{i}]")
+            for i, turn in enumerate(reader.sequence(item.get("turns"), f"{where}.turns"))
+        ),
+    )
+
+
+def _turn(reader: _Reader, value: object, where: str) -> Turn:
+    item = reader.mapping(value, where, {"text", "calls", "delay_seconds", "error"})
+    if isinstance(value, Mapping) and not item.keys() & {"text", "calls", "error"}:
+        reader.faults.append(f"{where}: one of text, calls and error is needed")
+    calls = reader.sequence(item["calls"], f"{where}.calls") if "calls" in item else []
+    return Turn(
+        text=reader.text(item["text"], f"{where}.text") if "text" in item else "",
+        calls=tuple(_call(reader, call, f"{where}.calls[{i}]") for i, call in enumerate(calls)),
+        delay_seconds=reader.number(
+            item.get("delay_seconds", 0), f"{where}.delay_seconds", 0, MAX_DELAY_SECONDS
+        ),
+        error=_fault(reader, item["error"], f"{where}.error") if "error" in item else None,
+    )
+
+
+def _call(reader: _Reader, value: object, where: str) -> ToolCall:
+    item = reader.mapping(value, where, {"tool", "input"})
+    return ToolCall(
+        tool=reader.text(item.get("tool"), f"{where}.tool"),
+        input=reader.mapping(item.get("input", {}), f"{where}.input"),
+    )
+
+
+def _fault(reader: _Reader, value: object, where: str) -> Fault:
+    item = reader.mapping(value, where, {"status", "type", "message", "headers", "times"})
+    headers = reader.mapping(item.get("headers", {}), f"{where}.headers")
+    times = item.get("times")
+    return Fault(
+        status=int(reader.number(item.get("status"), f"{where}.status", 400, 599, whole=True)),
+        kind=reader.text(item.get("type"), f"{where}.type"),
+        message=reader.text(item.get("message"), f"{where}.message"),
+        headers={str(name): str(content) for name, content in headers.items()},
+        times=None if times is None else int(reader.number(times, f"{where}.times", 1, 1_000, whole=True)),
+    )

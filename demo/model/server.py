@@ -1,0 +1,214 @@
+"""The stand-in as an HTTP server on the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import hmac
+import json
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from demo.model import conversation
+from demo.model.answers import Answer, answer
+from demo.model.errors import ApiError, invalid_request
+from demo.model.script import Script
+from demo.model.streaming import encode, events
+from demo.model.usage import measure
+
+MAX_REQUEST_BYTES = 32 * 1024 * 1024
+"""Largest request body; the API's own limit."""
+MAX_RECORDS = 1_000
+"""How many of the latest requests are remembered."""
+
+
+class StandInModel:
+    """Anthropic's Messages API, played from a script.
+
+    It serves ``POST /v1/messages`` (streamed and plain), ``POST /v1/messages/count_tokens`` and, for whoever
+    watches, ``GET /_demo/requests``. Usable as ``async with StandInModel(script) as model: model.url``.
+
+    :param script: what it says.
+    :param api_key: key that requests must bear as ``x-api-key``; ``None``: any or none.
+    :param port: TCP port on 127.0.0.1; 0: a free one.
+    """
+
+    def __init__(self, script: Script, *, api_key: str | None = None, port: int = 0) -> None:
+        self._script = script
+        self._api_key = api_key
+        self._port = port
+        self._runner: web.AppRunner | None = None
+        self._url: str | None = None
+        self._count = 0
+        self._records: collections.deque[dict[str, Any]] = collections.deque(maxlen=MAX_RECORDS)
+        self._faults: collections.Counter[tuple[str | None, int]] = collections.Counter()
+
+    @property
+    def url(self) -> str:
+        """Base URL, ``http://127.0.0.1:PORT``.
+
+        :raises RuntimeError: the server is not started.
+        """
+        if self._url is None:
+            raise RuntimeError("the stand-in model is not running; await start() first")
+        return self._url
+
+    async def start(self) -> str:
+        """Listen, and return :attr:`url`.
+
+        :raises OSError: the port is taken.
+        """
+        app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._errors])
+        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_post("/v1/messages/count_tokens", self._count_tokens)
+        app.router.add_get("/_demo/requests", self._requests)
+        # A dropped client ends its handler; an open stream does not hold up the end of the server.
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", self._port).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self._url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return self._url
+
+    async def stop(self) -> None:
+        """Stop listening and drop open connections; harmless if not started."""
+        runner, self._runner, self._url = self._runner, None, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def requests(self) -> dict[str, Any]:
+        """Return what ``GET /_demo/requests`` shows: a count, and the latest requests without secrets."""
+        return {"count": self._count, "requests": list(self._records)}
+
+    async def _requests(self, _: web.Request) -> web.Response:
+        return web.json_response(self.requests())
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Answer every refusal in the API's form, with its request id."""
+        request_id = request["id"] = f"req_{uuid.uuid4().hex[:24]}"
+        try:
+            response: web.StreamResponse = await handler(request)
+        except ApiError as error:
+            failure = error
+        except web.HTTPRequestEntityTooLarge:
+            failure = ApiError(413, "request_too_large", "Request exceeds the maximum size")
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            failure = ApiError(error.status, "not_found_error", f"Not found: {request.method} {request.path}")
+        else:
+            return response
+        headers = {**failure.headers, "request-id": request_id}
+        return web.json_response(failure.body(request_id), status=failure.status, headers=headers)
+
+    async def _messages(self, request: web.Request) -> web.StreamResponse:
+        record = self._record(request)
+        try:
+            body = await self._read(request, record)
+            if not isinstance(body.get("max_tokens"), int) or body["max_tokens"] < 1:
+                raise invalid_request("max_tokens: Field required, a whole number of at least 1")
+            reply = answer(self._script, body)
+            record.update(scene=reply.scene, turn=reply.turn)
+            await asyncio.sleep(reply.delay_seconds)
+            self._fail_as_scripted(reply)
+        except ApiError as error:
+            record["status"] = error.status
+            raise
+        record.update(status=200, usage=reply.usage.as_json())
+        if body.get("stream") is True:
+            return await self._stream(request, reply)
+        return web.json_response(reply.message, headers={"request-id": request["id"]})
+
+    async def _count_tokens(self, request: web.Request) -> web.Response:
+        record = self._record(request)
+        try:
+            body = await self._read(request, record)
+            conversation.read(body)
+        except ApiError as error:
+            record["status"] = error.status
+            raise
+        tokens = measure(body, []).prompt
+        record.update(status=200, usage={"input_tokens": tokens})
+        return web.json_response({"input_tokens": tokens}, headers={"request-id": request["id"]})
+
+    async def _stream(self, request: web.Request, reply: Answer) -> web.StreamResponse:
+        headers = {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-cache",
+            "request-id": request["id"],
+        }
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        for name, data in events(reply.message, reply.usage):
+            await response.write(encode(name, data))
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
+
+    async def _read(self, request: web.Request, record: dict[str, Any]) -> Mapping[str, Any]:
+        """Check the request's key and version and return its body; note in ``record`` what it asks."""
+        self._authenticate(request)
+        if "anthropic-version" not in request.headers:
+            raise invalid_request("anthropic-version: header is required")
+        try:
+            body = json.loads(await request.read())
+        except (ValueError, RecursionError):
+            raise invalid_request("The request body is not valid JSON") from None
+        if not isinstance(body, dict):
+            raise invalid_request("The request body is not a JSON object")
+        if not isinstance(body.get("model"), str) or not body["model"]:
+            raise invalid_request("model: Field required")
+        messages = body.get("messages")
+        record.update(model=body["model"], messages=len(messages) if isinstance(messages, list) else 0)
+        return body
+
+    def _authenticate(self, request: web.Request) -> None:
+        if self._api_key is None:
+            return
+        given = request.headers.get("x-api-key", "")
+        if not given:
+            raise ApiError(401, "authentication_error", "x-api-key header is required")
+        if not hmac.compare_digest(given.encode(), self._api_key.encode()):
+            raise ApiError(401, "authentication_error", "invalid x-api-key")
+
+    def _fail_as_scripted(self, reply: Answer) -> None:
+        fault = reply.error
+        if fault is None:
+            return
+        key = (reply.scene, reply.turn)
+        if fault.times is not None and self._faults[key] >= fault.times:
+            return
+        self._faults[key] += 1
+        raise ApiError(fault.status, fault.kind, fault.message, fault.headers)
+
+    def _record(self, request: web.Request) -> dict[str, Any]:
+        """Remember a request: what it asked is added as it is known, and never a header's value."""
+        self._count += 1
+        record: dict[str, Any] = {
+            "path": request.path,
+            "model": None,
+            "messages": 0,
+            "scene": None,
+            "turn": None,
+            "status": None,
+            "usage": None,
+            "headers": sorted({name.lower() for name in request.headers}),
+        }
+        self._records.append(record)
+        return record

@@ -1,0 +1,86 @@
+"""What the demo says when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from demo.stages import Stage
+from demo.terminal import Style, duration, money, printable
+from demo.verdict import Verdict
+
+LOG_LINES = 15
+_MUTATION_DETAILS = ("title", "branch", "head", "name", "conclusion", "method", "reason")
+
+
+def success(
+    verdict: Verdict, stages: Sequence[Stage], results: Mapping[str, Any], *, seconds: float, style: Style
+) -> Iterator[str]:
+    """Yield the lines for a run that kept its promise.
+
+    :param verdict: what the forge says.
+    :param stages: the stages of the run.
+    :param results: task id → result of a step or decision of a gate.
+    :param seconds: how long the run took.
+    """
+    pull = verdict.pull or {}
+    yield style.bold(
+        f"{style.mark('done')} Issue closed by a merged pull request, in {duration(seconds)}."
+    )
+    yield ""
+    yield f"  Pull request   {printable(str(pull.get('html_url')))}"
+    yield f"                 {printable(str(pull.get('title')))}"
+    yield f"  Commit on main {str(pull.get('merge_commit_sha'))[:12]} ({pull.get('commits')} commits of the branch, squashed)"
+    yield from effort(stages, results)
+    yield ""
+    yield from mutations(verdict.mutations)
+
+
+def failure(
+    faults: Sequence[str],
+    task: Mapping[str, Any] | None,
+    log: str,
+    *,
+    style: Style,
+) -> Iterator[str]:
+    """Yield the lines for a run that did not keep its promise.
+
+    :param faults: what is wrong, a sentence each.
+    :param task: task instance that failed first, if one did.
+    :param log: log of that task.
+    """
+    yield style.bold(style.paint(f"{style.mark('failed')} The issue was not closed by a merged pull request.", "failed"))
+    for fault in faults:
+        yield f"  {printable(fault)}"
+    if task:
+        yield ""
+        yield f"Task {task['task_id']} failed first (try {task.get('try_number')}). The end of its log:"
+        for line in [line for line in log.splitlines() if line.strip()][-LOG_LINES:]:
+            yield f"  | {printable(line)}"
+
+
+def effort(stages: Sequence[Stage], results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how often the agents worked, what they cost and which program they are."""
+    done = [stage.name.partition(" ")[0] for stage in stages if stage.state != "pending"]
+    steps = [result for result in results.values() if isinstance(result, Mapping)]
+    versions = sorted({str(step["agent_version"]) for step in steps if step.get("agent_version")})
+    models = sorted({str(step["model"]) for step in steps if step.get("model")})
+    ledgers = [step["ledger"] for step in steps if isinstance(step.get("ledger"), Mapping)]
+    cost = sum(float(ledger.get("usd") or 0) for ledger in ledgers)
+    calls = sum(int(ledger.get("model_calls") or 0) for ledger in ledgers)
+    yield f"  Attempts       {done.count('implement')} (implement and test)"
+    yield f"  Fix rounds     {done.count('fix')}"
+    yield f"  Model cost     {money(cost)} in {calls} calls, as the gateways metered it"
+    yield f"  Agent program  Claude Code {', '.join(versions) or 'of unknown version'}, model {', '.join(models) or '-'}"
+
+
+def mutations(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield every change of the repository, in order."""
+    yield "  What changed at the forge, in order:"
+    for entry in entries:
+        details = entry.get("details") or {}
+        shown = [printable(str(details[key]))[:60] for key in _MUTATION_DETAILS if details.get(key)]
+        if sha := details.get("head_sha") or details.get("sha"):
+            shown.append(str(sha)[:12])
+        number = f" #{entry['number']}" if entry.get("number") else ""
+        yield f"  {entry['seq']:>5}  {entry['kind']}{number}  {' · '.join(shown)}  by {printable(str(entry['actor']))}"
