@@ -8,11 +8,14 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from demo.airflow_client import AirflowClient
 from demo.processes import Part, PartFailedError, Parts, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 API_SERVER = "api-server"
 COMPONENTS = (API_SERVER, "scheduler", "triggerer", "dag-processor")
@@ -20,7 +23,11 @@ START_SECONDS = 180.0
 MIGRATE_SECONDS = 120.0
 START_TRIES = 3
 
-AGENTS_BUNDLE = {"name": "agents", "classpath": "airflow_provider_agents.bundles.AgentsDagBundle", "kwargs": {}}
+AGENTS_BUNDLE = {
+    "name": "agents",
+    "classpath": "airflow_provider_agents.bundles.AgentsDagBundle",
+    "kwargs": {},
+}
 _LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 
 

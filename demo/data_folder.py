@@ -7,9 +7,12 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 KEPT = 3
 _NAME = re.compile(r"\d{8}-\d{6}(-\d+)?")

@@ -24,7 +24,9 @@ def base_environment(folder: Path) -> dict[str, str]:
     """
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
-    passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
+    passed = {
+        name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")
+    }
     return passed | {
         "HOME": str(home),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), passed.get("PATH") or os.defpath]),
@@ -40,3 +42,8 @@ def image_folders() -> list[Path]:
     if package and package.origin:
         folders.append(Path(package.origin).parent / "_bundled")
     return [folder for folder in folders if folder.is_dir()]
+
+
+def runtime_folders() -> list[Path]:
+    """Return the folders that those programs read: Python, its packages and the runner's source."""
+    return [Path(sys.base_prefix), Path(sys.prefix), REPOSITORY_ROOT / "agent-image"]

@@ -6,16 +6,19 @@ import base64
 import json
 import secrets
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from demo.airflow_client import AirflowClient
 from demo.airflow_stack import AirflowStack
-from demo.environment import base_environment, image_folders
+from demo.environment import base_environment, image_folders, runtime_folders
 from demo.forge_client import ForgeClient
 from demo.http_json import call
 from demo.processes import Part, Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from demo.airflow_client import AirflowClient
 
 NAMESPACE = "agent-system"
 SECRET = "agent-secrets"
@@ -45,7 +48,7 @@ class DemoStack:
     :param extra_env: more environment for Airflow's components; wins over what is set here.
     :param model_arguments: more arguments for ``python -m demo.model``.
     :param forge_arguments: more arguments for ``python -m demo.github``.
-    :param progress: told the name of each part when it is up.
+    :param progress: told what is up.
     """
 
     def __init__(
@@ -125,9 +128,9 @@ class DemoStack:
         try:
             self._airflow.prepare()
             self._start_stand_ins()
-            self._progress("stand-ins")
+            self._progress("Stand-ins are up")
             self._airflow.start(self._agents_settings() | self._extra_env)
-            self._progress("airflow")
+            self._progress("Airflow is up")
         except BaseException:
             self.stop()
             raise
@@ -187,13 +190,18 @@ class DemoStack:
             "--image", "*=agent-runner",
             "--image-path", "*=" + ":".join(map(str, image_folders())),
             "--sandbox", self._sandbox,
+            *(part for folder in runtime_folders() for part in ("--sandbox-read", str(folder))),
         )  # fmt: skip
-        model = self._part("model", "demo.model", *self._model_arguments) if self._scripted else None
+        model = self._start_model() if self._scripted else None
         self.forge = ForgeClient(github.wait_ready(READY_SECONDS)["url"], self.token)
         self.kubernetes_url = kubernetes.wait_ready(READY_SECONDS)["url"].rstrip("/")
         if model:
             self.model_url = model.wait_ready(READY_SECONDS)["url"].rstrip("/")
         self._create_secret()
+
+    def _start_model(self) -> Part:
+        # The key is asked for, so that a gateway that does not add it is found out.
+        return self._part("model", "demo.model", "--api-key", self._anthropic_api_key, *self._model_arguments)
 
     def _part(self, name: str, module: str, *arguments: str) -> Part:
         ready_file = self.folder / "ready" / f"{name}.json"

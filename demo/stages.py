@@ -75,7 +75,7 @@ def stages(
         stage = Stage(
             name=name,
             state=_state(task.get("state"), result),
-            seconds=_seconds(task, now),
+            seconds=seconds_between(task.get("start_date"), task.get("end_date"), now),
             usd=usd(result),
             task_id=task["task_id"],
         )
@@ -105,14 +105,16 @@ def _place(task_id: str) -> tuple[tuple[int, int, int], str] | None:
 
 def _state(state: str | None, result: Any) -> StageState:
     known = _STATES.get(state, "pending")
-    if known == "done" and isinstance(result, Mapping):
-        if result.get("outcome") == "failed" or result.get("verdict") == "fix":
-            return "rejected"
-    return known
+    answer = result if isinstance(result, Mapping) else {}
+    asks_for_more = answer.get("outcome") == "failed" or answer.get("verdict") == "fix"
+    return "rejected" if known == "done" and asks_for_more else known
 
 
-def _seconds(task: Mapping[str, Any], now: datetime) -> float | None:
-    started, ended = task.get("start_date"), task.get("end_date")
+def seconds_between(started: str | None, ended: str | None, now: datetime) -> float | None:
+    """Return the seconds from ``started`` to ``ended``, or to ``now`` where it has not ended.
+
+    :return: ``None`` if it has not started.
+    """
     if not started:
         return None
     end = datetime.fromisoformat(ended) if ended else now

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from demo.stages import Stage
 from demo.terminal import Style, duration, money, printable
-from demo.verdict import Verdict
+
+if TYPE_CHECKING:
+    from demo.stages import Stage
+    from demo.verdict import Verdict
 
 LOG_LINES = 15
 _MUTATION_DETAILS = ("title", "branch", "head", "name", "conclusion", "method", "reason")
@@ -24,9 +26,7 @@ def success(
     :param seconds: how long the run took.
     """
     pull = verdict.pull or {}
-    yield style.bold(
-        f"{style.mark('done')} Issue closed by a merged pull request, in {duration(seconds)}."
-    )
+    yield style.bold(f"{style.mark('done')} Issue closed by a merged pull request, in {duration(seconds)}.")
     yield ""
     yield f"  Pull request   {printable(str(pull.get('html_url')))}"
     yield f"                 {printable(str(pull.get('title')))}"
@@ -49,7 +49,9 @@ def failure(
     :param task: task instance that failed first, if one did.
     :param log: log of that task.
     """
-    yield style.bold(style.paint(f"{style.mark('failed')} The issue was not closed by a merged pull request.", "failed"))
+    yield style.bold(
+        style.paint(f"{style.mark('failed')} The issue was not closed by a merged pull request.", "failed")
+    )
     for fault in faults:
         yield f"  {printable(fault)}"
     if task:

@@ -6,11 +6,13 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from demo.stages import Stage, StageState
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from demo.stages import Stage, StageState
 
 _COLORS = {"pending": "2", "running": "36", "done": "32", "rejected": "33", "failed": "31"}
 _MARKS: dict[StageState, str] = {"pending": "·", "running": "▸", "done": "✓", "rejected": "↻", "failed": "✗"}

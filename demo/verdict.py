@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from demo.forge_client import ForgeClient
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from demo.forge_client import ForgeClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,11 @@ def judge(
     faults = []
     if issue["state"] != "closed":
         faults.append(f"Issue #{issue['number']} is still {issue['state']}.")
-    for things, what in ((opened, "pull requests were opened"), (merges, "merges"), (closes, "closes of the issue")):
+    for things, what in (
+        (opened, "pull requests were opened"),
+        (merges, "merges"),
+        (closes, "closes of the issue"),
+    ):
         if len(things) != 1:
             faults.append(f"{what[0].upper()}{what[1:]}: {len(things)}, not exactly 1.")
     if merges and closes and closes[0]["seq"] < merges[0]["seq"]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from demo.airflow_client import FINAL_RUN_STATES, AirflowClient
-from demo.stages import Stage, stages, usd
+from demo.stages import Stage, seconds_between, stages, usd
 
 _ENDED = frozenset({"success", "failed"})
 
@@ -26,7 +27,10 @@ class RunWatcher:
         self.results: dict[str, Any] = {}
         """Task id → result of a step, or decision of a gate."""
         self.tasks: list[dict[str, Any]] = []
+        self.stages: list[Stage] = []
         self.state = "queued"
+        self.seconds = 0.0
+        """How long the run took, or has been running."""
 
     def poll(self) -> list[Stage]:
         """Read what is new and return the stages.
@@ -34,14 +38,17 @@ class RunWatcher:
         :raise HttpError, OSError: Airflow does not answer.
         """
         # The run first: when it has ended, so have all the tasks that are read after it.
-        self.state = str(self._client.run(self._dag_id, self._run_id)["state"])
+        run = self._client.run(self._dag_id, self._run_id)
+        self.state = str(run["state"])
+        self.seconds = seconds_between(run.get("start_date"), run.get("end_date"), datetime.now(UTC)) or 0.0
         self.tasks = self._client.task_instances(self._dag_id, self._run_id)
         for task in self.tasks:
             task_id, tries = task["task_id"], task.get("try_number") or 0
             if task["state"] in _ENDED and self._read.get(task_id) != tries:
                 self.results[task_id] = self._result(task_id)
                 self._read[task_id] = tries
-        return stages(self.tasks, self.results)
+        self.stages = stages(self.tasks, self.results)
+        return self.stages
 
     @property
     def ended(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_agents.local import pod_security, pod_validation, validation
 from airflow_provider_agents.local.api_errors import KINDS, Fault, Json, bad_request, forbidden, invalid
 from airflow_provider_agents.local.pod_status import new_status
+from airflow_provider_agents.local.schema import type_fault
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SERVER_FIELDS = (
@@ -122,11 +123,9 @@ def _as_object(resource: str, body: Any) -> Json:
             f"{item.get('kind')} in version {item.get('apiVersion')} cannot be handled as a {kind} in version v1"
         )
     item["kind"], item["apiVersion"] = kind, "v1"
-    if not isinstance(item.get("metadata") or {}, dict):
-        raise bad_request("metadata is not an object")
+    if fault := type_fault(resource, item):
+        raise bad_request(f"{kind} in version v1 cannot be handled as a {kind}: {fault}")
     item["metadata"] = dict(item.get("metadata") or {})
-    if resource in ("pods", "persistentvolumeclaims") and not isinstance(item.get("spec") or {}, dict):
-        raise bad_request("spec is not an object")
     return item
 
 

@@ -50,6 +50,10 @@ def root_arguments(
     for entry in sorted(Path("/").iterdir()):
         arguments += _bind(entry, excluded, excluded | missing)
     arguments += ["--proc", "/proc", "--dev", "/dev", "--dir", "/tmp", "--dir", "/var/tmp"]
+    # The addresses of name servers may be written by a service into a folder that is not shown.
+    names = Path("/etc/resolv.conf").resolve()
+    if any(names.is_relative_to(folder) for folder in excluded) and names.is_file():
+        arguments += ["--ro-bind", str(names), str(names)]
     for folder in sorted(readable):
         arguments += ["--ro-bind", str(folder), str(folder)]
     return arguments

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from demo.github.job_log import JobLog
 from demo.github.repositories import GitError, Signature, run_git
@@ -310,7 +310,8 @@ async def _run_step(
     script.write_text(step.run)
     # A pipe of our own: asyncio's would make the wait for the script one for all that it left running.
     receiving, sending = os.pipe()
-    reader = asyncio.create_task(_drain(receiving, log))
+    pipe = os.fdopen(receiving, "rb", buffering=0)
+    reader = asyncio.create_task(_drain(pipe, log))
     try:
         process = await asyncio.create_subprocess_exec(
             "bash",
@@ -351,10 +352,9 @@ def _directory(workspace: Path, name: str) -> Path | None:
     return folder if inside and folder.is_dir() else None
 
 
-async def _drain(descriptor: int, log: JobLog) -> None:
+async def _drain(pipe: IO[bytes], log: JobLog) -> None:
     """Feed ``log`` from a pipe until its other end is closed everywhere."""
     stream = asyncio.StreamReader()
-    pipe = os.fdopen(descriptor, "rb", buffering=0)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(stream), pipe
     )

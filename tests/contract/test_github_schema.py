@@ -41,6 +41,8 @@ from demo.github.server import StandInGitHub
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from demo.github.state import Permission
+
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = Path(__file__).with_name("github_schema") / "package.json"
 CACHE = ROOT / ".cache" / "github-schema"
@@ -199,7 +201,7 @@ async def server(tmp_path: Path) -> AsyncIterator[StandInGitHub]:
     (seed / ".github" / "workflows" / "ci.yml").write_text(f"on: push\njobs: {{test: {{{steps}}}}}\n")
     async with StandInGitHub(tmp_path / "data", mergeability_delay=0) as stand_in:
         stand_in.add_token("agent", "token")
-        permissions = {"agent": "write", "alice": "write"}
+        permissions: dict[str, Permission] = {"agent": "write", "alice": "write"}
         await stand_in.seed_repository(REPOSITORY, seed, permissions=permissions, required_approvals=1)
         stand_in.create_issue(REPOSITORY, "add() subtracts", "It should add.", labels=["agent"])
         fixed = {"calc.py": "def add(a, b):\n    return a + b\n"}
@@ -321,8 +323,9 @@ class Walk:
         wanted = self._schema.type_map[condition]
         if wanted is type_:
             return True
-        abstract = isinstance(wanted, (GraphQLInterfaceType, GraphQLUnionType))
-        return abstract and self._schema.is_sub_type(wanted, type_)
+        if isinstance(wanted, (GraphQLInterfaceType, GraphQLUnionType)):
+            return self._schema.is_sub_type(wanted, type_)
+        return False
 
     def _value(self, type_: Any, selections: list[SelectionSetNode], value: Any, path: str) -> list[str]:
         if isinstance(type_, GraphQLNonNull):

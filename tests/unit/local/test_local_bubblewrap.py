@@ -45,7 +45,7 @@ async def test_mounts_are_real_and_the_rest_is_read_only(wrapped, make, tmp_path
     script = f"""
     cat /agent/secrets/token; echo; pwd; tool; id -u; hostname
     echo x > /agent/work/file && echo written
-    echo x > /agent/secrets/token 2> /dev/null || echo read-only secret
+    (echo x > /agent/secrets/token) 2> /dev/null || echo read-only secret
     touch /usr/x 2> /dev/null || echo read-only system
     touch /tmp/x 2> /dev/null || echo read-only root
     ls {tmp_path}/data 2> /dev/null || echo no data

@@ -1,0 +1,190 @@
+"""``python -m demo``: an issue becomes a merged pull request on this machine, before your eyes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from demo import scenario, summary
+from demo.data_folder import data_folder
+from demo.environment import REPOSITORY_ROOT
+from demo.http_json import HttpError
+from demo.options import Options, OptionsError, bubblewrap_fault, read_options
+from demo.processes import PartFailedError
+from demo.stack import DemoStack
+from demo.terminal import Terminal
+from demo.verdict import ask_forge
+from demo.watch import RunWatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType
+
+DAG_ID = "coding_task"
+REPOSITORY = "acme/letters"
+LIMIT_SECONDS = 15 * 60.0
+POLL_SECONDS = 0.5
+MOST_FAILED_POLLS = 20
+
+
+class InterruptedBySignal(BaseException):
+    """The demo was told to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; return 0 exactly if the issue was closed by a merged pull request."""
+    terminal = Terminal(sys.stdout)
+    try:
+        options = read_options(sys.argv[1:] if arguments is None else arguments, os.environ, bubblewrap_fault)
+    except OptionsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with _signals(), data_folder(REPOSITORY_ROOT / ".demo") as folder:
+        try:
+            return _run(folder, options, terminal)
+        except InterruptedBySignal as interrupt:
+            terminal.keep()
+            terminal.line("Interrupted; everything is stopped.")
+            return 128 + interrupt.number
+        except (PartFailedError, HttpError, TimeoutError, OSError) as error:
+            terminal.keep()
+            terminal.line(f"{terminal.style.mark('failed')} {error}")
+            return 1
+        finally:
+            terminal.line(f"Logs and data: {folder}")
+
+
+def _run(folder: Path, options: Options, terminal: Terminal) -> int:
+    began = time.monotonic()
+    terminal.line(terminal.style.bold("From an issue to a merged pull request, on this machine"))
+    for text in _introduction(options):
+        terminal.line(f"  {text}")
+    stack = DemoStack(
+        folder,
+        model=options.model,
+        sandbox=options.sandbox,
+        anthropic_api_key=options.anthropic_api_key,
+        progress=lambda part: terminal.line(f"  {part} (after {time.monotonic() - began:.0f} s)"),
+    )
+    with _stopped_at_the_end(stack):
+        stack.start()
+        title, body = scenario.issue()
+        stack.forge.seed_repository(REPOSITORY, scenario.REPOSITORY)
+        issue = stack.forge.create_issue(REPOSITORY, title, body)
+        run_id = stack.trigger(DAG_ID, {"repository": REPOSITORY, "issue_number": issue["number"]})
+        terminal.line(f"  Issue   {issue['html_url']}  {title}")
+        terminal.line(f"  Airflow {stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
+        terminal.line()
+        watcher = RunWatcher(stack.airflow, DAG_ID, run_id)
+        fault = _follow(stack, watcher, terminal, began + LIMIT_SECONDS)
+        code = _conclude(stack, watcher, int(issue["number"]), fault, terminal)
+        if options.keep:
+            _linger(stack, terminal)
+        return code
+
+
+def _introduction(options: Options) -> Iterator[str]:
+    yield "A real Airflow, the real agent program, real git; stand-ins for GitHub and the cluster."
+    if options.model == "real":
+        shield = "under bubblewrap" if options.sandbox == "bubblewrap" else "WITHOUT a sandbox, as asked"
+        yield f"The real model: this run SPENDS MONEY on your Anthropic account. The agent runs {shield}."
+    else:
+        yield "The model is a stand-in that plays a script: no account, no cost."
+
+
+def _follow(stack: DemoStack, watcher: RunWatcher, terminal: Terminal, deadline: float) -> str | None:
+    """Show the run until it has ended; return what went wrong with following it, if anything did."""
+    began, failed_polls = time.monotonic(), 0
+    while True:
+        stack.check()
+        try:
+            stages = watcher.poll()
+            failed_polls = 0
+            terminal.show(stages, seconds=time.monotonic() - began, usd=watcher.usd)
+        except (HttpError, OSError):
+            failed_polls += 1
+            if failed_polls >= MOST_FAILED_POLLS:
+                raise
+        if watcher.ended:
+            return None
+        if time.monotonic() > deadline:
+            return f"The run did not end within {LIMIT_SECONDS / 60:.0f} minutes."
+        time.sleep(POLL_SECONDS)
+
+
+def _conclude(
+    stack: DemoStack, watcher: RunWatcher, issue_number: int, fault: str | None, terminal: Terminal
+) -> int:
+    terminal.keep()
+    terminal.line()
+    verdict = ask_forge(stack.forge, REPOSITORY, issue_number)
+    faults = [*([fault] if fault else []), *verdict.faults]
+    if watcher.state == "failed" and not faults:
+        faults.append("The issue was closed by a merged pull request, but Airflow's run failed.")
+    stages = watcher.stages
+    if not faults:
+        lines = summary.success(
+            verdict, stages, watcher.results, seconds=watcher.seconds, style=terminal.style
+        )
+    else:
+        task = watcher.failed_task()
+        log = watcher.log(task) if task else ""
+        lines = summary.failure(faults, task, log, style=terminal.style)
+    for line in lines:
+        terminal.line(line)
+    terminal.line()
+    return 1 if faults else 0
+
+
+def _linger(stack: DemoStack, terminal: Terminal) -> None:
+    """Leave everything up until a signal comes; that is not an interruption then."""
+    terminal.line("Everything is still running (KEEP=1):")
+    terminal.line(f"  Airflow      {stack.airflow_url}")
+    terminal.line(f"  GitHub       {stack.forge.url}/{REPOSITORY}")
+    terminal.line(f"  Kubernetes   {stack.kubernetes_url}/api/v1/namespaces/agent-system/pods")
+    terminal.line("Ctrl-C ends it.")
+    with contextlib.suppress(InterruptedBySignal):
+        while True:
+            stack.check()
+            time.sleep(1)
+
+
+@contextlib.contextmanager
+def _stopped_at_the_end(stack: DemoStack) -> Iterator[None]:
+    """Stop all parts, and let no second Ctrl-C interrupt that: it is bounded, and the keeper is behind it."""
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stack.stop()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the signals that end a program into :class:`InterruptedBySignal`."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise InterruptedBySignal(number)
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""One real Airflow with all stand-ins, shared by every end-to-end test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from demo.scenario import REPOSITORY, SCRIPT
+from demo.stack import DemoStack
+
+HERE = Path(__file__).parent
+
+# Random-looking, so that no text holds them by chance; the forge's token is made by the stack.
+MODEL_KEY = "sk-ant-canary-7c1d0a52f9e84b36"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
+    folder = tmp_path_factory.mktemp("stack")
+    scenes = [
+        scene for file in (HERE / "script.yaml", SCRIPT) for scene in yaml.safe_load(file.read_text())["scenes"]
+    ]
+    script = folder / "script.yaml"
+    script.write_text(yaml.safe_dump({"scenes": scenes}))
+    with DemoStack(
+        folder,
+        anthropic_api_key=MODEL_KEY,
+        dags_folders={"faults": HERE / "dags"},
+        model_arguments=("--script", str(script), "--api-key", MODEL_KEY),
+        extra_env={"AIRFLOW__AGENTS__POD_URL_TEMPLATE": "http://pods.example/{namespace}/{name}"},
+    ) as stack:
+        yield stack
+
+
+@pytest.fixture
+def repository(stack: DemoStack, request: pytest.FixtureRequest) -> str:
+    """A fresh copy of the sample repository, named after the test."""
+    name = "acme/" + "".join(c if c.isalnum() else "-" for c in request.node.name)[:60].strip("-").lower()
+    stack.forge.seed_repository(name, REPOSITORY)
+    return name
