@@ -424,7 +424,7 @@ def _convert(hint: Any, value: Any, where: str, *, strict: bool) -> Any:
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise ContractError(f"{where}: {getattr(hint, '__name__', hint)} is needed, not {value!r}"[:300])
     if hint in (int, float) and not 0 <= value <= sys.float_info.max:
-        raise ContractError(f"{where}: {value!r} is not a finite number of zero or more"[:300])
+        raise ContractError(f"{where}: {str(value)[:40]} is not a finite number of zero or more")
     return float(value) if hint is float else value
 
 

@@ -110,6 +110,11 @@ class Container:
             **({"containerID": self._container_id} if self._container_id else {}),
         }
 
+    def raise_fault(self) -> None:
+        """Raise what kept this runtime, not the container's program, from running the container."""
+        if self.task is not None and self.task.done() and not self.task.cancelled():
+            self.task.result()
+
     # Commands
 
     def start(self) -> None:

@@ -107,7 +107,10 @@ class PodLifecycle:
     def refresh_volumes(self) -> None:
         """Write what changed in secrets, config maps, labels and annotations into the volumes."""
         if self._mounted:
-            self._volumes.refresh()
+            try:
+                self._volumes.refresh()
+            except OSError:
+                log.exception("The volumes of pod %s/%s cannot be updated", self.namespace, self.name)
 
     # The way up
 
@@ -119,11 +122,12 @@ class PodLifecycle:
         try:
             await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             work.cancel()
-            outcome, *_ = await asyncio.gather(work, return_exceptions=True)
-            if isinstance(outcome, Exception):
-                log.error("Pod %s/%s cannot be run", self.namespace, self.name, exc_info=outcome)
-                problem = f"the local runtime failed: {type(outcome).__name__}: {outcome}"
-            await self._stop_containers()
+            (unworkable,) = await asyncio.gather(work, return_exceptions=True)
+            (unstoppable,) = await asyncio.gather(self._stop_containers(), return_exceptions=True)
+            for fault in (unworkable, unstoppable):
+                if isinstance(fault, Exception):
+                    log.error("Pod %s/%s cannot be run", self.namespace, self.name, exc_info=fault)
+                    problem = f"the local runtime failed: {type(fault).__name__}: {fault}"
         finally:
             stopping.cancel()
             deadline.cancel()
@@ -145,6 +149,8 @@ class PodLifecycle:
         for container in base:
             container.start()
         await asyncio.wait([each.task for each in base if each.task])
+        for container in base:
+            container.raise_fault()
 
     async def _until_started(self, container: Container) -> bool:
         """Wait until a sidecar is started, or a plain init container has ended.
@@ -152,11 +158,14 @@ class PodLifecycle:
         :return: whether the next container may start.
         """
         assert container.task is not None
-        if container.role is Role.SIDECAR:
-            await container.started.wait()
-            return True
-        await asyncio.wait({container.task})
-        return container.exit_code == 0
+        started = asyncio.create_task(container.started.wait())
+        ends = {container.task, started} if container.role is Role.SIDECAR else {container.task}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            started.cancel()
+        container.raise_fault()
+        return container.role is Role.SIDECAR or container.exit_code == 0
 
     async def _schedule(self) -> None:
         """Wait until the claims of the pod exist, then take the pod."""
@@ -212,17 +221,19 @@ class PodLifecycle:
                     await self._deadline_changed.wait()
             except TimeoutError:
                 message = "Pod was active on the node longer than the specified deadline"
-                self.stop(Stop(self._own_grace(), "DeadlineExceeded", message))
+                self.stop(Stop(self.own_grace, "DeadlineExceeded", message))
                 return
 
     # The way down
 
-    def _own_grace(self) -> float:
+    @property
+    def own_grace(self) -> float:
+        """The pod's ``terminationGracePeriodSeconds``."""
         return float(self._latest["spec"].get("terminationGracePeriodSeconds", 30))
 
     async def _stop_containers(self) -> None:
         """End the base containers, and after them the sidecars, the last one first; one grace covers all."""
-        self._grace = GracePeriod(self._stop.grace if self._stop else self._own_grace())
+        self._grace = GracePeriod(self._stop.grace if self._stop else self.own_grace)
         first = [*self._of(Role.BASE), *self._of(Role.INIT)]
         await asyncio.gather(*(container.stop(self._grace) for container in first))
         for container in reversed(self._of(Role.SIDECAR)):

@@ -36,7 +36,7 @@ class _Pod:
 
     def failing(self, fails: Callable[[Json], bool]) -> list[str]:
         """Return the names of the containers of which ``fails`` holds for the security context."""
-        return [each["name"] for each in self.containers if fails(each.get("securityContext") or {})]
+        return [each.get("name", "") for each in self.containers if fails(each.get("securityContext") or {})]
 
 
 def violations(spec: Json) -> list[str]:
@@ -91,7 +91,7 @@ def _volume_types(pod: _Pod) -> str | None:
     for volume in pod.spec.get("volumes") or []:
         for kind, value in volume.items():
             if kind != "name" and value is not None and kind not in _VOLUMES:
-                bad[volume["name"]] = kind
+                bad[volume.get("name", "")] = kind
     if not bad:
         return None
     kinds = ", ".join(f'"{kind}"' for kind in sorted(set(bad.values())))
@@ -116,7 +116,7 @@ def _host_probes(pod: _Pod) -> str | None:
         for handler in handlers:
             for action in ("httpGet", "tcpSocket"):
                 if host := (handler.get(action) or {}).get("host"):
-                    bad[container["name"]] = host
+                    bad[container.get("name", "")] = host
     if not bad:
         return None
     hosts = ", ".join(f'"{host}"' for host in sorted(set(bad.values())))
@@ -139,7 +139,11 @@ def _proc_mount(pod: _Pod) -> str | None:
 
 
 def _sysctls(pod: _Pod) -> str | None:
-    bad = [entry["name"] for entry in pod.context.get("sysctls") or [] if entry["name"] not in _SYSCTLS]
+    bad = [
+        entry.get("name", "")
+        for entry in pod.context.get("sysctls") or []
+        if entry.get("name") not in _SYSCTLS
+    ]
     return f"forbidden sysctls ({', '.join(bad)})" if bad else None
 
 

@@ -38,11 +38,12 @@ class Pods:
     async def stop(self) -> None:
         """End all pods, with the runtime's own short grace, as a node that shuts down does."""
         longest = self._services.timing.shutdown_grace
-        active = list(self._lifecycles.values())
-        for lifecycle in active:
-            message = "Pod was terminated in response to imminent node shutdown."
-            lifecycle.stop(Stop(longest, "Terminated", message, disruption=True))
-        await asyncio.gather(*(lifecycle.wait() for lifecycle in active))
+        message = "Pod was terminated in response to imminent node shutdown."
+        while active := list(self._lifecycles.values()):
+            for lifecycle in active:
+                grace = min(longest, lifecycle.own_grace)
+                lifecycle.stop(Stop(grace, "Terminated", message, disruption=True))
+            await asyncio.gather(*(lifecycle.wait() for lifecycle in active))
         await asyncio.gather(*self._removals)
 
     def delete(self, namespace: str, name: str, grace: float | None) -> Json:

@@ -42,7 +42,9 @@ def _check(value: Any, expected: str, path: str) -> str | None:
     if found := _DICTIONARY.fullmatch(expected):
         if not isinstance(value, dict):
             return _fault(value, "an object", path)
-        return next(filter(None, (_check(each, found[1], f"{path}.{key}") for key, each in value.items())), None)
+        return next(
+            filter(None, (_check(each, found[1], f"{path}.{key}") for key, each in value.items())), None
+        )
     if expected in _SIMPLE:
         fits = isinstance(value, _SIMPLE[expected]) and (expected == "bool") is isinstance(value, bool)
         # A quantity may be written as a number.

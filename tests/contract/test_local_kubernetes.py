@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -19,6 +17,10 @@ from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 
 from airflow_provider_agents.local.runtime import LocalKubernetes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 NAMESPACE = "agents"
 RESTRICTED = k8s.V1SecurityContext(
@@ -137,7 +139,9 @@ def test_the_operator_deletes_its_pod_when_it_is_killed(core, kube_config, conte
     step = operator(kube_config, "sleep 60", termination_grace_period=1)
     running = threading.Thread(target=_quietly, args=(step, context))
     running.start()
-    wait_for(lambda: [each for each in core.list_namespaced_pod(NAMESPACE).items if each.status.phase == "Running"])
+    wait_for(
+        lambda: [each for each in core.list_namespaced_pod(NAMESPACE).items if each.status.phase == "Running"]
+    )
     wait_for(lambda: step.pod is not None)
     step.on_kill()
     wait_for(lambda: not core.list_namespaced_pod(NAMESPACE).items)
@@ -171,7 +175,9 @@ def test_the_pod_managers_functions(core):
     remote = manager.read_pod(created)
     assert not container_is_running(remote, "base")
     assert container_is_completed(remote, "base")
-    lines = manager.read_pod_logs(pod=remote, container_name="base", tail_lines=1, timestamps=True, follow=False)
+    lines = manager.read_pod_logs(
+        pod=remote, container_name="base", tail_lines=1, timestamps=True, follow=False
+    )
     assert b"".join(lines).endswith(b" b\n")
     reasons = {event.reason for event in manager.read_pod_events(remote).items}
     assert {"Scheduled", "Started"} <= reasons
@@ -215,11 +221,15 @@ def test_secrets_claims_and_owner_references(core):
     owner = core.create_namespaced_pod(NAMESPACE, pod("owner", "sleep 60"))
     reference = k8s.V1OwnerReference(api_version="v1", kind="Pod", name="owner", uid=owner.metadata.uid)
     patch = {"metadata": {"ownerReferences": [core.api_client.sanitize_for_serialization(reference)]}}
-    assert core.patch_namespaced_secret("s", NAMESPACE, patch).metadata.owner_references[0].uid == owner.metadata.uid
+    assert (
+        core.patch_namespaced_secret("s", NAMESPACE, patch).metadata.owner_references[0].uid
+        == owner.metadata.uid
+    )
     claim = k8s.V1PersistentVolumeClaim(
         metadata=k8s.V1ObjectMeta(name="c"),
         spec=k8s.V1PersistentVolumeClaimSpec(
-            access_modes=["ReadWriteOnce"], resources=k8s.V1VolumeResourceRequirements(requests={"storage": "1Gi"})
+            access_modes=["ReadWriteOnce"],
+            resources=k8s.V1VolumeResourceRequirements(requests={"storage": "1Gi"}),
         ),
     )
     assert core.create_namespaced_persistent_volume_claim(NAMESPACE, claim).status.phase == "Bound"
@@ -274,7 +284,9 @@ async def test_the_triggerers_hook(async_hook):
         core = async_client.CoreV1Api(connection)
         body = client.ApiClient().sanitize_for_serialization(pod("one", "echo line; sleep 1.5"))
         await core.create_namespaced_pod(NAMESPACE, body)
-    watched = [event.reason async for event in async_hook.watch_pod_events("one", NAMESPACE, timeout_seconds=1)]
+    watched = [
+        event.reason async for event in async_hook.watch_pod_events("one", NAMESPACE, timeout_seconds=1)
+    ]
     assert {"Scheduled", "Started"} <= set(watched)
     for _ in range(100):
         found = await async_hook.get_pod("one", NAMESPACE)

@@ -21,7 +21,7 @@ MODEL_KEY = "sk-ant-canary-7c1d0a52f9e84b36"
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
     folder = tmp_path_factory.mktemp("stack")
     scenes = [
-        scene for file in (HERE / "script.yaml", SCRIPT) for scene in yaml.safe_load(file.read_text())["scenes"]
+        scene for file in (HERE / "script.yaml", SCRIPT) if file.exists() for scene in yaml.safe_load(file.read_text())["scenes"]
     ]
     script = folder / "script.yaml"
     script.write_text(yaml.safe_dump({"scenes": scenes}))
@@ -39,5 +39,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
 def repository(stack: DemoStack, request: pytest.FixtureRequest) -> str:
     """A fresh copy of the sample repository, named after the test."""
     name = "acme/" + "".join(c if c.isalnum() else "-" for c in request.node.name)[:60].strip("-").lower()
-    stack.forge.seed_repository(name, REPOSITORY)
+    stack.forge.seed_repository(name, REPOSITORY, permissions={"agent": "write", "mona": "write"})
     return name

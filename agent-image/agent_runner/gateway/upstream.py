@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
 
@@ -103,7 +104,7 @@ def words(error: BaseException) -> str:
         case aiohttp.ClientProxyConnectionError():
             return "the proxy is not reachable"
         case aiohttp.ClientConnectorError():
-            return error.os_error.strerror or "no connection"
+            return os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError():
             return "the connection broke off"
         case aiohttp.InvalidURL():

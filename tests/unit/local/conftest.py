@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -14,10 +12,19 @@ import pytest
 from airflow_provider_agents.local.runtime import LocalKubernetes
 from airflow_provider_agents.local.services import Timing
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
 Json = dict[str, Any]
 
 QUICK = Timing(
-    first_restart=0.05, next_restart=0.1, image_back_off=0.05, retry=0.05, least_sidecar_grace=1.0, shutdown_grace=1.0
+    first_restart=0.05,
+    next_restart=0.1,
+    image_back_off=0.05,
+    retry=0.05,
+    least_sidecar_grace=1.0,
+    shutdown_grace=1.0,
 )
 
 
@@ -29,12 +36,20 @@ class Api:
         self.session = session
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        **query: Any,
     ) -> tuple[int, Any]:
         url = f"{self.url}{path}" if path.startswith("/") else f"{self.url}/api/v1/namespaces/test/{path}"
         parameters = {key: str(value) for key, value in query.items()}
         headers = {"Content-Type": content_type}
-        async with self.session.request(method, url, json=body, params=parameters, headers=headers) as response:
+        async with self.session.request(
+            method, url, json=body, params=parameters, headers=headers
+        ) as response:
             if response.content_type == "application/json" and "watch" not in query:
                 return response.status, await response.json()
             return response.status, await response.text()

@@ -50,9 +50,19 @@ junk = st.recursive(
 
 def places(value, path=()):
     yield path
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
     for key, entry in entries:
         yield from places(entry, (*path, key))
+
+
+def refusal(level, resource, body):
+    try:
+        Admission(level).create(resource, "test", body)
+    except ApiError as error:
+        return error.code
+    return None
 
 
 PLACES = [path for path in places(GOOD) if path]
@@ -73,19 +83,15 @@ def test_one_field_of_any_kind(level, place, value):
     for key in place[:-1]:
         target = target[key]
     target[place[-1]] = value
-    try:
-        Admission(level).create("pods", "test", body)
-    except ApiError as error:
-        assert error.code in (400, 403, 422)
+    assert refusal(level, "pods", body) in (None, 400, 403, 422)
 
 
 @settings(deadline=None)
-@given(resource=st.sampled_from(["pods", "secrets", "configmaps", "persistentvolumeclaims", "events"]), body=junk)
+@given(
+    resource=st.sampled_from(["pods", "secrets", "configmaps", "persistentvolumeclaims", "events"]), body=junk
+)
 def test_any_body(resource, body):
-    try:
-        Admission("restricted").create(resource, "test", body)
-    except ApiError as error:
-        assert error.code in (400, 403, 422)
+    assert refusal("restricted", resource, body) in (None, 400, 403, 422)
 
 
 @pytest.mark.parametrize(

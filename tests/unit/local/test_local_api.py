@@ -113,8 +113,16 @@ async def test_not_found_conflict_and_unknown_paths(api):
         assert (await api.call(method, "pods/absent", {}, content_type=MERGE))[0] == 404
     await api.ok("POST", "secrets", {"metadata": {"name": "s"}})
     status, answer = await api.call("POST", "secrets", {"metadata": {"name": "s"}})
-    assert (status, answer["reason"], answer["message"]) == (409, "AlreadyExists", 'secrets "s" already exists')
-    for path in ("/nothing", "/api/v1/namespaces/test/deployments", "/apis/apps/v1/namespaces/test/deployments"):
+    assert (status, answer["reason"], answer["message"]) == (
+        409,
+        "AlreadyExists",
+        'secrets "s" already exists',
+    )
+    for path in (
+        "/nothing",
+        "/api/v1/namespaces/test/deployments",
+        "/apis/apps/v1/namespaces/test/deployments",
+    ):
         status, answer = await api.call("GET", path)
         assert (status, answer["kind"], answer["reason"]) == (404, "Status", "NotFound")
     status, answer = await api.call("PUT", "pods")
@@ -145,7 +153,9 @@ async def test_list_with_selectors_over_one_and_all_namespaces(api):
     for number in range(3):
         metadata = {"name": f"s{number}", "labels": {"n": str(number), "all": "1"}}
         await api.ok("POST", "secrets", {"metadata": metadata})
-    await api.ok("POST", "/api/v1/namespaces/other/secrets", {"metadata": {"name": "s9", "labels": {"all": "1"}}})
+    await api.ok(
+        "POST", "/api/v1/namespaces/other/secrets", {"metadata": {"name": "s9", "labels": {"all": "1"}}}
+    )
 
     async def names(path="secrets", **query):
         return [item["metadata"]["name"] for item in (await api.ok("GET", path, **query))["items"]]
@@ -201,7 +211,9 @@ async def test_the_status_of_a_pod_is_not_changed_by_requests(api):
 
 
 async def test_replacing_and_immutable_secrets(api):
-    created = await api.ok("POST", "secrets", {"metadata": {"name": "s"}, "stringData": {"a": "1"}, "immutable": True})
+    created = await api.ok(
+        "POST", "secrets", {"metadata": {"name": "s"}, "stringData": {"a": "1"}, "immutable": True}
+    )
     changed = copy.deepcopy(created) | {"stringData": {"a": "2"}}
     assert (await api.call("PUT", "secrets/s", changed))[0] == 422
     plain = await api.ok("POST", "secrets", {"metadata": {"name": "t"}, "stringData": {"a": "1"}})
@@ -259,7 +271,11 @@ async def test_a_watch_without_a_version_starts_with_what_exists(api):
 
 async def test_discovery(api):
     assert (await api.ok("GET", "/version"))["major"] == "1"
-    assert {each["name"] for each in (await api.ok("GET", "/api/v1"))["resources"]} >= {"pods", "pods/log", "secrets"}
+    assert {each["name"] for each in (await api.ok("GET", "/api/v1"))["resources"]} >= {
+        "pods",
+        "pods/log",
+        "secrets",
+    }
     assert (await api.ok("GET", "/api/v1/namespaces/any"))["status"]["phase"] == "Active"
     assert (await api.call("GET", "/readyz"))[0] == 200
 
@@ -276,15 +292,24 @@ RESTRICTED = {
     ("change", "says"),
     [
         ({"securityContext": {}}, "allowPrivilegeEscalation != false"),
-        ({"securityContext": RESTRICTED | {"allowPrivilegeEscalation": None}}, "allowPrivilegeEscalation=false"),
+        (
+            {"securityContext": RESTRICTED | {"allowPrivilegeEscalation": None}},
+            "allowPrivilegeEscalation=false",
+        ),
         ({"securityContext": RESTRICTED | {"capabilities": {}}}, 'capabilities.drop=["ALL"]'),
-        ({"securityContext": RESTRICTED | {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}}, '"SYS_ADMIN"'),
+        (
+            {"securityContext": RESTRICTED | {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}},
+            '"SYS_ADMIN"',
+        ),
         ({"securityContext": RESTRICTED | {"runAsNonRoot": False}}, "runAsNonRoot != true"),
         ({"securityContext": RESTRICTED | {"runAsUser": 0}}, "runAsUser=0"),
         ({"securityContext": RESTRICTED | {"seccompProfile": {"type": "Unconfined"}}}, "seccompProfile"),
         ({"securityContext": RESTRICTED | {"privileged": True}}, "privileged"),
         ({"securityContext": RESTRICTED | {"procMount": "Unmasked"}}, "procMount"),
-        ({"startupProbe": {"httpGet": {"host": "127.0.0.1", "port": 1}}}, 'probe or lifecycle host "127.0.0.1"'),
+        (
+            {"startupProbe": {"httpGet": {"host": "127.0.0.1", "port": 1}}},
+            'probe or lifecycle host "127.0.0.1"',
+        ),
         ({"ports": [{"containerPort": 1, "hostPort": 1}]}, "hostPort"),
     ],
 )
@@ -296,14 +321,19 @@ async def test_the_restricted_pod_security_standard(tmp_path, connect, change, s
         bad = {"metadata": {"name": "bad"}, "spec": spec(base(**({"securityContext": RESTRICTED} | change)))}
         status, answer = await api.call("POST", "pods", bad)
         assert (status, answer["reason"]) == (403, "Forbidden")
-        assert answer["message"].startswith('pods "bad" is forbidden: violates PodSecurity "restricted:latest": ')
+        assert answer["message"].startswith(
+            'pods "bad" is forbidden: violates PodSecurity "restricted:latest": '
+        )
         assert says in answer["message"]
         await api.ok("DELETE", "pods/good", gracePeriodSeconds=0)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"hostNetwork": True}, "hostNetwork"), ({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, "hostPath")],
+    [
+        ({"hostNetwork": True}, "hostNetwork"),
+        ({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, "hostPath"),
+    ],
 )
 async def test_the_restricted_standard_on_the_pod(tmp_path, connect, change, says):
     async with LocalKubernetes(tmp_path) as runtime:

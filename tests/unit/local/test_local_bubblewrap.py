@@ -111,7 +111,9 @@ async def test_a_changed_secret_reaches_the_mount(wrapped, make):
         "while [ $(cat /keys/token) = old ]; do sleep 0.02; done; cat /keys/token",
         volumeMounts=[{"name": "keys", "mountPath": "/keys", "readOnly": True}],
     )
-    await wrapped.ok("POST", "pods", make.pod(base, volumes=[{"name": "keys", "secret": {"secretName": "keys"}}]))
+    await wrapped.ok(
+        "POST", "pods", make.pod(base, volumes=[{"name": "keys", "secret": {"secretName": "keys"}}])
+    )
     await wrapped.phase("Running")
     patch = {"stringData": {"token": "new"}}
     await wrapped.call("PATCH", "secrets/keys", patch, content_type="application/merge-patch+json")
@@ -159,5 +161,5 @@ def test_a_bubblewrap_that_may_not_make_namespaces_is_said_at_start(monkeypatch)
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/bwrap")
     failed = subprocess.CompletedProcess([], 1, "", "bwrap: No permissions to create new namespace")
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
-    with pytest.raises(sandbox.SandboxUnavailableError, match="No permissions.*userns"):
+    with pytest.raises(sandbox.SandboxUnavailableError, match=r"No permissions.*userns"):
         sandbox.BubblewrapSandbox([], [])

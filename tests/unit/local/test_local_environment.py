@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from airflow_provider_agents.local.environment import PathTranslator, expand
 
-FOLDERS = {"/tmp": "/data/t", "/agent": "/data/a", "/agent/workspace/": "/data/w", "/dev/termination-log": "/data/log"}
+FOLDERS = {
+    "/tmp": "/data/t",
+    "/agent": "/data/a",
+    "/agent/workspace/": "/data/w",
+    "/dev/termination-log": "/data/log",
+}
 
 
 @pytest.mark.parametrize(

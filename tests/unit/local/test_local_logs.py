@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
 from datetime import UTC, datetime
@@ -47,7 +48,7 @@ async def test_stamps_have_nine_digits_rise_by_a_microsecond_and_stand_once_befo
     stamps = [line.split(" ")[0] for line in lines]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", stamp) for stamp in stamps)
     moments = [clock.nanoseconds(stamp) for stamp in stamps]
-    assert all(later - sooner >= 1_000 for sooner, later in zip(moments, moments[1:], strict=False))
+    assert all(later - sooner >= 1_000 for sooner, later in itertools.pairwise(moments))
     assert lines[-1].split(" ")[1] == "x" * 40_000
 
 
@@ -108,7 +109,9 @@ def test_lines_survive_any_cut_into_blocks(blocks, factor):
 
 
 async def test_the_log_api(api, make):
-    await api.ok("POST", "pods", make.pod(make.shell("echo one; sleep 1.1; echo two; echo three >&2; exit 0")))
+    await api.ok(
+        "POST", "pods", make.pod(make.shell("echo one; sleep 1.1; echo two; echo three >&2; exit 0"))
+    )
     await api.phase("Running")
     lines = (await api.log(follow="True", timestamps="True")).splitlines()
     await api.phase("Succeeded")

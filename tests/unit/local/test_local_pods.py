@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 
 import psutil
@@ -22,7 +21,9 @@ async def test_a_container_that_ends_well(api, make, status_of):
     created = await api.ok("POST", "pods", make.pod(make.shell(script.replace("/dev", "$D"), env=[])))
     assert created["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
     await api.ok("DELETE", "pods/pod", gracePeriodSeconds=0)
-    base = make.shell('echo hello; echo done > "$LOG"', env=[{"name": "LOG", "value": "/dev/termination-log"}])
+    base = make.shell(
+        'echo hello; echo done > "$LOG"', env=[{"name": "LOG", "value": "/dev/termination-log"}]
+    )
     await api.ok("POST", "pods", make.pod(base))
     pod = await api.phase("Succeeded")
     ended = status_of(pod)["state"]["terminated"]
@@ -63,7 +64,9 @@ async def test_an_unknown_image_is_backed_off(api, make, status_of):
     seen = set()
 
     def backed_off(pod):
-        reason = status_of(pod)["state"]["waiting"]["reason"] if pod["status"].get("containerStatuses") else ""
+        reason = (
+            status_of(pod)["state"]["waiting"]["reason"] if pod["status"].get("containerStatuses") else ""
+        )
         seen.add(reason)
         return reason == "ImagePullBackOff"
 
@@ -103,9 +106,7 @@ async def test_init_containers_run_one_after_another(api, make, status_of):
 
 
 async def test_a_failing_init_container_fails_the_pod(api, make, status_of):
-    await api.ok(
-        "POST", "pods", make.pod(make.shell("echo never"), init=(make.shell("exit 3", "prepare"),))
-    )
+    await api.ok("POST", "pods", make.pod(make.shell("echo never"), init=(make.shell("exit 3", "prepare"),)))
     pod = await api.phase("Failed")
     assert status_of(pod, "prepare")["state"]["terminated"]["exitCode"] == 3
     assert status_of(pod)["state"] == {"waiting": {"reason": "PodInitializing"}}
@@ -136,7 +137,9 @@ def with_sidecar(make, base, sidecar=SIDECAR, **spec):
 async def test_a_sidecar_starts_before_and_ends_after_the_base_container(api, make, status_of):
     base = "echo base up >> $SHARED/order; sleep 0.2; echo base done >> $SHARED/order; echo gone > $LOG; cat $SHARED/order"
     await api.ok("POST", "pods", with_sidecar(make, base))
-    running = await api.until(lambda pod: "running" in status_of(pod)["state"] if pod["status"].get("containerStatuses") else False)
+    running = await api.until(
+        lambda pod: "running" in status_of(pod)["state"] if pod["status"].get("containerStatuses") else False
+    )
     assert status_of(running, "side")["started"] is True
     pod = await api.phase("Succeeded")
     assert await api.log() == "side up\nbase up\nbase done\n"
@@ -153,7 +156,9 @@ async def test_the_phase_ignores_how_a_sidecar_ends(api, make, status_of):
 
 async def test_a_sidecar_that_never_starts_keeps_the_base_container_from_starting(api, make, status_of):
     probe = make.started_by("/no/such/file")
-    await api.ok("POST", "pods", make.pod(make.shell("true"), init=(make.sidecar("exit 5", startupProbe=probe),)))
+    await api.ok(
+        "POST", "pods", make.pod(make.shell("true"), init=(make.sidecar("exit 5", startupProbe=probe),))
+    )
     pod = await api.until(
         lambda pod: pod["status"].get("initContainerStatuses") and status_of(pod, "side")["restartCount"] >= 2
     )
@@ -176,7 +181,9 @@ async def test_a_failing_startup_probe_restarts_the_sidecar(api, make, status_of
 
 
 async def test_a_crashed_sidecar_is_restarted_while_the_base_container_goes_on(api, make, status_of):
-    await api.ok("POST", "pods", with_sidecar(make, "while [ ! -f $SHARED/end ]; do sleep 0.05; done; echo ok"))
+    await api.ok(
+        "POST", "pods", with_sidecar(make, "while [ ! -f $SHARED/end ]; do sleep 0.05; done; echo ok")
+    )
     running = await api.phase("Running")
     await api.ok("POST", "/_local/pods/test/pod/kill", container="side")
     pod = await api.until(lambda pod: status_of(pod, "side")["restartCount"] == 1)
@@ -207,7 +214,9 @@ async def test_the_deadline_ends_a_pod_with_grace(api, make, status_of):
 
 
 async def test_deleting_waits_for_the_base_container_and_then_stops_the_sidecar(api, make, status_of):
-    script = "trap 'sleep 0.3; echo base stopping >> $SHARED/order; exit 0' TERM; while true; do sleep 0.05; done"
+    script = (
+        "trap 'sleep 0.3; echo base stopping >> $SHARED/order; exit 0' TERM; while true; do sleep 0.05; done"
+    )
     await api.ok("POST", "pods", with_sidecar(make, script))
     await api.phase("Running")
     await asyncio.sleep(0.2)
@@ -231,7 +240,9 @@ async def test_deleting_waits_for_the_base_container_and_then_stops_the_sidecar(
     assert b"Succeeded" in states[-1]
 
 
-async def test_a_process_that_ignores_sigterm_is_killed_and_the_sidecar_still_gets_its_own(api, make, status_of):
+async def test_a_process_that_ignores_sigterm_is_killed_and_the_sidecar_still_gets_its_own(
+    api, make, status_of
+):
     await api.ok("POST", "pods", with_sidecar(make, "trap '' TERM; while true; do sleep 0.05; done"))
     await api.phase("Running")
     await asyncio.sleep(0.2)
@@ -359,8 +370,28 @@ async def test_stopping_the_runtime_ends_its_pods(tmp_path, connect, make, quick
         await api.ok("POST", "pods", make.pod(make.shell("sleep 60")))
         await api.phase("Running")
         (process,) = (await api.ok("GET", "/_local/processes"))["processes"]
-        assert os.path.exists(f"/proc/{process['pid']}") or not os.path.exists("/proc")
+        assert not vanished(process["pid"])
     assert vanished(process["pid"])
     async with LocalKubernetes(tmp_path, images, pod_security="none", timing=quick) as runtime:
         pod = await connect(runtime).pod()
         assert (pod["status"]["phase"], pod["status"]["reason"]) == ("Failed", "Terminated")
+
+
+async def test_a_fault_of_the_runtime_itself_fails_the_pod_and_is_named(api, make, monkeypatch):
+    from airflow_provider_agents.local.container import Container
+
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Container, "_new_log", full)
+    for name, pod in (
+        ("base-fails", make.pod(make.shell("true"))),
+        ("side-fails", make.pod(make.shell("true"), init=(make.sidecar("true"),))),
+    ):
+        pod["metadata"]["name"] = name
+        await api.ok("POST", "pods", pod)
+        ended = await api.phase("Failed", name)
+        assert ended["status"]["reason"] == "LocalRuntimeError"
+        assert "No space left" in ended["status"]["message"]
+        await api.ok("DELETE", f"pods/{name}")
+        await api.gone(f"pods/{name}")

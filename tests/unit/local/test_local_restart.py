@@ -84,7 +84,9 @@ async def test_sigterm_ends_pods_and_program(server, connect, make):
     assert not alive(entry["pid"])
 
 
-async def test_a_killed_server_leaves_no_orphans_and_its_pods_are_known_as_lost(server, connect, make, status_of):
+async def test_a_killed_server_leaves_no_orphans_and_its_pods_are_known_as_lost(
+    server, connect, make, status_of
+):
     first = server()
     api = connect(first)
     await api.ok("POST", "secrets", {"metadata": {"name": "kept"}, "stringData": {"a": "1"}})

@@ -46,14 +46,18 @@ def test_labels(selector, selected):
     assert Selector.parse("pods", selector, "").matches({"metadata": {"labels": LABELS}}) is selected
 
 
-@pytest.mark.parametrize("selector", ["a=b=c", "=x", "a in b", "a in (b", "a b", "-a=b", "a=-b-", "a,,b", "a in (b,/)"])
+@pytest.mark.parametrize(
+    "selector", ["a=b=c", "=x", "a in b", "a in (b", "a b", "-a=b", "a=-b-", "a,,b", "a in (b,/)"]
+)
 def test_what_is_no_label_selector(selector):
     with pytest.raises(ApiError, match="requirement") as caught:
         parse_labels(selector)
     assert caught.value.code == 400
 
 
-key = st.from_regex(r"[a-z]([a-z0-9._-]{0,8}[a-z0-9])?", fullmatch=True).filter(lambda text: text not in ("in", "notin"))
+key = st.from_regex(r"[a-z]([a-z0-9._-]{0,8}[a-z0-9])?", fullmatch=True).filter(
+    lambda text: text not in ("in", "notin")
+)
 value = st.from_regex(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?)?", fullmatch=True)
 
 

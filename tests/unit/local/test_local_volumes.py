@@ -28,7 +28,9 @@ async def test_a_secret_volume(api, make):
     created = await api.ok("POST", "secrets", secret(token="s3cret", other="x"))
     assert created["data"]["token"] == base64.b64encode(b"s3cret").decode()
     assert "stringData" not in created
-    volume = {"secret": {"secretName": "keys", "defaultMode": 0o440, "items": [{"key": "token", "path": "a/t"}]}}
+    volume = {
+        "secret": {"secretName": "keys", "defaultMode": 0o440, "items": [{"key": "token", "path": "a/t"}]}
+    }
     await api.ok("POST", "pods", mounted(make, "cat $V/a/t; stat -L -c ' %a' $V/a/t; ls $V", volume))
     await api.phase("Succeeded")
     assert await api.log() == "s3cret 440\na\n"
@@ -80,7 +82,9 @@ async def test_a_changed_secret_reaches_the_file(api, make):
 
 async def test_an_optional_secret_that_appears_reaches_the_volume(api, make):
     volume = {"secret": {"secretName": "keys", "optional": True}}
-    await api.ok("POST", "pods", mounted(make, "while [ ! -f $V/token ]; do sleep 0.02; done; cat $V/token", volume))
+    await api.ok(
+        "POST", "pods", mounted(make, "while [ ! -f $V/token ]; do sleep 0.02; done; cat $V/token", volume)
+    )
     await api.phase("Running")
     await api.ok("POST", "secrets", secret(token="here"))
     await api.phase("Succeeded")
@@ -185,12 +189,16 @@ async def test_sub_paths_and_working_directory(api, make):
 
 async def test_a_sub_path_cannot_leave_its_volume_by_a_link(api, make, status_of, tmp_path):
     mount = [{"name": "v", "mountPath": "/v"}]
-    init = make.shell(f"ln -s {tmp_path} $V/out", "link", volumeMounts=mount, env=[{"name": "V", "value": "/v"}])
+    init = make.shell(
+        f"ln -s {tmp_path} $V/out", "link", volumeMounts=mount, env=[{"name": "V", "value": "/v"}]
+    )
     base = make.shell("true", volumeMounts=[{"name": "v", "mountPath": "/v", "subPath": "out/x"}])
     await api.ok("POST", "pods", make.pod(base, init=(init,), volumes=[{"name": "v", "emptyDir": {}}]))
     pod = await api.until(
-        lambda pod: pod["status"].get("containerStatuses")
-        and status_of(pod)["state"].get("waiting", {}).get("reason") == "CreateContainerConfigError"
+        lambda pod: (
+            pod["status"].get("containerStatuses")
+            and status_of(pod)["state"].get("waiting", {}).get("reason") == "CreateContainerConfigError"
+        )
     )
     assert "leads out" in status_of(pod)["state"]["waiting"]["message"]
     assert not (tmp_path / "x").exists()
@@ -204,7 +212,9 @@ CLAIM = {
 
 async def test_a_claim_is_shared_by_consecutive_pods_and_goes_when_no_pod_uses_it(api, make):
     volume = {"persistentVolumeClaim": {"claimName": "work"}}
-    await api.ok("POST", "pods", mounted(make, "echo first > $V/f; while [ ! -f $V/end ]; do sleep 0.02; done", volume))
+    await api.ok(
+        "POST", "pods", mounted(make, "echo first > $V/f; while [ ! -f $V/end ]; do sleep 0.02; done", volume)
+    )
     for _ in range(200):
         if await api.events("FailedScheduling"):
             break
@@ -248,7 +258,9 @@ async def test_an_object_whose_owner_never_existed_goes(api, resource):
 
 async def test_nothing_of_a_pod_is_left_when_it_is_gone(api, make, tmp_path):
     await api.ok("POST", "secrets", secret(token="x"))
-    await api.ok("POST", "pods", mounted(make, "mkdir $V/../d; chmod 0 $V/../d", {"secret": {"secretName": "keys"}}))
+    await api.ok(
+        "POST", "pods", mounted(make, "mkdir $V/../d; chmod 0 $V/../d", {"secret": {"secretName": "keys"}})
+    )
     await api.phase("Succeeded")
     uid = (await api.pod())["metadata"]["uid"]
     folder = tmp_path / "data" / "pods" / uid

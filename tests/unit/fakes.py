@@ -1,0 +1,243 @@
+"""Stand-ins that the tests of the operators share: task instance, state store, GitHub client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import pytest
+
+from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, Ticket, parse_request
+from airflow_provider_agents.domain.pull_request import Check, PullRequestSnapshot
+from airflow_provider_agents.hooks.github import AgentsGitHubHook
+from airflow_provider_agents.hooks.github_models import (
+    CommentRef,
+    Issue,
+    MergeResult,
+    PullRequestRef,
+    RepositoryInfo,
+)
+
+T = TypeVar("T")
+
+NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+HEAD = "a" * 40
+NEXT_HEAD = "b" * 40
+URL = "https://github.com/acme/shop/pull/7"
+
+PASSED = Check(name="tests", state="passed", kind="check_run", conclusion="SUCCESS")
+FAILED = Check(name="tests", state="failed", kind="check_run", conclusion="FAILURE")
+PENDING = Check(name="tests", state="pending", kind="check_run")
+
+
+def snapshot(**values: Any) -> PullRequestSnapshot:
+    """Return a pull request that may be merged, but for ``values``."""
+    facts: dict[str, Any] = {
+        "repository": "acme/shop",
+        "number": 7,
+        "node_id": "PR_1",
+        "url": URL,
+        "title": "Mend the basket",
+        "state": "OPEN",
+        "head_sha": HEAD,
+        "head_branch": "ai/issue-3",
+        "base_branch": "main",
+        "read_at": NOW,
+        "mergeable": "MERGEABLE",
+        "merge_state": "CLEAN",
+        "checks": (PASSED,),
+    }
+    return PullRequestSnapshot(**facts | values)
+
+
+def coding_task(*, ticket: Ticket | None = None, **request: Any) -> CodingTask:
+    """Return an accepted task; with ``issue_number`` in ``request`` it has a ticket."""
+    values = {"repository": "acme/shop", "prompt": "Mend the basket"} | request
+    parsed, faults = parse_request(values, Bounds())
+    assert parsed is not None, faults
+    if ticket is None and parsed.issue_number is not None:
+        ticket = Ticket(number=parsed.issue_number, title="The basket is empty", body="Please.", author="mona")
+    return CodingTask.accept(parsed, run_key="coding_task/run_1", base_sha="c" * 40, ticket=ticket)
+
+
+def accepted(**request: Any) -> dict[str, Any]:
+    """Return an accepted task as later tasks pull it."""
+    return coding_task(**request).model_dump(mode="json")
+
+
+class Store:
+    """A task state store: outlives tries and clears."""
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.values: dict[str, Any] = {}
+        self.journal = journal if journal is not None else []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.values.get(key, default)
+
+    def set(self, key: str, value: Any, retention: Any = None) -> None:
+        self.journal.append(f"set {key}")
+        self.values[key] = value
+
+
+class TaskInstance:
+    """A running task instance, as an operator sees it."""
+
+    def __init__(self, task_id: str = "task", *, retries: int = 2, xcoms: Mapping[str, Any] | None = None) -> None:
+        self.dag_id = "coding_task"
+        self.run_id = "run_1"
+        self.task_id = task_id
+        self.map_index = -1
+        self.try_number = 1
+        self.max_tries = retries
+        self.start_date = datetime.now(tz=UTC)
+        self.pushed: dict[str, Any] = {}
+        self.states: dict[str, str] = {}
+        self._others = dict(xcoms or {})
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str = "return_value") -> Any:
+        return self._others.get(f"{task_ids}:{key}")
+
+    def get_task_states(
+        self, dag_id: str, task_ids: Sequence[str], run_ids: Sequence[str]
+    ) -> dict[str, dict[str, str]]:
+        return {run_ids[0]: {task: state for task, state in self.states.items() if task in task_ids}}
+
+    def retry(self) -> None:
+        """Begin the next try: a task's own XComs do not outlive one."""
+        self.try_number += 1
+        self.pushed = {}
+
+    def clear(self, retries: int) -> None:
+        """Be cleared, as Airflow does it."""
+        self.max_tries = self.try_number + retries
+        self.retry()
+
+
+def context(ti: TaskInstance, store: Store | None = None, **values: Any) -> Any:
+    """Return the context of a running task."""
+    return {
+        "ti": ti,
+        "run_id": ti.run_id,
+        "dag": SimpleNamespace(parent_dag=None),
+        "params": {},
+        "task_state_store": store if store is not None else Store(),
+        **values,
+    }
+
+
+class GitHub:
+    """A GitHub client: answers what a test put in, and keeps what was done."""
+
+    def __init__(self) -> None:
+        self.snapshots: list[PullRequestSnapshot | Exception] = [snapshot()]
+        self.on_merge: Callable[[], None] = lambda: None
+        self.branches: dict[str, str] = {"main": "c" * 40}
+        self.info: RepositoryInfo | Exception = repository()
+        self.issues: dict[int, Issue | Exception] = {}
+        self.pull_requests: list[PullRequestRef] = []
+        self.comments: dict[str, str] = {}
+        self.done: list[str] = []
+
+    async def repository(self, name: str) -> RepositoryInfo:
+        return _value(self.info)
+
+    async def branch_head(self, repository: str, branch: str) -> str | None:
+        return self.branches.get(branch)
+
+    async def issue(self, repository: str, number: int) -> Issue:
+        return _value(self.issues[number])
+
+    async def snapshot(self, repository: str, number: int) -> PullRequestSnapshot:
+        return _value(self.snapshots.pop(0) if len(self.snapshots) > 1 else self.snapshots[0])
+
+    async def merge_pull_request(
+        self, repository: str, number: int, head_sha: str, method: str, **texts: str
+    ) -> MergeResult:
+        self.done.append(f"merge {repository}#{number} {head_sha} {method}")
+        self.on_merge()
+        return MergeResult(sha="d" * 40)
+
+    async def find_pull_request(
+        self, repository: str, head_branch: str, base: str | None = None
+    ) -> PullRequestRef | None:
+        found = [ref for ref in self.pull_requests if ref.head_branch == head_branch]
+        return min(found, key=lambda ref: (ref.state != "OPEN", -ref.number), default=None)
+
+    async def create_pull_request(
+        self, repository: str, head: str, base: str, title: str, body: str, *, draft: bool = False
+    ) -> PullRequestRef:
+        self.done.append(f"open {head} -> {base}{' as a draft' if draft else ''}: {title}\n{body}")
+        ref = pull_request_ref(head_branch=head, base_branch=base, title=title, draft=draft)
+        self.pull_requests.append(ref)
+        return ref
+
+    async def comment_once(self, repository: str, number: int, marker: str, body: str) -> CommentRef:
+        if marker not in self.comments:
+            self.comments[marker] = body
+            self.done.append(f"comment on #{number}: {body}")
+        return CommentRef(url=f"https://github.com/{repository}/issues/{number}#c")
+
+    async def close_issue(self, repository: str, number: int) -> None:
+        self.done.append(f"close #{number}")
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> GitHub:
+        """Be the client that every hook opens."""
+        credential = SimpleNamespace(urls=SimpleNamespace(git_url="https://github.com"), token="canary-token")
+        monkeypatch.setattr(AgentsGitHubHook, "run", lambda hook, work: asyncio.run(work(self)))
+        monkeypatch.setattr(AgentsGitHubHook, "get_conn", lambda hook: credential)
+        return self
+
+
+def repository(**values: Any) -> RepositoryInfo:
+    facts: dict[str, Any] = {
+        "name_with_owner": "acme/shop",
+        "node_id": "R_1",
+        "url": "https://github.com/acme/shop",
+        "default_branch": "main",
+        "archived": False,
+        "viewer_permission": "WRITE",
+        "squash_allowed": True,
+        "merge_allowed": True,
+        "rebase_allowed": True,
+    }
+    return RepositoryInfo(**facts | values)
+
+
+def issue(number: int = 3, **values: Any) -> Issue:
+    facts: dict[str, Any] = {
+        "number": number,
+        "node_id": "I_1",
+        "title": "The basket is empty",
+        "body": "Please mend it.",
+        "state": "OPEN",
+        "url": f"https://github.com/acme/shop/issues/{number}",
+        "author": "mona",
+    }
+    return Issue(**facts | values)
+
+
+def pull_request_ref(**values: Any) -> PullRequestRef:
+    facts: dict[str, Any] = {
+        "number": 7,
+        "node_id": "PR_1",
+        "url": URL,
+        "title": "Mend the basket",
+        "state": "OPEN",
+        "head_sha": HEAD,
+        "head_branch": "ai/issue-3",
+        "base_branch": "main",
+    }
+    return PullRequestRef(**facts | values)
+
+
+def _value(value: T | Exception) -> T:
+    if isinstance(value, Exception):
+        raise value
+    return value
