@@ -92,9 +92,6 @@ class Admission:
     def _validate(self, resource: str, item: Json) -> None:
         name = str(item["metadata"].get("name") or "")
         faults = validation.validate_metadata(item["metadata"])
-        if item["metadata"].get("finalizers"):
-            detail = "the local pod runtime does not support finalizers"
-            faults.append(Fault("metadata.finalizers", "Forbidden", detail))
         match resource:
             case "pods":
                 faults += pod_validation.validate_pod(item)

@@ -22,7 +22,7 @@ _METADATA_MAPS = ("labels", "annotations")
 
 
 def validate_metadata(metadata: Json) -> list[Fault]:
-    """Check name, labels, annotations and owners."""
+    """Check name, labels, annotations, finalizers and owners."""
     faults = []
     if not metadata.get("name"):
         faults.append(Fault("metadata.name", "Required", "name or generateName is required"))
@@ -47,6 +47,9 @@ def validate_metadata(metadata: Json) -> list[Fault]:
         if size > MAX_ANNOTATIONS:
             detail = f"may not be more than {MAX_ANNOTATIONS} bytes"
             faults.append(Fault("metadata.annotations", "TooLong", detail))
+    if metadata.get("finalizers"):
+        detail = "the local pod runtime does not support finalizers"
+        faults.append(Fault("metadata.finalizers", "Forbidden", detail))
     for index, owner in enumerate(metadata.get("ownerReferences") or []):
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):

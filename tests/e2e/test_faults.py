@@ -24,7 +24,7 @@ def model_calls(stack: DemoStack, contains: str) -> int:
 def test_no_worker_slot_is_held_while_an_agent_works(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
     running_pod(stack, "fault_step")
-    stack.airflow.wait_for_task("fault_step", run_id, "implement", "deferred", 30)
+    stack.airflow.wait_for_task("fault_step", run_id, "implement", {"deferred"}, 30)
 
     seen = watch(
         lambda: (
@@ -33,7 +33,7 @@ def test_no_worker_slot_is_held_while_an_agent_works(stack: DemoStack, repositor
         ),
         seconds=5,
     )
-    assert set(seen) == {("deferred", 0)}
+    assert set(seen) == {({"deferred"}, 0)}
     assert stack.wait_for_run("fault_step", run_id, SECONDS)["state"] == "success"
 
 
@@ -52,7 +52,7 @@ def test_worker_killed_between_pod_creation_and_deferral(stack: DemoStack, repos
 def test_scheduler_killed_while_an_agent_works(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
     running_pod(stack, "fault_step")
-    stack.airflow.wait_for_task("fault_step", run_id, "implement", "deferred", 30)
+    stack.airflow.wait_for_task("fault_step", run_id, "implement", {"deferred"}, 30)
     stack.processes["scheduler"].kill()
     stack.processes["scheduler"].restart()
 
@@ -64,7 +64,7 @@ def test_scheduler_killed_while_an_agent_works(stack: DemoStack, repository: str
 def test_triggerer_killed_while_an_agent_works(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
     running_pod(stack, "fault_step")
-    stack.airflow.wait_for_task("fault_step", run_id, "implement", "deferred", 30)
+    stack.airflow.wait_for_task("fault_step", run_id, "implement", {"deferred"}, 30)
     stack.processes["triggerer"].kill()
     stack.processes["triggerer"].restart()
 
@@ -76,7 +76,7 @@ def test_triggerer_killed_while_a_pull_request_waits(stack: DemoStack, repositor
     stack.forge.act("mona", "push_commit", repository, branch="work", files={"note.txt": "note"})
     pull = stack.forge.act("mona", "open_pull", repository, head="work", base="main", title="Note")
     run_id = stack.trigger("fault_wait", {"repository": repository, "number": pull["number"]})
-    stack.airflow.wait_for_task("fault_wait", run_id, "merged", "deferred", 60)
+    stack.airflow.wait_for_task("fault_wait", run_id, "merged", {"deferred"}, 60)
     stack.processes["triggerer"].kill()
     stack.forge.act("mona", "merge", repository, number=pull["number"])
     stack.processes["triggerer"].restart()

@@ -194,6 +194,7 @@ async def test_patching_labels_of_a_pod(api, kind):
         ({}, JSON_PATCH, 400),
         ({}, "application/json", 415),
         ({"metadata": {"name": "b"}}, MERGE, 400),
+        ({"metadata": {"finalizers": ["a/b"]}}, STRATEGIC, 422),
     ],
 )
 async def test_patches_that_are_refused(api, patch, kind, code):

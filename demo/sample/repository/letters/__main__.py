@@ -8,11 +8,7 @@ from letters import MissingValueError, merge
 
 
 def main():
-    """Print one letter for each guest; return the exit code.
-
-    >>> callable(main)
-    True
-    """
+    """Print one letter for each guest; return the exit code."""
     parser = argparse.ArgumentParser(prog="letters", description="Fill in form letters.")
     parser.add_argument("template", type=Path, help="text file with {{ placeholders }}")
     parser.add_argument("table", type=Path, help="CSV file with one row for each letter")

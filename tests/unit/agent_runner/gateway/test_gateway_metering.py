@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_runner.contract import Tokens
+from agent_runner.gateway import metering
+from agent_runner.gateway.metering import JsonMeter, StreamMeter
+
+START = {
+    "type": "message_start",
+    "message": {
+        "type": "message",
+        "model": "claude-opus-5-5",
+        "usage": {
+            "input_tokens": 11,
+            "cache_creation_input_tokens": 22,
+            "cache_read_input_tokens": 33,
+            "output_tokens": 1,
+            "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 20},
+        },
+    },
+}
+ALL = Tokens(input=11, cache_write=22, cache_read=33, output=44)
+
+
+def delta(output: int, **more: Any) -> dict[str, Any]:
+    return {"type": "message_delta", "usage": {"output_tokens": output, **more}}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "content_block_delta", "delta": {"type": "text_delta", "text": words}}
+
+
+def sse(*events: dict[str, Any], ending: str = "\n") -> bytes:
+    return "".join(f"event: {e['type']}{ending}data: {json.dumps(e)}{ending}{ending}" for e in events).encode()
+
+
+def metered(data: bytes, places: list[int] | None = None) -> tuple[StreamMeter, bool]:
+    ends = sorted({place % (len(data) + 1) for place in places or []} | {0, len(data)})
+    meter = StreamMeter()
+    for start, end in zip(ends, ends[1:], strict=False):
+        meter.feed(data[start:end])
+    return meter, meter.finish()
+
+
+WHOLE = sse(START, text('data: {"type":"message_delta"}\n'), text("é\n\n"), delta(7), delta(44), {"type": "message_stop"})
+
+
+@given(st.lists(st.integers(0, len(WHOLE))), st.sampled_from(["\n", "\r\n"]))
+def test_a_stream_is_metered_however_it_is_cut(places: list[int], ending: str) -> None:
+    meter, estimated = metered(WHOLE.replace(b"\n", ending.encode()), places)
+    assert meter.usage.tokens == ALL
+    assert meter.usage.cache_write_1h == 20
+    assert meter.usage.model == "claude-opus-5-5"
+    assert not estimated
+
+
+@given(st.lists(st.binary(max_size=80)))
+def test_no_stream_crashes_the_meter(chunks: list[bytes]) -> None:
+    meter = StreamMeter()
+    for chunk in chunks:
+        meter.feed(chunk)
+    assert meter.finish() is False
+    assert meter.usage.tokens == Tokens()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "message", "usage", "model", "delta", "input_tokens", "cache_creation", "server_tool_use"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+)
+
+
+@given(st.sampled_from(["message_start", "message_delta", "content_block_delta", "message"]), JSON, JSON)
+def test_no_event_crashes_the_meter(kind: str, one: Any, other: Any) -> None:
+    event = {"type": kind, "message": one, "usage": other, "delta": one}
+    data = json.dumps(event).encode()
+    meter, _ = metered(b"data: " + data + b"\n\n")
+    plain = JsonMeter()
+    plain.feed(data)
+    plain.finish()
+    for usage in (meter.usage, plain.usage):
+        assert min(usage.input, usage.output, usage.cache_read, usage.cache_write, usage.web_searches) >= 0
+        assert usage.cache_write_1h <= usage.cache_write
+
+
+def test_later_counts_replace_earlier_ones_and_absent_ones_stay() -> None:
+    meter, _ = metered(sse(START, delta(10, input_tokens=12), delta(50, server_tool_use={"web_search_requests": 3})))
+    assert meter.usage.tokens == Tokens(input=12, cache_write=22, cache_read=33, output=50)
+    assert meter.usage.web_searches == 3
+
+
+def test_a_stream_that_breaks_off_is_estimated_from_its_text() -> None:
+    meter, estimated = metered(sse(START, text("x" * 3_000), text("y" * 300)))
+    assert estimated
+    assert meter.usage.output == 1_100
+    assert meter.usage.input == 11
+
+
+def test_a_stream_that_breaks_off_at_once_keeps_what_was_said() -> None:
+    meter, estimated = metered(sse(START))
+    assert estimated
+    assert meter.usage.output == 1
+
+
+def test_an_unended_last_line_counts() -> None:
+    meter, estimated = metered(sse(START, delta(44)).rstrip())
+    assert meter.usage.output == 44
+    assert not estimated
+
+
+def test_a_line_beyond_the_bound_is_skipped_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metering, "MAX_LINE_BYTES", 1_000)
+    meter = StreamMeter()
+    meter.feed(sse(START) + b"data: ")
+    for _ in range(100):
+        meter.feed(b"x" * 100)
+        assert len(meter._line) <= 1_000
+    meter.feed(b"\n\n" + sse(delta(44)))
+    assert meter.finish() is False
+    assert meter.usage.tokens == ALL
+
+
+def test_a_plain_answer() -> None:
+    answer = {**START["message"], "usage": {**START["message"]["usage"], "output_tokens": 44}}  # type: ignore[dict-item]
+    data, meter = json.dumps(answer).encode(), JsonMeter()
+    for at in range(0, len(data), 10):
+        meter.feed(data[at : at + 10])
+    assert meter.finish() is False
+    assert meter.usage.tokens == ALL
+    assert meter.usage.model == "claude-opus-5-5"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"type":"error","usage":{"input_tokens":5}}', b"[" * 100_000])
+def test_a_plain_answer_that_is_no_message_counts_nothing(data: bytes) -> None:
+    meter = JsonMeter()
+    meter.feed(data)
+    assert meter.finish() is False
+    assert meter.usage.tokens == Tokens()
+    assert meter.usage.model is None
+
+
+def test_a_plain_answer_beyond_the_bound_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metering, "MAX_JSON_BYTES", 100)
+    meter = JsonMeter()
+    for _ in range(10):
+        meter.feed(b"x" * 60)
+        assert len(meter._body) <= 100
+    assert meter.finish() is False

@@ -1,0 +1,605 @@
+"""A step over its whole life: tries, clears, lost workers, lost pods, and never paid for twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.cncf.kubernetes.operators import pod as stock
+from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
+from airflow.sdk.definitions.retry_policy import RetryAction
+from airflow.sdk.exceptions import TaskDeferred
+from fake_kubernetes import Kubernetes
+from fakes import GitHub, Store, TaskInstance, accepted, context
+from kubernetes.client.exceptions import ApiException
+
+from agent_runner.contract import RESULT_MARKER, Failure, Ledger, Push, StepResult, StepSpec
+from airflow_provider_agents.exceptions import (
+    AgentsError,
+    ForgeAccessError,
+    ForgeUnavailableError,
+    InvalidInputError,
+    StepError,
+    StepFailedError,
+    StepInfrastructureError,
+)
+from airflow_provider_agents.operators import agent_step
+from airflow_provider_agents.operators.agent_step import STEP_RETRIES, STEP_RETRY_POLICY
+from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
+from airflow_provider_agents.operators.steps import (
+    AgentImplementOperator,
+    AgentPlanOperator,
+    AgentTestOperator,
+)
+from airflow_provider_agents.triggers.agent_pod import AgentPodTrigger
+
+SHA = "a" * 40
+PLANNED = StepResult(outcome="succeeded", summary="planned", output={"summary": "S"}, turns=3)
+SPENT = Ledger(usd=0.5, model_calls=4)
+BUDGET = StepResult(outcome="failed", failure=Failure(category="budget", code="spent", message="Too dear."))
+NETWORK = StepResult(
+    outcome="failed", failure=Failure(category="network", code="down", message="Away.", retryable=True)
+)
+
+
+class Step:
+    """One step, its task instance and its cluster; each try has an operator of its own."""
+
+    def __init__(self, kind: Any = AgentPlanOperator, **arguments: Any) -> None:
+        self.kind = kind
+        self.arguments: dict[str, Any] = {"coding_task": accepted(), **arguments}
+        self.journal: list[str] = []
+        self.kubernetes = Kubernetes(self.journal)
+        self.store = Store(self.journal)
+        self.ti = TaskInstance("step", retries=STEP_RETRIES)
+        self.operator = self.fresh()
+
+    def fresh(self) -> Any:
+        self.operator = self.kind(task_id="step", **self.arguments)
+        self.operator.__dict__.update(hook=self.kubernetes, client=self.kubernetes)
+        return self.operator
+
+    @property
+    def context(self) -> Any:
+        return context(self.ti, self.store)
+
+    def execute(self) -> Any:
+        return self.fresh().execute(self.context)
+
+    def deferred(self) -> AgentPodTrigger:
+        with pytest.raises(TaskDeferred) as caught:
+            self.execute()
+        assert caught.value.method_name == "trigger_reentry"
+        return caught.value.trigger
+
+    def reenter(self, status: str = "success", **event: Any) -> Any:
+        """Come back from the trigger, in a new process."""
+        (name,) = self.kubernetes.pods or ["gone"]
+        values = {"status": status, "name": name, "namespace": "agent-system", "message": "m", "last_log_time": None}
+        return self.fresh().trigger_reentry(self.context, values | event)
+
+    def created(self) -> int:
+        return sum(entry.startswith("create ") for entry in self.journal)
+
+
+@pytest.fixture(autouse=True)
+def github(monkeypatch: pytest.MonkeyPatch) -> GitHub:
+    return GitHub().install(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """A clock that only sleeping moves."""
+    now = [1_000.0]
+    fake = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(agent_step, "time", fake)
+    connection = SimpleNamespace(extra_dejson={"namespace": "agents"})
+    monkeypatch.setattr(stock.BaseHook, "get_connection", classmethod(lambda cls, conn_id: connection))
+    yield now
+
+
+def test_it_defers_to_our_trigger_and_holds_no_slot() -> None:
+    step = Step()
+    trigger = step.deferred()
+    assert type(trigger) is AgentPodTrigger
+    assert trigger.pod_name == step.kubernetes.only
+    assert trigger.poll_interval == 2
+    assert trigger.startup_timeout == 600
+    assert trigger.trigger_kwargs["_execution_deadline"] > step.ti.start_date.timestamp()
+
+
+def test_a_success_is_returned_stored_and_its_pod_deleted() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, PLANNED, SPENT)
+    values = step.reenter()
+    assert values["outcome"] == "succeeded"
+    assert values["output"] == {"summary": "S"}
+    assert values["cost_usd"] == 0.5
+    assert step.ti.pushed["return_value"] == values
+    assert step.kubernetes.pods == {}
+    assert "failure" not in step.ti.pushed
+
+
+def test_the_result_is_stored_before_the_pod_is_deleted() -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.finish(name, PLANNED, SPENT)
+    step.reenter()
+    assert step.journal == [f"create {name}", "set step_0", f"delete {name}"]
+
+
+def test_a_pod_that_cannot_be_deleted_is_not_harvested_twice() -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.finish(name, PLANNED, SPENT)
+    step.kubernetes.fail["delete"] = 403
+    assert step.reenter()["outcome"] == "succeeded"
+    assert step.journal[1:3] == ["set step_0", f"delete {name}"]
+    assert step.kubernetes.pods[name]["metadata"]["labels"]["already_checked"] == "True"
+
+
+def test_a_kept_pod_is_marked_as_read() -> None:
+    step = Step(on_finish_action="keep_pod")
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.finish(name, PLANNED, SPENT)
+    step.reenter()
+    assert step.kubernetes.pods[name]["metadata"]["labels"]["already_checked"] == "True"
+    assert not [entry for entry in step.journal if entry.startswith("delete")]
+
+
+def test_a_retry_uses_the_stored_result_and_makes_no_pod(github: GitHub) -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, PLANNED, SPENT)
+    first = step.reenter()
+    step.ti.retry()
+    github.branches["ai/moved"] = SHA
+    assert step.execute() == first
+    assert step.ti.pushed["return_value"] == first
+    assert step.created() == 1
+
+
+def test_a_stored_failure_to_change_anything_fails_again_without_a_pod() -> None:
+    step = Step(AgentImplementOperator)
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, StepResult(outcome="no_changes", summary="Fine already."), SPENT)
+    with pytest.raises(StepFailedError, match="Fine already"):
+        step.reenter()
+    step.ti.retry()
+    with pytest.raises(StepFailedError, match="Fine already"):
+        step.execute()
+    assert step.created() == 1
+
+
+def test_a_clear_runs_the_step_again() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, PLANNED, SPENT)
+    step.reenter()
+    step.ti.clear(STEP_RETRIES)
+    step.deferred()
+    assert step.created() == 2
+    labels = step.kubernetes.pods[step.kubernetes.only]["metadata"]["labels"]
+    assert labels["agents.airflow/generation"] == "1"
+
+
+def test_another_question_is_not_answered_with_the_stored_result() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, PLANNED, SPENT)
+    step.reenter()
+    step.ti.retry()
+    step.arguments["coding_task"] = accepted(prompt="Something else")
+    step.deferred()
+    assert step.created() == 2
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_a_living_pod_of_a_lost_worker_is_used_again(phase: str) -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    if phase == "Running":
+        step.kubernetes.run(name)
+    step.ti.retry()
+    assert step.deferred().pod_name == name
+    assert step.created() == 1
+
+
+def test_a_finished_pod_of_a_lost_worker_is_harvested_at_once() -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.finish(name, PLANNED, SPENT)
+    step.ti.retry()
+    assert step.execute()["output"] == {"summary": "S"}
+    assert step.journal == [f"create {name}", "set step_0", f"delete {name}"]
+
+
+def test_a_failed_pod_of_a_lost_worker_tells_why() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, None, phase="Failed")
+    step.ti.retry()
+    with pytest.raises(StepInfrastructureError, match="runner_crashed"):
+        step.execute()
+    assert step.created() == 1
+
+
+def test_a_pod_that_is_being_deleted_is_not_used() -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.pods[name]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    step.ti.retry()
+    assert step.deferred().pod_name != name
+    assert step.created() == 2
+
+
+def test_the_pod_of_another_run_is_not_used() -> None:
+    step = Step()
+    step.deferred()
+    step.ti.run_id = "run_2"
+    step.deferred()
+    assert step.created() == 2
+
+
+def test_an_infrastructure_failure_is_not_stored_and_runs_again() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, NETWORK, SPENT)
+    with pytest.raises(StepInfrastructureError, match=r"\[network/down\]"):
+        step.reenter("failed")
+    assert step.ti.pushed["return_value"]["cost_usd"] == 0.5  # the report counts it
+    assert "network/down" in step.ti.pushed["failure"]
+    assert step.store.values == {}
+    assert step.kubernetes.pods == {}
+    step.ti.retry()
+    step.deferred()
+    assert step.created() == 2
+
+
+def test_failing_tests_are_an_answer() -> None:
+    step = Step(AgentTestOperator)
+    step.deferred()
+    result = StepResult(outcome="failed", failure=Failure(category="tests", code="tests_failed", message="2 failed"))
+    step.kubernetes.finish(step.kubernetes.only, result)
+    assert step.reenter()["outcome"] == "failed"
+    assert "step_0" in step.store.values
+
+
+def test_a_failure_of_the_agent_is_raised_with_its_remedy() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, BUDGET, SPENT)
+    with pytest.raises(StepFailedError, match=r"\[budget/spent\] Too dear"):
+        step.reenter()
+    assert step.kubernetes.pods == {}
+
+
+def test_a_claimed_push_that_the_gateway_did_not_see_fails() -> None:
+    step = Step(AgentImplementOperator)
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, StepResult(outcome="succeeded", head_sha=SHA), Ledger())
+    with pytest.raises(StepFailedError, match="unverified_head"):
+        step.reenter()
+    assert step.store.values == {}
+
+
+def test_a_seen_push_succeeds() -> None:
+    step = Step(AgentImplementOperator)
+    step.deferred()
+    ledger = Ledger(pushes=(Push(ref="refs/heads/x", old=SHA, new=SHA),))
+    step.kubernetes.finish(step.kubernetes.only, StepResult(outcome="succeeded", head_sha=SHA), ledger)
+    assert step.reenter()["head_sha"] == SHA
+
+
+def test_a_pod_that_is_gone_is_infrastructure() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.pods.clear()
+    with pytest.raises(StepInfrastructureError, match="was deleted before its result was read"):
+        step.reenter()
+
+
+def test_a_cluster_that_does_not_answer_is_not_a_lost_pod() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.fail["get"] = 500
+    with pytest.raises(ApiException):
+        step.reenter()
+
+
+def test_a_running_pod_is_stopped_in_place_and_still_tells_its_result() -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.run(name)
+    result = StepResult(outcome="cancelled", failure=Failure(category="timeout", code="stopped", message="Stopped."))
+
+    def stop(patched: str, body: dict[str, Any]) -> None:
+        assert body == {"spec": {"activeDeadlineSeconds": 1}}
+        step.kubernetes.finish(patched, result, SPENT, phase="Failed")
+
+    step.kubernetes.on_patch = stop
+    with pytest.raises(StepFailedError, match="timeout/stopped"):
+        step.reenter("timeout")
+    assert step.ti.pushed["return_value"]["cost_usd"] == 0.5
+    assert step.journal[1:] == [f'patch {name} {{"spec": {{"activeDeadlineSeconds": 1}}}}', f"delete {name}"]
+
+
+def test_a_pod_that_does_not_stop_is_given_up_after_a_while(clock: list[float]) -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.run(step.kubernetes.only)
+    with pytest.raises(StepInfrastructureError, match="not_ended"):
+        step.reenter("timeout")
+    assert 30 < clock[0] - 1_000 <= 65
+    assert step.kubernetes.pods == {}
+
+
+def test_a_pod_that_never_started_is_not_waited_for(clock: list[float]) -> None:
+    step = Step()
+    step.deferred()
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": "manifest unknown"}}
+    step.kubernetes.set_status(step.kubernetes.only, "Pending", waiting)
+    with pytest.raises(StepFailedError, match="image/image_pull"):
+        step.reenter("timeout")
+    assert clock[0] == 1_000
+    assert step.kubernetes.log_reads == [{**step.kubernetes.log_reads[0]}]
+    assert step.kubernetes.pods == {}
+
+
+def test_a_lost_trigger_waits_on_and_not_for_ever() -> None:
+    step = Step()
+    event: dict[str, Any] = dict(step.deferred().trigger_kwargs)
+    step.kubernetes.run(step.kubernetes.only)
+    step.kubernetes.on_patch = lambda name, body: step.kubernetes.finish(name, NETWORK, phase="Failed")
+    deferrals = 0
+    for _ in range(10):
+        try:
+            step.reenter("error", **event, last_log_time="2026-01-01T00:00:05.000000000Z")
+        except TaskDeferred as again:
+            deferrals += 1
+            event = dict(again.trigger.trigger_kwargs)
+            assert again.trigger._last_log_stamp == "2026-01-01T00:00:05.000000000Z"
+        except StepInfrastructureError:
+            break
+    assert deferrals == 3
+    assert step.created() == 1
+
+
+def test_a_lost_trigger_whose_pod_has_ended_is_harvested() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, PLANNED, SPENT)
+    assert step.reenter("error")["outcome"] == "succeeded"
+
+
+def test_the_log_goes_on_where_the_trigger_left_and_never_shows_the_result(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.logs[name] = [f"2026-01-01T00:00:0{n}.000000000Z line {n}" for n in range(1, 6)]
+    step.kubernetes.finish(name, PLANNED, SPENT)
+    with caplog.at_level(logging.INFO):
+        step.reenter(last_log_time="2026-01-01T00:00:03.000000000Z")
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("line")]
+    assert lines == ["line 4", "line 5"]
+    assert RESULT_MARKER not in caplog.text
+
+
+def test_an_unreadable_log_loses_words_not_the_result() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, PLANNED, SPENT)
+    step.kubernetes.fail["log"] = 400
+    values = step.reenter()
+    assert values["outcome"] == "succeeded"
+    assert values["summary"] == "planned"
+    assert values["output"] is None
+
+
+def test_characters_that_end_lines_elsewhere_do_not_cut_the_result() -> None:
+    step = Step()
+    step.deferred()
+    result = StepResult(outcome="succeeded", output={"summary": "a\u2028b\x85c\x0bd"})
+    step.kubernetes.finish(step.kubernetes.only, result, SPENT)
+    assert step.reenter()["output"] == {"summary": "a\u2028b\x85c\x0bd"}
+
+
+def test_enough_of_the_log_is_asked_for() -> None:
+    step = Step()
+    step.deferred()
+    step.kubernetes.finish(step.kubernetes.only, PLANNED, SPENT)
+    step.reenter()
+    tail = [read for read in step.kubernetes.log_reads if "tail_lines" in read]
+    assert [read["tail_lines"] for read in tail] == [200]  # of 16 KiB: more than the largest result
+    assert all(read["_request_timeout"] and read["_preload_content"] is False for read in step.kubernetes.log_reads)
+
+
+def test_the_head_of_the_branch_goes_into_the_specification(github: GitHub) -> None:
+    step = Step(AgentImplementOperator, coding_task=accepted(work_branch="topic/x"))
+    github.branches["topic/x"] = SHA
+    step.deferred()
+    pod = step.kubernetes.pods[step.kubernetes.only]
+    assert StepSpec.from_json(pod["metadata"]["annotations"][SPEC_ANNOTATION]).expected_head == SHA
+
+
+def test_without_retries_in_the_store_each_try_is_its_own() -> None:
+    step = Step()
+    with pytest.raises(TaskDeferred):
+        step.fresh().execute({**step.context, "task_state_store": None})
+    step.kubernetes.finish(step.kubernetes.only, PLANNED, SPENT)
+    assert step.reenter()["outcome"] == "succeeded"
+
+
+def test_anything_but_the_stock_trigger_is_refused() -> None:
+    class Other(KubernetesPodTrigger):
+        pass
+
+    trigger = Step().deferred()
+    stock_arguments = {k: v for k, v in trigger.serialize()[1].items() if k != "failed_polls"}
+    with pytest.raises(TypeError, match="not Other"):
+        Step().operator.defer(trigger=Other(**stock_arguments), method_name="x")
+
+
+def test_the_link_to_the_pod_is_there_while_the_task_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTS__POD_URL_TEMPLATE", "https://k8s/{namespace}/{name}?{x}")
+    step = Step()
+    step.deferred()
+    assert step.ti.pushed["pod_url"] == f"https://k8s/agent-system/{step.kubernetes.only}?{{x}}"
+
+
+# Without the triggerer
+
+
+class Running(Kubernetes):
+    """A cluster whose pods start by themselves and end after a few looks."""
+
+    def __init__(self, journal: list[str], looks: int = 3) -> None:
+        super().__init__(journal)
+        self.looks = looks
+
+    def create_namespaced_pod(self, body: dict[str, Any], namespace: str, **options: Any) -> Any:
+        created = super().create_namespaced_pod(body, namespace, **options)
+        self.run(created.metadata.name)
+        self.logs[created.metadata.name] = ["2026-01-01T00:00:01.000000000Z working"]
+        return created
+
+    def read_namespaced_pod(self, name: str, namespace: str) -> Any:
+        self.looks -= 1
+        if self.looks == 0:
+            self.finish(name, PLANNED, SPENT)
+        return super().read_namespaced_pod(name, namespace)
+
+
+def worker(looks: int) -> Step:
+    step = Step(deferrable=False)
+    step.kubernetes = Running(step.journal, looks)
+    return step
+
+
+def test_a_worker_can_wait_itself(caplog: pytest.LogCaptureFixture) -> None:
+    step = worker(looks=4)
+    with caplog.at_level(logging.INFO):
+        assert step.execute()["output"] == {"summary": "S"}
+    assert step.kubernetes.pods == {}
+    assert "set step_0" in step.journal
+    assert caplog.messages.count("working") == 1
+    assert RESULT_MARKER not in caplog.text
+
+
+def test_a_worker_whose_time_is_over_stops_the_pod_and_keeps_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = worker(looks=10_000)
+    ended = StepResult(outcome="cancelled", failure=Failure(category="timeout", code="stopped", message="Stopped."))
+    step.kubernetes.on_patch = lambda name, body: step.kubernetes.finish(name, ended, SPENT, phase="Failed")
+
+    class TimeIsOver(Exception):
+        pass
+
+    def interrupted(operator: Any, pod: Any) -> None:
+        raise TimeIsOver
+
+    monkeypatch.setattr(AgentPlanOperator, "await_pod_completion", interrupted)
+    with pytest.raises(StepFailedError, match="timeout/stopped"):
+        step.execute()
+    assert step.ti.pushed["return_value"]["cost_usd"] == 0.5
+    assert step.kubernetes.pods == {}
+
+
+def test_a_killed_worker_deletes_the_pod_and_says_no_more() -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    step.operator.on_kill()
+    assert step.kubernetes.pods == {}
+    assert step.journal[-1] == f"delete {name}"
+    step.operator.cleanup(pod=step.operator.pod, remote_pod=step.operator.pod, context=step.context)
+    assert "return_value" not in step.ti.pushed
+
+
+# Alone in a DAG
+
+
+def test_a_step_can_be_used_alone() -> None:
+    step = Step(coding_task=None, repository="acme/shop", prompt="Plan it", work_branch="topic/x", model="m-1",
+                max_turns=7, step_timeout=timedelta(minutes=2), cpu="1", memory="1Gi")  # fmt: skip
+    step.deferred()
+    pod = step.kubernetes.pods[step.kubernetes.only]
+    spec = StepSpec.from_json(pod["metadata"]["annotations"][SPEC_ANNOTATION])
+    assert (spec.repository, spec.work_branch, spec.limits.seconds) == ("acme/shop", "topic/x", 120)
+    assert (spec.agent.model, spec.agent.max_turns) == ("m-1", 7)
+    assert "Plan it" in spec.prompt
+
+
+def test_wrong_arguments_are_named_with_their_task() -> None:
+    step = Step(coding_task=None, repository="x", prompt="p", base_branch="a b")
+    with pytest.raises(InvalidInputError) as caught:
+        step.execute()
+    assert [fault.split(":")[:2] for fault in caught.value.faults] == [["step", " repository"], ["step", " base_branch"]]
+    assert step.created() == 0
+
+
+def test_tests_can_be_turned_off() -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    with pytest.raises(AirflowSkipException):
+        Step(AgentTestOperator, coding_task=accepted(run_tests=False)).execute()
+
+
+def test_an_own_test_command_wins() -> None:
+    step = Step(AgentTestOperator, coding_task=accepted(test_command="make"), test_command="pytest -q")
+    step.deferred()
+    pod = step.kubernetes.pods[step.kubernetes.only]
+    assert StepSpec.from_json(pod["metadata"]["annotations"][SPEC_ANNOTATION]).test_command == "pytest -q"
+
+
+def test_the_model_is_the_operators_else_the_requests_else_the_installations(monkeypatch: pytest.MonkeyPatch) -> None:
+    def model(request: dict[str, Any], **arguments: Any) -> str | None:
+        operator = AgentPlanOperator(task_id="s", coding_task=accepted(**request), **arguments)
+        return operator.step_settings(operator.resolve_task({})).model
+
+    assert model({}) is None
+    monkeypatch.setenv("AIRFLOW__AGENTS__MODEL", "of-installation")
+    assert model({}) == "of-installation"
+    assert model({"plan_model": "of-request"}) == "of-request"
+    assert model({"plan_model": "of-request"}, model="of-operator") == "of-operator"
+
+
+# Retries
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (StepFailedError("x"), RetryAction.FAIL),
+        (InvalidInputError(["x"]), RetryAction.FAIL),
+        (ForgeAccessError("x"), RetryAction.FAIL),
+        (StepInfrastructureError("x"), RetryAction.DEFAULT),
+        (ForgeUnavailableError("x"), RetryAction.DEFAULT),
+        (StepError("x"), RetryAction.DEFAULT),
+        (AgentsError("x"), RetryAction.DEFAULT),
+        (RuntimeError("x"), RetryAction.DEFAULT),
+    ],
+)
+def test_only_what_may_succeed_unchanged_is_retried(error: Exception, action: RetryAction) -> None:
+    assert STEP_RETRY_POLICY.evaluate(error, try_number=1, max_tries=2).action == action
+
+
+def test_a_step_has_retries_for_lost_workers() -> None:
+    operator = Step().operator
+    assert operator.retries == STEP_RETRIES
+    assert operator.retry_policy is STEP_RETRY_POLICY
+    assert operator.log_pod_spec_on_failure is False
+    assert operator.deferrable is True
