@@ -348,7 +348,9 @@ class AgentStepOperator(KubernetesPodOperator):
             return
         # The stock synchronous path hands over the pod as it was when it was found, and comes here with a
         # pod that still runs when the task's time is over.
-        remote_pod = self._settle(self.hook.get_pod(remote_pod.metadata.name, remote_pod.metadata.namespace))
+        remote_pod = self.hook.get_pod(remote_pod.metadata.name, remote_pod.metadata.namespace)
+        if not self.deferrable:
+            remote_pod = self._settle(remote_pod)
         outcome = read_outcome(remote_pod.to_dict(), self._result_lines(remote_pod), must_push=self.must_push)
         if outcome.finished:
             spec = StepSpec.from_json(remote_pod.metadata.annotations[SPEC_ANNOTATION])

@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         script = Script.load(options.script)
-        asyncio.run(_serve(StandInModel(script, api_key=options.api_key, port=options.port), options.ready_file))
+        asyncio.run(
+            _serve(StandInModel(script, api_key=options.api_key, port=options.port), options.ready_file)
+        )
     except (ScriptError, OSError) as error:
         print(f"stand-in model: {error}", file=sys.stderr)
         return 1

@@ -6,13 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demo.model import conversation
-from demo.model.conversation import Conversation
 from demo.model.errors import invalid_request
-from demo.model.script import Fault, Script
 from demo.model.usage import Usage, measure
+
+if TYPE_CHECKING:
+    from demo.model.conversation import Conversation
+    from demo.model.script import Fault, Script
 
 CWD = "{cwd}"
 
@@ -72,7 +74,7 @@ def answer(script: Script, body: Mapping[str, Any]) -> Answer:
         "stop_sequence": None,
         "usage": usage.as_json(),
     }
-    return Answer(scene and scene.name, talk.turn, message, usage, delay, error)
+    return Answer(None if scene is None else scene.name, talk.turn, message, usage, delay, error)
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -81,7 +83,9 @@ def _text(text: str) -> dict[str, Any]:
 
 def _unmatched(talk: Conversation) -> str:
     if talk.step is None:
-        return 'This stand-in plays a script, and no user message has a line "# Step: …" to find the scene by.'
+        return (
+            'This stand-in plays a script, and no user message has a line "# Step: …" to find the scene by.'
+        )
     return f"This stand-in plays a script, and the script has no scene for the step {talk.step!r}."
 
 

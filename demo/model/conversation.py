@@ -14,7 +14,9 @@ from typing import Any
 from demo.model.errors import invalid_request
 
 STEP_HEADER = re.compile(r"^# Step: (.+?)\s*$", re.MULTILINE)
-WORKING_DIRECTORY = re.compile(r"^[ \t]*(?:-[ \t]*)?(?:Primary )?[Ww]orking directory: (.+?)\s*$", re.MULTILINE)
+WORKING_DIRECTORY = re.compile(
+    r"^[ \t]*(?:-[ \t]*)?(?:Primary )?[Ww]orking directory: (.+?)\s*$", re.MULTILINE
+)
 REMINDER = "<system-reminder>"
 """Starts the text blocks that the agent program puts beside the user's own words."""
 

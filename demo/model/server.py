@@ -7,18 +7,21 @@ import collections
 import hmac
 import json
 import uuid
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
 from demo.model import conversation
 from demo.model.answers import Answer, answer
 from demo.model.errors import ApiError, invalid_request
-from demo.model.script import Script
 from demo.model.streaming import encode, events
 from demo.model.usage import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from demo.model.script import Script
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 """Largest request body; the API's own limit."""

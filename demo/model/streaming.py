@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from demo.model.usage import Usage
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from demo.model.usage import Usage
 
 TEXT_CHUNK = 48
 """Characters of text in one event."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -37,18 +38,27 @@ def text(words: str) -> dict[str, Any]:
 
 
 def sse(*events: dict[str, Any], ending: str = "\n") -> bytes:
-    return "".join(f"event: {e['type']}{ending}data: {json.dumps(e)}{ending}{ending}" for e in events).encode()
+    return "".join(
+        f"event: {e['type']}{ending}data: {json.dumps(e)}{ending}{ending}" for e in events
+    ).encode()
 
 
 def metered(data: bytes, places: list[int] | None = None) -> tuple[StreamMeter, bool]:
     ends = sorted({place % (len(data) + 1) for place in places or []} | {0, len(data)})
     meter = StreamMeter()
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in itertools.pairwise(ends):
         meter.feed(data[start:end])
     return meter, meter.finish()
 
 
-WHOLE = sse(START, text('data: {"type":"message_delta"}\n'), text("é\n\n"), delta(7), delta(44), {"type": "message_stop"})
+WHOLE = sse(
+    START,
+    text('data: {"type":"message_delta"}\n'),
+    text("é\n\n"),
+    delta(7),
+    delta(44),
+    {"type": "message_stop"},
+)
 
 
 @given(st.lists(st.integers(0, len(WHOLE))), st.sampled_from(["\n", "\r\n"]))
@@ -75,7 +85,16 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["type", "message", "usage", "model", "delta", "input_tokens", "cache_creation", "server_tool_use"]
+                [
+                    "type",
+                    "message",
+                    "usage",
+                    "model",
+                    "delta",
+                    "input_tokens",
+                    "cache_creation",
+                    "server_tool_use",
+                ]
             ),
             inner,
             max_size=4,
@@ -98,7 +117,9 @@ def test_no_event_crashes_the_meter(kind: str, one: Any, other: Any) -> None:
 
 
 def test_later_counts_replace_earlier_ones_and_absent_ones_stay() -> None:
-    meter, _ = metered(sse(START, delta(10, input_tokens=12), delta(50, server_tool_use={"web_search_requests": 3})))
+    meter, _ = metered(
+        sse(START, delta(10, input_tokens=12), delta(50, server_tool_use={"web_search_requests": 3}))
+    )
     assert meter.usage.tokens == Tokens(input=12, cache_write=22, cache_read=33, output=50)
     assert meter.usage.web_searches == 3
 
@@ -144,7 +165,9 @@ def test_a_plain_answer() -> None:
     assert meter.usage.model == "claude-opus-5-5"
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"type":"error","usage":{"input_tokens":5}}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b'{"type":"error","usage":{"input_tokens":5}}', b"[" * 100_000]
+)
 def test_a_plain_answer_that_is_no_message_counts_nothing(data: bytes) -> None:
     meter = JsonMeter()
     meter.feed(data)

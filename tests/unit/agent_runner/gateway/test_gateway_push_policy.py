@@ -16,7 +16,9 @@ FRESH = GatewayConfig(repository="o/n", work_branch="agents/1")
 KNOWN = dataclasses.replace(FRESH, expected_head=A)
 
 
-def request(*commands: tuple[str, str, str], capabilities: tuple[str, ...] = ("report-status",)) -> PushRequest:
+def request(
+    *commands: tuple[str, str, str], capabilities: tuple[str, ...] = ("report-status",)
+) -> PushRequest:
     return PushRequest(tuple(Command(*command) for command in commands), frozenset(capabilities), b"")
 
 

@@ -47,7 +47,9 @@ def test_a_report_amid_progress_and_with_options() -> None:
         + FLUSH
     )
     data = encode(b"\x02remote: working\n") + encode(b"\x01")
-    data += b"".join(encode(b"\x01" + inner[at : at + 9]) + encode(b"\x02.") for at in range(0, len(inner), 9))
+    data += b"".join(
+        encode(b"\x01" + inner[at : at + 9]) + encode(b"\x02.") for at in range(0, len(inner), 9)
+    )
     report = read(data + FLUSH, 13)
     assert report == PushReport(True, {"refs/heads/x"}, {"refs/heads/z": "hook declined"}, True)
 

@@ -1,0 +1,220 @@
+"""The sample ticket's script, played by the real Claude Code program on a clone of the sample repository.
+
+Holds that the script does what the demonstration tells: a real bug, a first attempt that its own tests
+refuse, a second that only continuous integration refuses, a round that mends that; and that the stand-in
+finds in the program's requests what it looks for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_agents import prompts
+from demo import scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+KEY = "a-key-of-the-demo"
+AUTHOR = {"NAME": "Coding Agent", "EMAIL": "agent@example.invalid"}
+
+
+def claude_program() -> str | None:
+    """The program that claude-agent-sdk brings, or the one on the PATH."""
+    spec = importlib.util.find_spec("claude_agent_sdk")
+    bundled = Path(spec.origin).parent / "_bundled/claude" if spec and spec.origin else None
+    return str(bundled) if bundled and bundled.is_file() else shutil.which("claude")
+
+
+PROGRAM = claude_program()
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Claude Code is not installed")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[str]:
+    """URL of the stand-in, started as the program that it is."""
+    ready = tmp_path / "model.json"
+    arguments = ["--ready-file", str(ready), "--api-key", KEY]
+    with subprocess.Popen([sys.executable, "-m", "demo.model", *arguments], cwd=ROOT) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not ready.exists():
+                assert process.poll() is None, "the stand-in ended before it was ready"
+                assert time.monotonic() < deadline, "the stand-in is not ready after 30 s"
+                time.sleep(0.05)
+            yield json.loads(ready.read_text())["url"]
+            process.terminate()
+            assert process.wait(timeout=10) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+
+class Bench:
+    """The repository on its forge, and what an agent's step and a check do with it."""
+
+    def __init__(self, directory: Path, model_url: str) -> None:
+        self.directory = directory
+        self.model_url = model_url
+        self.forge = directory / "forge"
+        scenario.create_repository(self.forge, branch="agent/ticket-1")
+        scenario.git(self.forge, "config", "receive.denyCurrentBranch", "updateInstead")
+        self.steps = 0
+
+    def checkout(self) -> Path:
+        """A fresh clone of the work branch at its head."""
+        self.steps += 1
+        path = self.directory / f"checkout-{self.steps}"
+        scenario.git(self.directory, "clone", "--quiet", str(self.forge), str(path))
+        return path
+
+    def step(self, prompt: str, schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Run one step in a fresh checkout and session, and push; return its result and its requests."""
+        path = self.checkout()
+        home = self.directory / f"home-{self.steps}"
+        temporary = home / "tmp"
+        temporary.mkdir(parents=True)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "TMPDIR": str(temporary),
+            "CLAUDE_CODE_TMPDIR": str(temporary),
+            "CLAUDE_CONFIG_DIR": str(home / "claude"),
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+            "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
+            "CLAUDE_CODE_MAX_RETRIES": "1",
+            "IS_SANDBOX": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "ANTHROPIC_BASE_URL": self.model_url,
+            "ANTHROPIC_API_KEY": KEY,
+            **{f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in AUTHOR.items()},
+        }
+        command = [
+            str(PROGRAM),
+            "-p",
+            "--output-format",
+            "stream-json",
+            "--verbose",
+            "--setting-sources",
+            "user",
+        ]
+        command += ["--strict-mcp-config", "--permission-mode", "bypassPermissions", "--max-turns", "12"]
+        command += ["--max-budget-usd", "5", "--json-schema", json.dumps(schema)]
+        done = subprocess.run(
+            command,
+            cwd=path,
+            env=environment,
+            input=prompt,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr or done.stdout[-2_000:]
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        failed = [
+            block["content"]
+            for event in events
+            if event["type"] == "user"
+            for block in event["message"]["content"]
+            if block.get("is_error")
+        ]
+        assert failed == []
+        assert scenario.git(path, "status", "--porcelain") == ""
+        scenario.git(path, "push", "--quiet", "origin", "HEAD")
+        return events[-1], self.requests()
+
+    def requests(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.model_url}/_demo/requests", timeout=10) as answer:
+            return dict(json.load(answer))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on the branch's head, as its continuous integration does."""
+        environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+        path = self.checkout()
+        return subprocess.run(
+            command, cwd=path, env=environment, capture_output=True, text=True, timeout=30, check=False
+        )
+
+    def fill(self, template: str, **values: str) -> str:
+        """What the library on the branch's head makes of a template."""
+        program = "import json, sys; from letters import fill; print(fill(*json.loads(sys.argv[1])))"
+        done = self.run("python3", "-c", program, json.dumps([template, values]))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.rstrip("\n")
+
+
+def prompt(step: str, **values: Any) -> str:
+    """The pipeline's own prompt for the sample ticket."""
+    title, body = scenario.issue()
+    ticket = f"{title}\n\n{body}"
+    common = {"ticket": ticket, "ticket_number": 1, "repository": "demo/letters", "prompt": "", "plan": ""}
+    return prompts.render(step, **{**common, "base_branch": "main", "conflict": False, **values})
+
+
+def test_the_four_scenes_lead_to_a_mended_repository(tmp_path: Path, model: str) -> None:
+    bench = Bench(tmp_path, model)
+    later, earlier = "{{ name }} {{ table }}", "{{ table }} {{ name }}"
+    values = {"name": "{{ table }}", "table": "12"}
+
+    assert bench.run("make", "test").returncode == 0
+    assert bench.run("make", "docs").returncode == 0
+    assert bench.fill(later, **values) == "12 12"
+    assert bench.fill("{{ name }}", name="{{ 7*7 }}") == "{{ 7*7 }}"
+
+    head = scenario.git(bench.forge, "rev-parse", "HEAD")
+    plan, seen = bench.step(prompt("plan"), prompts.PLAN_SCHEMA)
+    assert scenario.git(bench.forge, "rev-parse", "HEAD") == head
+    assert plan["structured_output"].keys() == {"summary", "steps", "files", "risks"}
+    assert plan["structured_output"]["files"] == ["letters/template.py", "tests/test_template.py"]
+    assert [request["scene"] for request in seen["requests"]] == ["plan"] * seen["count"]
+    assert [request["turn"] for request in seen["requests"]] == list(range(seen["count"]))
+    assert (
+        sum(request["usage"]["output_tokens"] for request in seen["requests"])
+        == (plan["usage"]["output_tokens"])
+    )
+    assert plan["usage"]["cache_read_input_tokens"] > plan["usage"]["cache_creation_input_tokens"] > 0
+
+    first, _ = bench.step(prompt("implement", attempt=1, attempts=3, failure=None), prompts.IMPLEMENT_SCHEMA)
+    assert "{{ 7*7 }}" in first["structured_output"]["description"]
+    assert len(first["structured_output"]["title"]) <= 72
+    tests = bench.run("make", "test")
+    assert tests.returncode != 0
+    assert "FAILED (failures=1)" in tests.stderr
+    assert bench.fill(later, **values) == "{{ table }} 12"
+    assert bench.fill(earlier, **values) == "12 12", "only the ticket's own example is right"
+
+    failure = {"command": "make test", "exit_code": tests.returncode, "output": tests.stderr}
+    second, _ = bench.step(
+        prompt("implement", attempt=2, attempts=3, failure=failure), prompts.IMPLEMENT_SCHEMA
+    )
+    assert second["structured_output"] == first["structured_output"]
+    assert bench.run("make", "test").returncode == 0
+    docs = bench.run("make", "docs")
+    assert docs.returncode != 0
+    assert "::error file=letters/template.py,line=" in docs.stdout
+
+    feedback = {"reason": "The check docs failed.", "feedback": docs.stdout, "round": 1, "rounds": 5}
+    fixed, seen = bench.step(prompt("fix", **feedback), prompts.FIX_SCHEMA)
+    assert "substitute()" in fixed["structured_output"]["summary"]
+    assert bench.run("make", "test").returncode == 0
+    assert bench.run("make", "docs").returncode == 0
+    assert bench.fill(later, **values) == "{{ table }} 12"
+    assert bench.fill(earlier, **values) == "12 {{ table }}"
+
+    assert {request["status"] for request in seen["requests"]} == {200}
+    assert KEY not in json.dumps(seen)
+    assert scenario.git(bench.forge, "rev-list", "--count", f"{head}..HEAD") == "3"

@@ -1,0 +1,144 @@
+"""What is refused before any model is paid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fakes import GitHub, TaskInstance, context, issue, repository
+
+from airflow_provider_agents.domain.coding_task import Bounds, CodingTask
+from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError, InvalidInputError
+from airflow_provider_agents.operators.accept import AcceptTaskOperator
+
+GOOD = {"repository": "acme/shop", "issue_number": 3}
+
+
+@pytest.fixture(autouse=True)
+def github(monkeypatch: pytest.MonkeyPatch) -> GitHub:
+    github = GitHub().install(monkeypatch)
+    github.issues[3] = issue()
+    return github
+
+
+def accept(ti: TaskInstance | None = None, **conf: Any) -> CodingTask:
+    ti = ti or TaskInstance("accept")
+    operator = AcceptTaskOperator(task_id="accept")
+    return CodingTask.model_validate(operator.execute(context(ti, params=GOOD | conf)))
+
+
+def faults(**conf: Any) -> list[str]:
+    ti = TaskInstance("accept")
+    with pytest.raises(InvalidInputError) as caught:
+        accept(ti, **conf)
+    assert ti.pushed["failure"] == str(caught.value)
+    return caught.value.faults
+
+
+def test_an_accepted_task_holds_what_was_looked_up() -> None:
+    task = accept()
+    assert task.base_sha == "c" * 40
+    assert task.ticket is not None
+    assert (task.ticket.number, task.ticket.title, task.ticket.author) == (3, "The basket is empty", "mona")
+    assert task.work_branch.startswith("ai/issue-3-")
+
+
+def test_a_prompt_needs_no_issue(github: GitHub) -> None:
+    github.issues.clear()
+    assert accept(issue_number=None, prompt="{{ 7*7 }}").title == "{{ 7*7 }}"
+
+
+def test_a_retry_accepts_the_same_task() -> None:
+    assert accept() == accept()
+
+
+def test_an_own_conf_is_used_in_place_of_the_params() -> None:
+    operator = AcceptTaskOperator(task_id="accept", conf={"repository": "acme/shop", "prompt": "p"})
+    values = operator.execute(context(TaskInstance("accept"), params={"repository": "nonsense"}))
+    assert values["request"]["prompt"] == "p"
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({"archived": True}, "is archived"),
+        ({"viewer_permission": "READ"}, "has READ on acme/shop; it needs WRITE"),
+        ({"viewer_permission": "TRIAGE"}, "it needs WRITE"),
+        ({"squash_allowed": False}, "merge_method: acme/shop does not allow squash; allowed: merge, rebase"),
+    ],
+)
+def test_a_repository_that_cannot_be_worked_in(github: GitHub, info: dict[str, Any], words: str) -> None:
+    github.info = repository(**info)
+    (fault,) = faults()
+    assert words in fault
+
+
+@pytest.mark.parametrize("permission", ["WRITE", "MAINTAIN", "ADMIN", None])
+def test_permissions_that_will_do(github: GitHub, permission: Any) -> None:
+    github.info = repository(viewer_permission=permission)
+    accept()
+
+
+def test_an_unknown_repository(github: GitHub) -> None:
+    github.info = ForgeAccessError("acme/shop is not there")
+    assert faults() == ["repository: acme/shop is not there"]
+
+
+def test_an_unknown_base_branch_names_the_default_one() -> None:
+    assert faults(base_branch="trunk") == [
+        "base_branch: acme/shop has no branch trunk; its default branch is main"
+    ]
+
+
+def test_the_default_branch_is_no_work_branch(github: GitHub) -> None:
+    github.branches["release"] = "e" * 40
+    assert faults(base_branch="release", work_branch="main") == [
+        "work_branch: is the default branch of the repository; choose another name"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"state": "CLOSED"}, "#3 is closed; reopen it or start from a prompt"),
+        ({"is_pull_request": True}, "#3 is a pull request, not an issue"),
+    ],
+)
+def test_an_issue_that_is_none(github: GitHub, values: dict[str, Any], words: str) -> None:
+    github.issues[3] = issue(**values)
+    assert faults() == [f"issue_number: {words}"]
+
+
+def test_an_unknown_issue(github: GitHub) -> None:
+    github.issues[3] = ForgeAccessError("no issue #3")
+    assert faults() == ["issue_number: no issue #3"]
+
+
+def test_all_that_is_wrong_is_named_at_once(github: GitHub) -> None:
+    github.info = repository(archived=True, viewer_permission="READ", rebase_allowed=False)
+    github.issues[3] = issue(state="CLOSED")
+    found = faults(base_branch="trunk", merge_method="rebase")
+    assert [fault.split(":")[0] for fault in found] == [
+        "repository",
+        "repository",
+        "merge_method",
+        "base_branch",
+        "issue_number",
+    ]
+
+
+def test_bad_conf_asks_nobody(github: GitHub) -> None:
+    github.info = RuntimeError("must not be asked")
+    assert faults(max_rounds=99, surprise=1)
+
+
+def test_the_bounds_are_those_of_the_graph() -> None:
+    operator = AcceptTaskOperator(task_id="accept", bounds=Bounds(max_attempts=1, max_rounds=1))
+    with pytest.raises(InvalidInputError, match="over the bound 1"):
+        operator.execute(context(TaskInstance("accept"), params=GOOD | {"max_attempts": 2}))
+
+
+def test_an_outage_is_no_fault_of_the_input(github: GitHub) -> None:
+    github.info = ForgeUnavailableError("502")
+    with pytest.raises(ForgeUnavailableError):
+        accept()
