@@ -236,15 +236,13 @@ async def test_missing_or_refused_key_ends_the_run_at_once(world: World, break_i
     assert world.gateway.ledger.usd == 0
 
 
-FAMILIES = {
-    "claude-opus-5-5": "claude-opus-5-5",
-}
-
-
-@pytest.mark.parametrize(("family", "model"), FAMILIES.items())
-async def test_prices_are_those_of_the_program(world: World, family: str, model: str) -> None:
-    assert family in PRICES
-    world.api.turns = [({"type": "text", "text": "done"}, USAGES[1])]
+@pytest.mark.parametrize(
+    ("model", "prompt"), [("claude-sonnet-5-5", 40), ("claude-haiku-5-5", 40), ("claude-haiku-5-5", 99_000)]
+)
+async def test_prices_are_those_of_the_program(world: World, model: str, prompt: int) -> None:
+    """The newest of each family; the long prompt is beyond the bound with its cached part."""
+    assert model in PRICES
+    world.api.turns = [({"type": "text", "text": "done"}, {**USAGES[1], "input_tokens": prompt})]
     code, result, _, _ = await world.run("--model", model)
     assert code == 0, result
     assert world.gateway.ledger.usd == pytest.approx(result["total_cost_usd"])

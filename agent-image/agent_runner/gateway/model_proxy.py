@@ -147,7 +147,8 @@ class ModelProxy:
         estimated = meter.finish()
         usage = meter.usage
         model = usage.model
-        price = price_of(model) if model is not None else FALLBACK
+        prompt = usage.input + usage.cache_read + usage.cache_write
+        price = price_of(model, prompt) if model is not None else FALLBACK
         usd = cost_usd(
             price or FALLBACK,
             usage.tokens,

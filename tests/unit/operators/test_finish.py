@@ -40,7 +40,7 @@ def merged_run(**changes: Any) -> TaskInstance:
 
 def failed_run(task: str, failure: str | None) -> TaskInstance:
     ti = merged_run(**{"r2.gate:decision": None, f"{task}:failure": failure})
-    ti.states = {task: "failed", "r2.gate": "upstream_failed", "accept": "success"}
+    ti.states = {"accept": "success", "r2.gate": "upstream_failed", task: "failed"}
     return ti
 
 

@@ -155,7 +155,9 @@ def test_the_termination_message_is_always_the_last_state_written_in_place(tmp_p
     assert path.stat().st_ino == inode
 
 
-def test_an_unwritable_termination_log_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unwritable_termination_log_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     journal = Journal(tmp_path, tmp_path / "none" / "message")
     call(journal)
     assert journal.ledger.usd == 0.5
@@ -173,7 +175,9 @@ def test_the_termination_message_fits(pushes: int, refusals: list[str], models: 
         usd=1.5,
         tokens=TOKENS,
         model_calls=7,
-        pushes=tuple(Push(ref="refs/heads/" + "x" * 100, old="a" * 40, new=f"{n:040x}") for n in range(pushes)),
+        pushes=tuple(
+            Push(ref="refs/heads/" + "x" * 100, old="a" * 40, new=f"{n:040x}") for n in range(pushes)
+        ),
         refusals=encodable,
         unpriced_models=tuple(models),
     )

@@ -100,7 +100,9 @@ def test_a_taken_port_is_given_up_but_the_nonce_stays(tmp_path: Path) -> None:
             assert address.port != kept.port
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"port":0,"nonce":"x"}', '{"port":80,"nonce":"../x"}', '"x"'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"port":0,"nonce":"x"}', '{"port":80,"nonce":"../x"}', '"x"']
+)
 def test_an_unreadable_kept_address_is_dropped(tmp_path: Path, text: str) -> None:
     (tmp_path / "address.json").write_text(text)
     assert Address.load(tmp_path) is None
@@ -130,7 +132,9 @@ def test_credentials_are_read_anew_each_time(tmp_path: Path) -> None:
         (b"canary" * 10_000, "is not one line of ASCII"),
     ],
 )
-def test_unusable_credentials_are_named_and_not_shown(tmp_path: Path, content: bytes | None, fault: str) -> None:
+def test_unusable_credentials_are_named_and_not_shown(
+    tmp_path: Path, content: bytes | None, fault: str
+) -> None:
     if content is not None:
         (tmp_path / "key").write_bytes(content)
     with pytest.raises(CredentialError) as caught:
@@ -168,7 +172,9 @@ def test_ready_once_the_address_is_whole(
     assert ready.main() == code
 
 
-def test_not_ready_without_a_file_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_not_ready_without_a_file_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv(contract.ENV_GATEWAY_URL_FILE, raising=False)
     assert ready.main() == 1
     assert "AGENT_GATEWAY_URL_FILE is not set" in capsys.readouterr().err
@@ -178,6 +184,11 @@ def test_the_probe_imports_no_server() -> None:
     package = Path(contract.__file__).parents[1]
     code = "import agent_runner.__main__, agent_runner.gateway.ready, sys; print('aiohttp' in sys.modules, 'asyncio' in sys.modules)"
     out = subprocess.run(
-        [sys.executable, "-S", "-c", code], cwd=package, capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-S", "-c", code],
+        cwd=package,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
     )
     assert out.stdout.split() == ["False", "False"]

@@ -1,0 +1,472 @@
+"""Waiting for a pod, in faked time: what is logged, when it fires, and what a kill does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.serde import deserialize, serialize
+from hypothesis import given
+from hypothesis import strategies as st
+from kubernetes_asyncio.client.exceptions import ApiException
+
+from agent_runner.contract import RESULT_MARKER
+from airflow_provider_agents.triggers import agent_pod as module
+from airflow_provider_agents.triggers.agent_pod import (
+    CLOCK_SKEW_SECONDS,
+    AgentPodTrigger,
+    new_lines,
+    seconds_since,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(start=0, end=1_000_000)]
+
+RUNNING = {"running": {"started_at": "x"}}
+ENDED = {"terminated": {"exit_code": 0}}
+CREATING = {"waiting": {"reason": "ContainerCreating"}}
+
+
+def elapsed() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def pod(phase: str, base: Any = None, gateway: Any = None) -> dict[str, Any]:
+    return {
+        "status": {
+            "phase": phase,
+            "container_statuses": [{"name": "base", "image": "i", "state": base}] if base else None,
+            "init_container_statuses": [{"name": "gateway", "image": "i", "restart_count": 0, "state": gateway}]
+            if gateway
+            else None,
+        }
+    }
+
+
+PENDING = pod("Pending", CREATING)
+RUNS = pod("Running", RUNNING, RUNNING)
+SUCCEEDED = pod("Succeeded", ENDED, ENDED)
+FAILED = pod("Failed", ENDED, ENDED)
+
+
+class Hook:
+    """A cluster: what the pod is at a moment, and a log that grows."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[float, Any]] = [(0, RUNS)]
+        self.log: list[tuple[float, str]] = []
+        self.deleted: list[str] = []
+        self.reads = 0
+        self.log_reads: list[int | None] = []
+        self.log_fails: Callable[[], bool] = lambda: False
+        self.hangs = False
+
+    async def get_pod(self, name: str, namespace: str) -> Any:
+        self.reads += 1
+        if self.hangs:
+            await asyncio.sleep(10**6)
+        state = [state for since, state in self.states if since <= elapsed()][-1]
+        if isinstance(state, Exception):
+            raise state
+        return SimpleNamespace(to_dict=lambda: state)
+
+    async def read_logs(
+        self, name: str, namespace: str, container_name: str | None = None, since_seconds: int | None = None
+    ) -> list[str]:
+        self.log_reads.append(since_seconds)
+        if self.log_fails():
+            raise ApiException(status=500)
+        oldest = elapsed() - since_seconds if since_seconds else 0
+        return [f"{stamp(at)} {line}" for at, line in self.log if oldest <= at <= elapsed()]
+
+    async def delete_pod(self, name: str, namespace: str, grace_period_seconds: int | None = None) -> None:
+        self.deleted.append(name)
+
+
+def stamp(at: float) -> str:
+    moment = START + timedelta(seconds=at)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
+@pytest.fixture(autouse=True)
+def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the wall clock go with the loop's."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return START + timedelta(seconds=elapsed())
+
+    monkeypatch.setattr(module, "datetime", Clock)
+    monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: START.timestamp() + elapsed()))
+
+
+@pytest.fixture
+def hook() -> Hook:
+    return Hook()
+
+
+class Trigger(AgentPodTrigger):
+    """The trigger with its log in a list."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
+        write = lambda lines: lambda text, *values: lines.append(text % values)  # noqa: E731
+        quiet = lambda *values, **more: None  # noqa: E731
+        self._log = SimpleNamespace(
+            info=write(self.lines), warning=write(self.warnings), debug=quiet, exception=write(self.warnings)
+        )
+
+    @property
+    def log(self) -> Any:
+        return self._log
+
+
+def make(hook: Hook, kind: type[AgentPodTrigger] = Trigger, **changes: Any) -> Any:
+    arguments: dict[str, Any] = {
+        "pod_name": "agent-plan-x",
+        "pod_namespace": "agents",
+        "trigger_start_time": START,
+        "base_container_name": "base",
+        "poll_interval": 2,
+        "startup_timeout": 600,
+        "trigger_kwargs": {},
+    }
+    trigger = kind(**arguments | changes)
+    trigger.__dict__["hook"] = hook
+    return trigger
+
+
+async def run(trigger: AgentPodTrigger) -> dict[str, Any]:
+    """Return the payload of the one event."""
+    events = [event.payload async for event in trigger.run()]
+    assert len(events) == 1
+    return events[0]  # type: ignore[no-any-return]
+
+
+@contextlib.asynccontextmanager
+async def running(trigger: AgentPodTrigger) -> AsyncIterator[asyncio.Task[dict[str, Any]]]:
+    task = asyncio.create_task(run(trigger))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize(("end", "status"), [(SUCCEEDED, "success"), (FAILED, "failed")])
+async def test_it_fires_when_the_pod_has_ended(hook: Hook, end: Any, status: str) -> None:
+    hook.states = [(0, PENDING), (10, RUNS), (60, end)]
+    event = await run(make(hook))
+    assert event["status"] == status
+    assert (event["name"], event["namespace"]) == ("agent-plan-x", "agents")
+    assert 60 <= elapsed() <= 62
+
+
+async def test_it_waits_for_the_pod_not_for_one_container(hook: Hook) -> None:
+    hook.states = [(0, RUNS), (20, pod("Running", ENDED, RUNNING)), (50, SUCCEEDED)]
+    await run(make(hook))
+    assert elapsed() >= 50
+
+
+async def test_no_event_in_the_first_five_seconds(hook: Hook) -> None:
+    hook.states = [(0, SUCCEEDED)]
+    assert (await run(make(hook)))["status"] == "success"
+    assert elapsed() == 5
+
+
+async def test_an_event_after_that_is_not_held_back(hook: Hook) -> None:
+    hook.states = [(0, RUNS), (8, SUCCEEDED)]
+    await run(make(hook))
+    assert elapsed() == 8
+
+
+async def test_a_kill_in_the_quiet_seconds_deletes_the_pod(hook: Hook) -> None:
+    hook.states = [(0, SUCCEEDED)]
+    trigger = make(hook)
+    async with running(trigger) as task:
+        await asyncio.sleep(3)
+        assert not task.done()
+        await trigger.on_kill()
+    assert hook.deleted == ["agent-plan-x"]
+
+
+async def test_a_kill_while_the_agent_works_deletes_the_pod(hook: Hook) -> None:
+    trigger = make(hook)
+    async with running(trigger):
+        await asyncio.sleep(100)
+        await trigger.on_kill()
+    assert hook.deleted == ["agent-plan-x"]
+
+
+async def test_a_kill_after_the_event_leaves_the_pod_to_the_operator(hook: Hook) -> None:
+    hook.states = [(0, SUCCEEDED)]
+    trigger = make(hook)
+    await run(trigger)
+    await trigger.on_kill()
+    assert hook.deleted == []
+
+
+async def test_a_restart_of_the_triggerer_does_not_delete_the_pod(hook: Hook) -> None:
+    trigger = make(hook)
+    async with running(trigger):
+        await asyncio.sleep(100)
+    await trigger.cleanup()
+    assert hook.deleted == []
+
+
+# The log
+
+
+async def test_each_line_is_logged_once_and_while_the_agent_works(hook: Hook) -> None:
+    hook.log = [(second + 0.123456, f"line {second}") for second in range(60)]
+    hook.states = [(0, RUNS), (59, RUNS), (61, SUCCEEDED)]
+    trigger = make(hook)
+    async with running(trigger) as task:
+        await asyncio.sleep(30.5)
+        assert trigger.lines[-1] in ("line 28", "line 29", "line 30")
+        await task
+    assert trigger.lines == [f"line {second}" for second in range(60)]
+    assert max(read for read in hook.log_reads[1:] if read) <= 5 + CLOCK_SKEW_SECONDS
+
+
+async def test_lines_are_logged_once_over_a_re_deferral(hook: Hook) -> None:
+    hook.log = [(second + 0.5, f"line {second}") for second in range(40)]
+    hook.states = [(0, RUNS), (20, ApiException(status=500)), (100, RUNS), (120, SUCCEEDED)]
+    first = make(hook, failed_polls=3)
+    event = await run(first)
+    assert event["status"] == "error"
+    await asyncio.sleep(100 - elapsed())
+    second = make(hook, last_log_time=event["last_log_time"], trigger_start_time=START + timedelta(seconds=100))
+    await run(second)
+    assert [line for line in first.lines + second.lines if line.startswith("line")] == [
+        f"line {second}" for second in range(40)
+    ]
+
+
+async def test_the_results_line_is_not_logged(hook: Hook) -> None:
+    hook.log = [(1, "before"), (2, f'{RESULT_MARKER}{{"outcome": "succeeded"}}'), (3, "after")]
+    hook.states = [(0, RUNS), (10, SUCCEEDED)]
+    trigger = make(hook)
+    event = await run(trigger)
+    assert trigger.lines == ["before", "after"]
+    assert event["last_log_time"] == stamp(3)
+
+
+async def test_a_failed_reading_of_the_log_loses_nothing(hook: Hook) -> None:
+    hook.log = [(second + 0.5, f"line {second}") for second in range(30)]
+    hook.states = [(0, RUNS), (40, SUCCEEDED)]
+    hook.log_fails = lambda: 5 < elapsed() < 25
+    trigger = make(hook)
+    await run(trigger)
+    assert trigger.lines == [f"line {second}" for second in range(30)]
+
+
+async def test_the_log_of_a_pod_that_has_not_started_is_not_asked_for(hook: Hook) -> None:
+    hook.states = [(0, PENDING), (20, SUCCEEDED)]
+    await run(make(hook))
+    assert len(hook.log_reads) == 1
+
+
+async def test_the_log_can_be_turned_off(hook: Hook) -> None:
+    hook.log = [(1, "line")]
+    hook.states = [(0, RUNS), (10, SUCCEEDED)]
+    trigger = make(hook, get_logs=False)
+    await run(trigger)
+    assert (hook.log_reads, trigger.lines) == ([], [])
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (pod("Pending", {"waiting": {"reason": "ErrImagePull", "message": "manifest unknown"}}), "manifest unknown"),
+        (pod("Pending", CREATING, {"waiting": {"reason": "ImagePullBackOff", "message": "denied"}}), "denied"),
+        (
+            pod("Pending", {"waiting": {"reason": "CreateContainerConfigError", "message": "no such mount"}}),
+            "no such mount",
+        ),
+    ],
+)
+async def test_a_pod_that_cannot_start_ends_the_wait(hook: Hook, state: Any, words: str) -> None:
+    hook.states = [(0, PENDING), (20, state)]
+    event = await run(make(hook))
+    assert event["status"] == "timeout"
+    assert words in event["message"]
+    assert elapsed() <= 22
+    assert hook.log_reads == []
+
+
+async def test_a_passing_fault_of_the_registry_is_waited_for(hook: Hook) -> None:
+    limited = pod("Pending", {"waiting": {"reason": "ErrImagePull", "message": "429 Too Many Requests"}})
+    hook.states = [(0, limited), (200, RUNS), (300, SUCCEEDED)]
+    assert (await run(make(hook)))["status"] == "success"
+
+
+async def test_a_pod_that_does_not_start_in_time(hook: Hook) -> None:
+    hook.states = [(0, PENDING)]
+    trigger = make(hook, startup_timeout=60)
+    event = await run(trigger)
+    assert event["status"] == "timeout"
+    assert "within 60 s" in event["message"]
+    assert 60 <= elapsed() <= 64
+    assert trigger.lines == ["Waiting for pod agent-plan-x to start."]
+
+
+async def test_starting_up_counts_from_the_first_deferral(hook: Hook) -> None:
+    """A restart of the triggerer does not grant the time again."""
+    hook.states = [(0, PENDING)]
+    await asyncio.sleep(50)
+    await run(make(hook, startup_timeout=60))
+    assert elapsed() <= 64
+
+
+async def test_a_started_pod_has_no_start_deadline(hook: Hook) -> None:
+    hook.states = [(0, RUNS), (1_000, SUCCEEDED)]
+    assert (await run(make(hook, startup_timeout=60)))["status"] == "success"
+
+
+async def test_the_deadline_of_the_task(hook: Hook) -> None:
+    trigger = make(hook, trigger_kwargs={"_execution_deadline": START.timestamp() + 100})
+    event = await run(trigger)
+    assert event["status"] == "timeout"
+    assert "execution_timeout" in event["message"]
+    assert 100 <= elapsed() <= 102
+
+
+async def test_the_deadline_holds_while_the_cluster_is_away(hook: Hook) -> None:
+    hook.states = [(0, ApiException(status=500))]
+    trigger = make(hook, trigger_kwargs={"_execution_deadline": START.timestamp() + 50}, failed_polls=1_000)
+    assert (await run(trigger))["status"] == "timeout"
+    assert elapsed() <= 52
+
+
+async def test_failed_polls_are_tolerated(hook: Hook) -> None:
+    hook.states = [(0, RUNS), (10, ApiException(status=503)), (100, RUNS), (120, SUCCEEDED)]
+    trigger = make(hook, failed_polls=50)
+    assert (await run(trigger))["status"] == "success"
+    assert "(45 in a row)" in trigger.warnings[-1]
+
+
+async def test_failed_polls_are_counted_in_a_row_only(hook: Hook) -> None:
+    away = ApiException(status=503)
+    hook.states = [(0, away), (8, RUNS), (10, away), (18, RUNS), (20, away), (28, SUCCEEDED)]
+    assert (await run(make(hook, failed_polls=4)))["status"] == "success"
+
+
+async def test_too_many_failed_polls_are_an_error(hook: Hook) -> None:
+    hook.states = [(0, RUNS), (10, ApiException(status=503, reason="away"))]
+    event = await run(make(hook, failed_polls=5))
+    assert event["status"] == "error"
+    assert "away" in event["message"]
+    assert elapsed() == 20
+
+
+async def test_a_cluster_that_never_answers_is_a_failed_poll(hook: Hook) -> None:
+    hook.hangs = True
+    event = await run(make(hook, failed_polls=2))
+    assert event["status"] == "error"
+    assert "TimeoutError" in event["message"]
+    assert elapsed() <= 200
+
+
+async def test_a_pod_that_is_gone_is_an_error_at_once(hook: Hook) -> None:
+    hook.states = [(0, RUNS), (30, ApiException(status=404))]
+    event = await run(make(hook))
+    assert event["status"] == "error"
+    assert "agents/agent-plan-x does not exist any more" in event["message"]
+    assert elapsed() <= 32
+
+
+async def test_what_the_operator_gave_comes_back(hook: Hook) -> None:
+    hook.states = [(0, SUCCEEDED)]
+    event = await run(make(hook, trigger_kwargs={"_redefer_count": 2, "_execution_deadline": 9e9}))
+    assert (event["_redefer_count"], event["_execution_deadline"]) == (2, 9e9)
+
+
+async def test_it_comes_back_from_the_database(hook: Hook) -> None:
+    sent = make(hook, AgentPodTrigger, failed_polls=7, last_log_time=stamp(3), trigger_kwargs={"_redefer_count": 1})
+    path, arguments = sent.serialize()
+    assert path == "airflow_provider_agents.triggers.agent_pod.AgentPodTrigger"
+    again = AgentPodTrigger(**deserialize(serialize(arguments)))
+    assert again.serialize() == (path, arguments)
+    assert again.failed_polls == 7
+    assert again._last_log_stamp == stamp(3)
+
+
+# Time stamps
+
+
+async def test_lines_not_newer_than_the_last_are_left_out() -> None:
+    lines = [f"{stamp(n)} line {n}" for n in range(4)]
+    assert [text for _, text in new_lines(lines, stamp(1))] == ["line 2", "line 3"]
+    assert len(new_lines(lines, None)) == 4
+    assert new_lines(lines, stamp(3)) == []
+
+
+async def test_what_has_no_stamp_is_no_line() -> None:
+    assert new_lines(["", "unable to retrieve container logs", "2026-01-01 x", "2026-01-01T00:00:0x.5Z x"], None) == []
+
+
+async def test_a_line_may_be_empty_and_may_hold_anything() -> None:
+    assert new_lines([f"{stamp(1)} ", f"{stamp(2)}", f"{stamp(3)}  two  spaces "], None) == [
+        (stamp(1), ""),
+        (stamp(2), ""),
+        (stamp(3), " two  spaces "),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("2026-01-01T00:00:01Z", "2026-01-01T00:00:01.000000001Z"),
+        ("2026-01-01T00:00:01.9Z", "2026-01-01T00:00:02Z"),
+        ("2026-01-01T00:00:01.123456788Z", "2026-01-01T00:00:01.123456789Z"),
+        ("2026-01-01T00:00:01.1Z", "2026-01-01T00:00:01.12Z"),
+        ("2026-01-01T08:00:01+08:00", "2026-01-01T00:00:01.5Z"),
+        ("2025-12-31T19:00:01.5-05:00", "2026-01-01T00:00:02Z"),
+        ("2026-10-25T02:59:59.9+02:00", "2026-10-25T02:00:00.1+01:00"),
+    ],
+)
+async def test_stamps_are_ordered_as_moments(older: str, newer: str) -> None:
+    assert new_lines([f"{newer} x"], older) == [(newer, "x")]
+    assert new_lines([f"{older} x"], newer) == []
+
+
+@pytest.mark.parametrize("zone", ["Z", "+00:00"])
+async def test_seconds_since(zone: str) -> None:
+    await asyncio.sleep(100)
+    assert seconds_since(None) is None
+    assert seconds_since(f"2026-01-01T00:01:30.5{zone}") == 10 + CLOCK_SKEW_SECONDS
+    assert seconds_since("2026-01-01T08:01:30.5+08:00") == 10 + CLOCK_SKEW_SECONDS
+    assert seconds_since("2026-01-02T00:00:00Z") == 1
+
+
+@pytest.mark.looptime(False)
+@given(st.lists(st.integers(0, 10**10), unique=True, min_size=1), st.data())
+def test_reading_in_any_parts_gives_each_line_once(moments: list[int], data: st.DataObject) -> None:
+    def written(nanoseconds: int) -> str:
+        seconds, rest = divmod(nanoseconds, 10**9)
+        return f"2026-01-01T00:00:{seconds:02d}.{rest:09d}".rstrip("0").rstrip(".") + f"Z {nanoseconds}"
+
+    lines = [written(moment) for moment in sorted(moments)]
+    last, seen = None, []
+    for _ in range(5):
+        end = data.draw(st.integers(0, len(lines)))
+        start = data.draw(st.integers(0, len(seen)))
+        for last, text in new_lines(lines[start:end], last):
+            seen.append(int(text))
+    for last, text in new_lines(lines, last):
+        seen.append(int(text))
+    assert seen == sorted(moments)
