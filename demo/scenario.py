@@ -29,7 +29,7 @@ def create_repository(directory: Path, *, branch: str = "main") -> str:
     :raises FileExistsError: the directory is there already.
     :raises subprocess.CalledProcessError: git failed; its message is in ``stderr``.
     """
-    shutil.copytree(REPOSITORY, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY, directory, ignore=shutil.ignore_patterns("__pycache__", ".ruff_cache"))
     git(directory, "init", "--quiet", f"--initial-branch={branch}")
     git(directory, "add", "--all")
     git(directory, "commit", "--quiet", "--message=Fill in form letters")

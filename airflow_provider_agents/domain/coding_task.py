@@ -56,7 +56,7 @@ class CodingTaskRequest(BaseModel):
     repository: str = Field(
         description="Repository to work in, as `owner/name`.",
         max_length=140,
-        json_schema_extra=_setting("Ticket", "Repository", examples=["acme/widgets"]),
+        json_schema_extra=_setting("Ticket", "Repository"),
     )
     issue_number: int | None = Field(
         default=None,
@@ -135,7 +135,7 @@ class CodingTaskRequest(BaseModel):
         default=None,
         max_length=2_000,
         description="Shell command that tests the repository; exit code 0 is a pass. Empty: found from its files.",
-        json_schema_extra=_setting("Tests", "Test command", examples=["make test"]),
+        json_schema_extra=_setting("Tests", "Test command"),
     )
     max_attempts: int = Field(
         default=3,

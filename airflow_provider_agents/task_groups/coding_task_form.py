@@ -15,7 +15,8 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTaskRequest
 
-_PASSED_ON = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "maxLength", "format", "examples")
+_PASSED_ON = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "maxLength", "format")
+_UNFOLDED = "Ticket"
 DEFAULTS_FILE = "coding_task.yaml"
 
 
@@ -65,9 +66,10 @@ def request_params(bounds: Bounds, defaults: dict[str, Any]) -> dict[str, Param]
         required = name in request["required"] and default is None
         param = Param(
             *([] if required else [default]),
-            description=schema["description"],
+            description_md=schema["description"],
             title=schema["title"],
-            section=schema["section"],
+            # The form shows what has no section first and unfolded; the ticket is what a person fills in.
+            **({} if schema["section"] == _UNFOLDED else {"section": schema["section"]}),
             **options,
         )
         if name in defaults:
@@ -88,11 +90,12 @@ def _flat(schema: dict[str, Any]) -> dict[str, Any]:
     variants = schema.get("anyOf") or [schema]
     options: dict[str, Any] = {}
     types: list[str] = []
-    for variant in [*variants, {key: schema[key] for key in ("format", "examples") if key in schema}]:
+    for variant in [*variants, {key: schema[key] for key in ("format",) if key in schema}]:
         options.update({key: value for key, value in variant.items() if key in _PASSED_ON and key != "type"})
         if "type" in variant:
             types.append(variant["type"])
     if "enum" in options and "null" in types:
-        options["enum"] = [*options["enum"], None]
+        options["enum"] = [None, *options["enum"]]
+        options["values_display"] = {"null": "default of the program"}
     options["type"] = types[0] if len(types) == 1 else types
     return options

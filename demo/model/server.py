@@ -27,6 +27,7 @@ MAX_REQUEST_BYTES = 32 * 1024 * 1024
 """Largest request body; the API's own limit."""
 MAX_RECORDS = 1_000
 """How many of the latest requests are remembered."""
+REQUEST_ID = "request-id"
 
 
 class StandInModel:
@@ -36,7 +37,7 @@ class StandInModel:
     watches, ``GET /_demo/requests``. Usable as ``async with StandInModel(script) as model: model.url``.
 
     :param script: what it says.
-    :param api_key: key that requests must bear as ``x-api-key``; ``None``: any or none.
+    :param api_key: key that requests must bear, as ``x-api-key`` or as bearer token; ``None``: any or none.
     :param port: TCP port on 127.0.0.1; 0: a free one.
     """
 
@@ -69,6 +70,7 @@ class StandInModel:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/v1/messages/count_tokens", self._count_tokens)
         app.router.add_get("/_demo/requests", self._requests)
+        app.on_response_prepare.append(_identify)
         # A dropped client ends its handler; an open stream does not hold up the end of the server.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
@@ -105,19 +107,17 @@ class StandInModel:
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Answer every refusal in the API's form, with its request id."""
-        request_id = request["id"] = f"req_{uuid.uuid4().hex[:24]}"
+        """Answer every refusal in the API's form."""
         try:
             response: web.StreamResponse = await handler(request)
         except ApiError as error:
             failure = error
-        except web.HTTPRequestEntityTooLarge:
-            failure = ApiError(413, "request_too_large", "Request exceeds the maximum size")
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
             failure = ApiError(error.status, "not_found_error", f"Not found: {request.method} {request.path}")
         else:
             return response
-        headers = {**failure.headers, "request-id": request_id}
+        request_id = _request_id()
+        headers = {**failure.headers, REQUEST_ID: request_id}
         return web.json_response(failure.body(request_id), status=failure.status, headers=headers)
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
@@ -136,7 +136,7 @@ class StandInModel:
         record.update(status=200, usage=reply.usage.as_json())
         if body.get("stream") is True:
             return await self._stream(request, reply)
-        return web.json_response(reply.message, headers={"request-id": request["id"]})
+        return web.json_response(reply.message)
 
     async def _count_tokens(self, request: web.Request) -> web.Response:
         record = self._record(request)
@@ -148,14 +148,10 @@ class StandInModel:
             raise
         tokens = measure(body, []).prompt
         record.update(status=200, usage={"input_tokens": tokens})
-        return web.json_response({"input_tokens": tokens}, headers={"request-id": request["id"]})
+        return web.json_response({"input_tokens": tokens})
 
     async def _stream(self, request: web.Request, reply: Answer) -> web.StreamResponse:
-        headers = {
-            "content-type": "text/event-stream; charset=utf-8",
-            "cache-control": "no-cache",
-            "request-id": request["id"],
-        }
+        headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         for name, data in events(reply.message, reply.usage):
@@ -171,6 +167,8 @@ class StandInModel:
             raise invalid_request("anthropic-version: header is required")
         try:
             body = json.loads(await request.read())
+        except web.HTTPRequestEntityTooLarge:
+            raise ApiError(413, "request_too_large", "Request exceeds the maximum size") from None
         except (ValueError, RecursionError):
             raise invalid_request("The request body is not valid JSON") from None
         if not isinstance(body, dict):
@@ -184,10 +182,13 @@ class StandInModel:
     def _authenticate(self, request: web.Request) -> None:
         if self._api_key is None:
             return
-        given = request.headers.get("x-api-key", "")
+        # Agent programs send the first header; Anthropic's Python library, from version 2 on, the second.
+        given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix(
+            "Bearer "
+        )
         if not given:
             raise ApiError(401, "authentication_error", "x-api-key header is required")
-        if not hmac.compare_digest(given.encode(), self._api_key.encode()):
+        if not hmac.compare_digest(given.encode(errors="replace"), self._api_key.encode()):
             raise ApiError(401, "authentication_error", "invalid x-api-key")
 
     def _fail_as_scripted(self, reply: Answer) -> None:
@@ -215,3 +216,12 @@ class StandInModel:
         }
         self._records.append(record)
         return record
+
+
+def _request_id() -> str:
+    return f"req_{uuid.uuid4().hex[:24]}"
+
+
+async def _identify(_: web.Request, response: web.StreamResponse) -> None:
+    """Give an answer the id that each answer of the API bears; an error has it in its body as well."""
+    response.headers.setdefault(REQUEST_ID, _request_id())

@@ -81,12 +81,17 @@ class Bench:
         scenario.git(self.directory, "clone", "--quiet", str(self.forge), str(path))
         return path
 
-    def step(self, prompt: str, schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Run one step in a fresh checkout and session, and push; return its result and its requests."""
-        path = self.checkout()
-        home = self.directory / f"home-{self.steps}"
+    def step(
+        self, prompt: str, schema: dict[str, Any], *, resume: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Run one step and push; return its result and all requests so far.
+
+        It runs in a fresh checkout and session, or goes on with the last one where its result is given.
+        """
+        path = self.directory / f"checkout-{self.steps}" if resume else self.checkout()
+        home = path.with_name(f"{path.name}-home")
         temporary = home / "tmp"
-        temporary.mkdir(parents=True)
+        temporary.mkdir(parents=True, exist_ok=True)
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -114,6 +119,7 @@ class Bench:
         ]
         command += ["--strict-mcp-config", "--permission-mode", "bypassPermissions", "--max-turns", "12"]
         command += ["--max-budget-usd", "5", "--json-schema", json.dumps(schema)]
+        command += ["--resume", resume["session_id"]] if resume else []
         done = subprocess.run(
             command,
             cwd=path,
@@ -218,3 +224,17 @@ def test_the_four_scenes_lead_to_a_mended_repository(tmp_path: Path, model: str)
     assert {request["status"] for request in seen["requests"]} == {200}
     assert KEY not in json.dumps(seen)
     assert scenario.git(bench.forge, "rev-list", "--count", f"{head}..HEAD") == "3"
+
+
+def test_an_attempt_that_resumes_the_session_plays_its_own_scene(tmp_path: Path, model: str) -> None:
+    bench = Bench(tmp_path, model)
+    first, _ = bench.step(prompt("implement", attempt=1, attempts=3, failure=None), prompts.IMPLEMENT_SCHEMA)
+    failure = {"command": "make test", "exit_code": 2, "output": "FAILED (failures=1)"}
+    again = prompt("implement", attempt=2, attempts=3, failure=failure)
+    second, seen = bench.step(again, prompts.IMPLEMENT_SCHEMA, resume=first)
+    assert second["session_id"] == first["session_id"]
+    assert [(request["scene"], request["turn"]) for request in seen["requests"]] == [
+        (f"implement, attempt {attempt}", turn) for attempt in (1, 2) for turn in range(5)
+    ]
+    log = scenario.git(bench.forge, "log", "--format=%s", "-2").splitlines()
+    assert log == ["Fill in a letter in one pass", "Print guests' text as they typed it"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    import pytest
 
 # Before Airflow is imported, which writes its configuration file there.
 _HOME = tempfile.mkdtemp(prefix="airflow-unit-")

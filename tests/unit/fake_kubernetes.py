@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubernetes.client import ApiClient, V1Pod
 from kubernetes.client.exceptions import ApiException
 
 from agent_runner.contract import RESULT_MARKER, Ledger, StepResult, TerminationMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _API = ApiClient()
 
@@ -50,7 +52,9 @@ class Kubernetes:
         return from_json(body)
 
     def list_namespaced_pod(self, namespace: str, label_selector: str) -> Any:
-        found = [pod for pod in self.pods.values() if _matches(pod["metadata"].get("labels", {}), label_selector)]
+        found = [
+            pod for pod in self.pods.values() if _matches(pod["metadata"].get("labels", {}), label_selector)
+        ]
         return SimpleNamespace(items=[from_json(pod) for pod in found])
 
     def read_namespaced_pod(self, name: str, namespace: str) -> V1Pod:
@@ -107,7 +111,14 @@ class Kubernetes:
         ):
             if state is not None:
                 self.pods[name]["status"][kind] = [
-                    {"name": container, "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+                    {
+                        "name": container,
+                        "image": "i",
+                        "imageID": "",
+                        "ready": False,
+                        "restartCount": 0,
+                        "state": state,
+                    }
                 ]
 
     def run(self, name: str) -> None:
@@ -116,7 +127,11 @@ class Kubernetes:
         self.set_status(name, "Running", running, running)
 
     def finish(
-        self, name: str, result: StepResult | str | None, ledger: Ledger | None = None, phase: str = "Succeeded"
+        self,
+        name: str,
+        result: StepResult | str | None,
+        ledger: Ledger | None = None,
+        phase: str = "Succeeded",
     ) -> None:
         """Let a pod end with a result, its marked log line and a ledger."""
         message = result
@@ -127,7 +142,13 @@ class Kubernetes:
         self.set_status(
             name,
             phase,
-            {"terminated": {"exitCode": 0 if phase == "Succeeded" else 1, "reason": "Done", "message": message}},
+            {
+                "terminated": {
+                    "exitCode": 0 if phase == "Succeeded" else 1,
+                    "reason": "Done",
+                    "message": message,
+                }
+            },
             {"terminated": {"exitCode": 0, "message": ledger.to_json() if ledger else None}},
         )
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, TypeVar
-
-import pytest
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, Ticket, parse_request
 from airflow_provider_agents.domain.pull_request import Check, PullRequestSnapshot
@@ -20,6 +17,11 @@ from airflow_provider_agents.hooks.github_models import (
     PullRequestRef,
     RepositoryInfo,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pytest
 
 T = TypeVar("T")
 
@@ -59,7 +61,9 @@ def coding_task(*, ticket: Ticket | None = None, **request: Any) -> CodingTask:
     parsed, faults = parse_request(values, Bounds())
     assert parsed is not None, faults
     if ticket is None and parsed.issue_number is not None:
-        ticket = Ticket(number=parsed.issue_number, title="The basket is empty", body="Please.", author="mona")
+        ticket = Ticket(
+            number=parsed.issue_number, title="The basket is empty", body="Please.", author="mona"
+        )
     return CodingTask.accept(parsed, run_key="coding_task/run_1", base_sha="c" * 40, ticket=ticket)
 
 
@@ -86,7 +90,9 @@ class Store:
 class TaskInstance:
     """A running task instance, as an operator sees it."""
 
-    def __init__(self, task_id: str = "task", *, retries: int = 2, xcoms: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, task_id: str = "task", *, retries: int = 2, xcoms: Mapping[str, Any] | None = None
+    ) -> None:
         self.dag_id = "coding_task"
         self.run_id = "run_1"
         self.task_id = task_id

@@ -89,11 +89,18 @@ ledgers = st.builds(
     refusals=st.lists(texts, max_size=2).map(tuple),
 )
 configs = st.builds(
-    GatewayConfig, repository=texts, work_branch=texts, expected_head=shas, push=st.booleans(), forge_url=texts
+    GatewayConfig,
+    repository=texts,
+    work_branch=texts,
+    expected_head=shas,
+    push=st.booleans(),
+    forge_url=texts,
 )
 
 hard_texts = st.text(
-    alphabet=st.sampled_from(['"', "\\", "\n", "\x01", "\x1b", "\0", "é", "漢", "👩", "\u2028", "\ud800", "x"]),
+    alphabet=st.sampled_from(
+        ['"', "\\", "\n", "\x01", "\x1b", "\0", "é", "漢", "👩", "\u2028", "\ud800", "x"]
+    ),
     max_size=3_000,
 )
 
@@ -148,7 +155,16 @@ def test_every_fault_of_a_specification_is_named() -> None:
             prompt=" \n",
             version=9,
         )
-    for name in ("version", "step", "repository", "base_branch", "work_branch", "expected_head", "seconds", "prompt"):
+    for name in (
+        "version",
+        "step",
+        "repository",
+        "base_branch",
+        "work_branch",
+        "expected_head",
+        "seconds",
+        "prompt",
+    ):
         assert f"{name}: " in str(caught.value), name
 
 
@@ -182,7 +198,13 @@ def test_a_specification_that_does_not_fit_is_refused(change: dict[str, Any], wo
 def test_every_missing_and_wrong_key_is_named_at_once() -> None:
     with pytest.raises(ContractError) as caught:
         StepSpec.from_json('{"step": 1, "repository": null, "oops": 1}')
-    for words in ("unknown key 'oops'", "base_branch is missing", "work_branch is missing", "step", "repository"):
+    for words in (
+        "unknown key 'oops'",
+        "base_branch is missing",
+        "work_branch is missing",
+        "step",
+        "repository",
+    ):
         assert words in str(caught.value)
 
 
@@ -207,7 +229,10 @@ def test_a_number_that_is_none_is_refused_wherever_it_stands(number: str) -> Non
 
 
 def test_a_newer_result_is_read() -> None:
-    sent = json.loads(StepResult(outcome="succeeded", head_sha=SHA).to_json()) | {"mood": "good", "version": 2}
+    sent = json.loads(StepResult(outcome="succeeded", head_sha=SHA).to_json()) | {
+        "mood": "good",
+        "version": 2,
+    }
     assert StepResult.from_json(json.dumps(sent)).head_sha == SHA
 
 
@@ -259,7 +284,9 @@ def test_control_characters_everywhere_still_leave_words_of_each_text() -> None:
 
 
 def test_short_texts_are_not_cut() -> None:
-    sent = StepResult(outcome="succeeded", summary="all well", test=TestRun(command="make", exit_code=0, tail="ok"))
+    sent = StepResult(
+        outcome="succeeded", summary="all well", test=TestRun(command="make", exit_code=0, tail="ok")
+    )
     assert TerminationMessage.of(sent).result == sent
 
 
@@ -318,11 +345,18 @@ def test_a_line_that_has_the_size_and_digest_of_no_result_is_an_error() -> None:
 def test_fingerprint_is_of_what_was_asked_not_of_where_the_branch_was() -> None:
     asked = spec()
     assert spec(expected_head=SHA).fingerprint() == asked.fingerprint()
-    for change in ({"prompt": "Other"}, {"step": "fix"}, {"limits": Limits(seconds=9)}, {"test_command": "make"}):
+    for change in (
+        {"prompt": "Other"},
+        {"step": "fix"},
+        {"limits": Limits(seconds=9)},
+        {"test_command": "make"},
+    ):
         assert spec(**change).fingerprint() != asked.fingerprint(), change
 
 
-@pytest.mark.parametrize("name", ["main", "ai/issue-3", "release/1.2.x", "a", "x" * 200, "a-b_c.d", "UPPER/case"])
+@pytest.mark.parametrize(
+    "name", ["main", "ai/issue-3", "release/1.2.x", "a", "x" * 200, "a-b_c.d", "UPPER/case"]
+)
 def test_safe_branch_names(name: str) -> None:
     assert branch_fault(name) is None
 

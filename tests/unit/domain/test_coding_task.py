@@ -37,7 +37,11 @@ def request(**changes: Any) -> CodingTaskRequest:
     ("changes", "field", "words"),
     [
         ({"surprise": 1}, "surprise", "unknown key; known keys are auto_merge, base_branch"),
-        ({"repository": "https://github.com/acme/shop"}, "repository", "must be owner/name, not a URL or a path"),
+        (
+            {"repository": "https://github.com/acme/shop"},
+            "repository",
+            "must be owner/name, not a URL or a path",
+        ),
         ({"repository": "git@github.com:acme/shop.git"}, "repository", "must be owner/name"),
         ({"repository": "shop"}, "repository", "must be owner/name"),
         ({"repository": "acme/shop/tree"}, "repository", "must be owner/name"),
@@ -157,7 +161,12 @@ def test_a_lone_surrogate_is_a_fault_not_a_crash() -> None:
 @given(
     st.dictionaries(
         st.sampled_from([*CodingTaskRequest.model_fields, "surprise"]),
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.integers()),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=20)
+        | st.lists(st.integers()),
     )
 )
 def test_any_conf_is_read_or_refused_with_reasons(conf: dict[str, Any]) -> None:

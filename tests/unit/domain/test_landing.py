@@ -117,7 +117,9 @@ def test_neutral_and_skipped_checks_are_passed_checks(conclusion: str) -> None:
 
 
 def test_a_new_comment_in_an_answered_thread_is_a_new_objection() -> None:
-    again = dataclasses.replace(THREAD, comments=(*THREAD.comments, Comment(author="olga", body="Still", can_write=True)))
+    again = dataclasses.replace(
+        THREAD, comments=(*THREAD.comments, Comment(author="olga", body="Still", can_write=True))
+    )
     answered = {"answered": frozenset([THREAD.key]), "fixed_heads": (NEXT_HEAD,), "rounds_used": 1}
     assert judge({"threads": (again,)}, history=answered).verdict == "fix"
 
@@ -187,7 +189,9 @@ def test_a_fix_is_bounded_and_never_repeated_on_a_head(
 
 
 @given(snapshots, policies, histories)
-def test_same_reading_same_answer_that_is_json(s: Any, policy: LandingPolicy, history: LandingHistory) -> None:
+def test_same_reading_same_answer_that_is_json(
+    s: Any, policy: LandingPolicy, history: LandingHistory
+) -> None:
     decision = decide(s, policy, history)
     assert decide(dataclasses.replace(s), policy, history) == decision
     assert decision.message
@@ -196,7 +200,9 @@ def test_same_reading_same_answer_that_is_json(s: Any, policy: LandingPolicy, hi
 
 
 @given(snapshots, policies, histories)
-def test_the_order_of_checks_and_reviews_does_not_matter(s: Any, policy: LandingPolicy, history: LandingHistory) -> None:
+def test_the_order_of_checks_and_reviews_does_not_matter(
+    s: Any, policy: LandingPolicy, history: LandingHistory
+) -> None:
     verdicts = {
         decide(dataclasses.replace(s, checks=checks), policy, history).verdict
         for checks in itertools.permutations(s.checks)

@@ -19,7 +19,9 @@ from airflow_provider_agents.domain.outbound import (
 WORD_JOINER = "\u2060"
 # What GitHub takes for a mention and for a closing keyword.
 LIVE_MENTION = re.compile(r"(?:^|[^A-Za-z0-9])@[A-Za-z0-9]")
-LIVE_CLOSING = re.compile(r"\b(?:close[sd]?|fix(?:es|ed)?|resolve[sd]?):?\s+(?:[\w.-]+/[\w.-]+)?#\d", re.IGNORECASE)
+LIVE_CLOSING = re.compile(
+    r"\b(?:close[sd]?|fix(?:es|ed)?|resolve[sd]?):?\s+(?:[\w.-]+/[\w.-]+)?#\d", re.IGNORECASE
+)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +74,18 @@ def test_closing_keywords_are_defused(text: str) -> None:
     assert left.replace(WORD_JOINER, "").replace("&amp;", "&") == text
 
 
-@pytest.mark.parametrize("text", ["This fixes the basket", "See #12", "prefix #12", "fixing #12", "# Title", "a & b"])
+@pytest.mark.parametrize(
+    "text", ["This fixes the basket", "See #12", "prefix #12", "fixing #12", "# Title", "a & b"]
+)
 def test_what_closes_nothing_is_left_alone(text: str) -> None:
     assert outbound(text) == text
 
 
-@given(st.lists(st.sampled_from(["@mona", " ", "\n", "`", "fixes ", "#12", "a", ".", "&#64;x", "\u2060", "/"])).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(["@mona", " ", "\n", "`", "fixes ", "#12", "a", ".", "&#64;x", "\u2060", "/"])
+    ).map("".join)
+)
 def test_nothing_live_is_left(text: str) -> None:
     left = outbound(text)
     assert not LIVE_MENTION.search(left)

@@ -26,7 +26,9 @@ def terminated(code: int, reason: str = "Error", **more: Any) -> dict[str, Any]:
     return {"terminated": {"exit_code": code, "reason": reason, "signal": None, "message": None, **more}}
 
 
-def container(name: str, state: dict[str, Any] | None, *, restarts: int = 0, last: Any = None) -> dict[str, Any]:
+def container(
+    name: str, state: dict[str, Any] | None, *, restarts: int = 0, last: Any = None
+) -> dict[str, Any]:
     return {"name": name, "image": "agent:1", "state": state, "last_state": last, "restart_count": restarts}
 
 

@@ -3,7 +3,12 @@ from __future__ import annotations
 from airflow_provider_agents.domain.run_report import run_report
 
 STEPS = {
-    "plan.round_1.plan": {"cost_usd": 0.1, "seconds": 10, "ledger": {"model_calls": 3}, "agent_version": "2.1"},
+    "plan.round_1.plan": {
+        "cost_usd": 0.1,
+        "seconds": 10,
+        "ledger": {"model_calls": 3},
+        "agent_version": "2.1",
+    },
     "build.attempt_1.implement": {"cost_usd": 0.5, "seconds": 60.5, "ledger": {"model_calls": 9}},
     "build.attempt_1.test": {"cost_usd": 0.0, "seconds": 5, "ledger": None},
     "build.attempt_2.implement": None,

@@ -17,7 +17,9 @@ LATER = ["build.attempt_2.implement", "build.attempt_2.test", "build.attempt_2.g
 FAILED = {"outcome": "failed", "test": {"command": "make test", "exit_code": 2, "tail": "boom"}}
 
 
-def decide(test_result: Any, *, attempt: int = 1, later: list[str] | None = None, **request: Any) -> TaskInstance:
+def decide(
+    test_result: Any, *, attempt: int = 1, later: list[str] | None = None, **request: Any
+) -> TaskInstance:
     ti = TaskInstance("gate")
     gate = AttemptGateOperator(
         task_id="gate",

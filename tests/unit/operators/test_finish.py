@@ -76,13 +76,19 @@ def test_a_run_without_a_ticket_tells_nobody(github: GitHub) -> None:
 @pytest.mark.parametrize(
     ("task", "failure", "reason"),
     [
-        ("accept", "Invalid input:\n- repository: is archived", "accept: Invalid input:\n- repository: is archived"),
+        (
+            "accept",
+            "Invalid input:\n- repository: is archived",
+            "accept: Invalid input:\n- repository: is archived",
+        ),
         ("a1.gate", "The tests still fail.", "a1.gate: The tests still fail."),
         ("r1.gate", "It was closed.", "r1.gate: It was closed."),
         ("plan", None, "plan: failed; see its log"),
     ],
 )
-def test_any_other_end_is_red_with_the_reason(github: GitHub, task: str, failure: str | None, reason: str) -> None:
+def test_any_other_end_is_red_with_the_reason(
+    github: GitHub, task: str, failure: str | None, reason: str
+) -> None:
     with pytest.raises(TaskStoppedError) as caught:
         finish(failed_run(task, failure))
     assert str(caught.value) == reason

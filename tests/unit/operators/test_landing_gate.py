@@ -45,13 +45,17 @@ MERGED = snapshot(state="MERGED", merge_commit_sha="d" * 40)
 class Gate:
     """One gate over its tries; :meth:`look` says how a try ended."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, earlier: dict[str, Any] | None = None, **request: Any) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, earlier: dict[str, Any] | None = None, **request: Any
+    ) -> None:
         self.journal: list[str] = []
         self.github = GitHub().install(monkeypatch)
         self.github.done = self.journal
         self.store = Store(self.journal)
         earlier = earlier or {}
-        self.ti = TaskInstance("gate", retries=RETRIES, xcoms={f"{gate}:decision": d for gate, d in earlier.items()})
+        self.ti = TaskInstance(
+            "gate", retries=RETRIES, xcoms={f"{gate}:decision": d for gate, d in earlier.items()}
+        )
         self.arguments = {
             "coding_task": accepted(**request),
             "pull_request": {"number": 7, "url": URL},

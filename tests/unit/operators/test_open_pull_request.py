@@ -26,7 +26,9 @@ def test_it_opens_what_the_agent_described(github: GitHub) -> None:
     assert open_it(ti) == {"number": 7, "url": URL, "head_sha": "a" * 40}
     assert ti.pushed["pull_request_url"] == URL
     (done,) = github.done
-    assert done.startswith(f"open {coding_task(issue_number=3).work_branch} -> main: Mend the basket\nWhat and why.")
+    assert done.startswith(
+        f"open {coding_task(issue_number=3).work_branch} -> main: Mend the basket\nWhat and why."
+    )
     assert "\n\nCloses #3\n\n" in done
     assert done.endswith("<sub>Opened by Airflow: DAG `coding_task`, run `run_1`</sub>")
 
@@ -54,7 +56,9 @@ def test_the_last_description_counts(github: GitHub) -> None:
     assert ": Later\n" in github.done[0]
 
 
-@pytest.mark.parametrize("results", [[], [None], [{}], [{"output": {}}], [{"output": {"title": " <!-- --> "}}]])
+@pytest.mark.parametrize(
+    "results", [[], [None], [{}], [{"output": {}}], [{"output": {"title": " <!-- --> "}}]]
+)
 def test_without_a_description_the_ticket_names_it(github: GitHub, results: list[Any]) -> None:
     open_it(step_results=results)
     assert ": The basket is empty\n" in github.done[0]
@@ -76,7 +80,13 @@ def test_a_draft(github: GitHub) -> None:
 
 
 def test_alone_in_a_dag(github: GitHub) -> None:
-    open_it(coding_task=None, repository="acme/shop", head_branch="topic/x", base_branch="release", step_results=[])
+    open_it(
+        coding_task=None,
+        repository="acme/shop",
+        head_branch="topic/x",
+        base_branch="release",
+        step_results=[],
+    )
     assert github.done[0].startswith("open topic/x -> release: Changes of topic/x\n")
 
 

@@ -122,14 +122,22 @@ def test_both_containers_are_told_where_their_files_are() -> None:
     _, pod = build()
     base, gateway = environment(pod, "base"), environment(pod, "gateway")
     assert base[contract.ENV_GATEWAY_URL_FILE] == gateway[contract.ENV_GATEWAY_URL_FILE]
-    for name in (contract.ENV_SPEC_FILE, contract.ENV_WORKSPACE, contract.ENV_HOME, contract.ENV_TERMINATION_LOG):
+    for name in (
+        contract.ENV_SPEC_FILE,
+        contract.ENV_WORKSPACE,
+        contract.ENV_HOME,
+        contract.ENV_TERMINATION_LOG,
+    ):
         assert base[name].startswith("/")
     for name in (contract.ENV_SECRETS_DIR, contract.ENV_LEDGER_DIR, contract.ENV_TERMINATION_LOG):
         assert gateway[name].startswith("/")
     assert contract.ENV_SECRETS_DIR not in base
     assert contract.ENV_LEDGER_DIR not in base
     for name in ("base", "gateway"):
-        assert container(pod, name)["terminationMessagePath"] == environment(pod, name)[contract.ENV_TERMINATION_LOG]
+        assert (
+            container(pod, name)["terminationMessagePath"]
+            == environment(pod, name)[contract.ENV_TERMINATION_LOG]
+        )
 
 
 def test_the_gateway_is_a_native_sidecar_probed_from_inside() -> None:
@@ -165,7 +173,7 @@ def test_the_annotation_holds_the_specification_verbatim() -> None:
 def test_the_specification_is_in_no_rendered_field() -> None:
     operator, _ = build()
     for name in operator.template_fields:
-        assert "work_branch\":\"ai/" not in str(getattr(operator, name)), name
+        assert 'work_branch":"ai/' not in str(getattr(operator, name)), name
     assert SPEC_ANNOTATION not in str(operator.annotations)
 
 
@@ -289,7 +297,18 @@ def test_half(whole: str, expected: str) -> None:
 
 
 def _amount(quantity: str) -> float:
-    units = {"m": 0.001, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    units = {
+        "m": 0.001,
+        "": 1,
+        "k": 1e3,
+        "M": 1e6,
+        "G": 1e9,
+        "T": 1e12,
+        "Ki": 2**10,
+        "Mi": 2**20,
+        "Gi": 2**30,
+        "Ti": 2**40,
+    }
     match = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", quantity)
     assert match
     return float(match[1]) * units[match[2]]

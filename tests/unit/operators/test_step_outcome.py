@@ -148,7 +148,9 @@ def test_without_a_message_the_pod_says_why(text: str | None) -> None:
         "panic: out of cheese",
         "{}",
         '{"result": {"outcome": "glorious"}, "result_bytes": 1, "result_sha256": ""}',
-        '{"result": {"outcome": "succeeded", "turns": 1' + "0" * 400 + '}, "result_bytes": 1, "result_sha256": ""}',
+        '{"result": {"outcome": "succeeded", "turns": 1'
+        + "0" * 400
+        + '}, "result_bytes": 1, "result_sha256": ""}',
         '{"result": {"outcome": "succeeded", "cost_usd": NaN}, "result_bytes": 1, "result_sha256": ""}',
         '{"result": {"outcome": "succeeded", "cost_usd": -5}, "result_bytes": 1, "result_sha256": ""}',
         "[" * 4_000,
@@ -163,7 +165,9 @@ def test_a_malformed_message_is_a_failure_with_words(text: str) -> None:
 
 
 def test_a_malformed_ledger_is_no_ledger() -> None:
-    assert read_outcome(pod(told(StepResult(outcome="succeeded")), "oops"), [], must_push=False).ledger is None
+    assert (
+        read_outcome(pod(told(StepResult(outcome="succeeded")), "oops"), [], must_push=False).ledger is None
+    )
 
 
 SUCCESS = StepResult(outcome="succeeded", head_sha=SHA)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.serde import deserialize, serialize
 from hypothesis import given
 from hypothesis import strategies as st
-from kubernetes_asyncio.client.exceptions import ApiException
+from kubernetes.client.exceptions import ApiException
 
 from agent_runner.contract import RESULT_MARKER
 from airflow_provider_agents.triggers import agent_pod as module
@@ -24,9 +23,12 @@ from airflow_provider_agents.triggers.agent_pod import (
     seconds_since,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(start=0, end=1_000_000)]
+pytestmark = pytest.mark.looptime(start=0, end=1_000_000)
 
 RUNNING = {"running": {"started_at": "x"}}
 ENDED = {"terminated": {"exit_code": 0}}
@@ -42,7 +44,9 @@ def pod(phase: str, base: Any = None, gateway: Any = None) -> dict[str, Any]:
         "status": {
             "phase": phase,
             "container_statuses": [{"name": "base", "image": "i", "state": base}] if base else None,
-            "init_container_statuses": [{"name": "gateway", "image": "i", "restart_count": 0, "state": gateway}]
+            "init_container_statuses": [
+                {"name": "gateway", "image": "i", "restart_count": 0, "state": gateway}
+            ]
             if gateway
             else None,
         }
@@ -246,7 +250,9 @@ async def test_lines_are_logged_once_over_a_re_deferral(hook: Hook) -> None:
     event = await run(first)
     assert event["status"] == "error"
     await asyncio.sleep(100 - elapsed())
-    second = make(hook, last_log_time=event["last_log_time"], trigger_start_time=START + timedelta(seconds=100))
+    second = make(
+        hook, last_log_time=event["last_log_time"], trigger_start_time=START + timedelta(seconds=100)
+    )
     await run(second)
     assert [line for line in first.lines + second.lines if line.startswith("line")] == [
         f"line {second}" for second in range(40)
@@ -291,8 +297,14 @@ async def test_the_log_can_be_turned_off(hook: Hook) -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (pod("Pending", {"waiting": {"reason": "ErrImagePull", "message": "manifest unknown"}}), "manifest unknown"),
-        (pod("Pending", CREATING, {"waiting": {"reason": "ImagePullBackOff", "message": "denied"}}), "denied"),
+        (
+            pod("Pending", {"waiting": {"reason": "ErrImagePull", "message": "manifest unknown"}}),
+            "manifest unknown",
+        ),
+        (
+            pod("Pending", CREATING, {"waiting": {"reason": "ImagePullBackOff", "message": "denied"}}),
+            "denied",
+        ),
         (
             pod("Pending", {"waiting": {"reason": "CreateContainerConfigError", "message": "no such mount"}}),
             "no such mount",
@@ -396,7 +408,9 @@ async def test_what_the_operator_gave_comes_back(hook: Hook) -> None:
 
 
 async def test_it_comes_back_from_the_database(hook: Hook) -> None:
-    sent = make(hook, AgentPodTrigger, failed_polls=7, last_log_time=stamp(3), trigger_kwargs={"_redefer_count": 1})
+    sent = make(
+        hook, AgentPodTrigger, failed_polls=7, last_log_time=stamp(3), trigger_kwargs={"_redefer_count": 1}
+    )
     path, arguments = sent.serialize()
     assert path == "airflow_provider_agents.triggers.agent_pod.AgentPodTrigger"
     again = AgentPodTrigger(**deserialize(serialize(arguments)))
@@ -416,7 +430,10 @@ async def test_lines_not_newer_than_the_last_are_left_out() -> None:
 
 
 async def test_what_has_no_stamp_is_no_line() -> None:
-    assert new_lines(["", "unable to retrieve container logs", "2026-01-01 x", "2026-01-01T00:00:0x.5Z x"], None) == []
+    assert (
+        new_lines(["", "unable to retrieve container logs", "2026-01-01 x", "2026-01-01T00:00:0x.5Z x"], None)
+        == []
+    )
 
 
 async def test_a_line_may_be_empty_and_may_hold_anything() -> None:
@@ -461,12 +478,18 @@ def test_reading_in_any_parts_gives_each_line_once(moments: list[int], data: st.
         return f"2026-01-01T00:00:{seconds:02d}.{rest:09d}".rstrip("0").rstrip(".") + f"Z {nanoseconds}"
 
     lines = [written(moment) for moment in sorted(moments)]
-    last, seen = None, []
+    last: str | None = None
+    seen: list[int] = []
+
+    def read(part: list[str]) -> None:
+        nonlocal last
+        for stamped, text in new_lines(part, last):
+            last = stamped
+            seen.append(int(text))
+
     for _ in range(5):
         end = data.draw(st.integers(0, len(lines)))
         start = data.draw(st.integers(0, len(seen)))
-        for last, text in new_lines(lines[start:end], last):
-            seen.append(int(text))
-    for last, text in new_lines(lines, last):
-        seen.append(int(text))
+        read(lines[start:end])
+    read(lines)
     assert seen == sorted(moments)

@@ -124,7 +124,7 @@ def test_refusals_do_not_fill_the_volume(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match="none/ledger.jsonl: No such file or directory"):
+    with pytest.raises(JournalError, match=r"none/ledger\.jsonl: No such file or directory"):
         Journal(tmp_path / "none")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from agent_runner import contract
 from agent_runner.contract import GatewayConfig, Ledger, Tokens
@@ -130,7 +131,7 @@ async def post(
     method: str = "POST",
     headers: dict[str, str] | None = None,
 ) -> tuple[aiohttp.ClientResponse, bytes]:
-    url = f"{gateway.url}/anthropic/{path}"
+    url = URL(f"{gateway.url}/anthropic/{path}", encoded=True)
     async with asyncio.timeout(20), client.request(method, url, data=data, headers=headers) as answer:
         return answer, await answer.read()
 

@@ -1,0 +1,261 @@
+"""The graph of the pipeline: its public task ids, its one leaf, and what each gate can skip."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, TaskGroup, TriggerRule
+from airflow.sdk.definitions._internal.contextmanager import DagContext
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_provider_agents.domain.coding_task import Bounds
+from airflow_provider_agents.operators.skipping import LoopExitOperator
+from airflow_provider_agents.task_groups.coding_task import coding_task_group
+
+ROOT = Path(__file__).parents[3]
+
+TASKS = [
+    "accept",
+    "plan.round_1.plan",
+    *(f"build.attempt_{n}.{task}" for n in (1, 2, 3) for task in ("implement", "test", "gate")),
+    "open_pull_request",
+    *(f"land.round_{n}.{task}" for n in (1, 2, 3, 4, 5) for task in ("gate", "fix")),
+    "land.round_6.gate",
+    "finish",
+    "report",
+]
+
+
+def load() -> DAG:
+    """Parse dags/coding_task.py as Airflow does."""
+    spec = importlib.util.spec_from_file_location("parsed_coding_task", ROOT / "dags" / "coding_task.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    DagContext.autoregistered_dags.clear()
+    DagContext.current_autoregister_module_name = spec.name
+    try:
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        ((dag, _),) = DagContext.autoregistered_dags
+    finally:
+        del sys.modules[spec.name]
+        DagContext.current_autoregister_module_name = None
+        DagContext.autoregistered_dags.clear()
+    return dag
+
+
+def build(bounds: Bounds, **arguments: Any) -> DAG:
+    with DAG("d", schedule=None) as dag:
+        coding_task_group(**{"group_id": None, "bounds": bounds} | arguments)
+    return dag
+
+
+@pytest.fixture(scope="module")
+def dag() -> DAG:
+    return load()
+
+
+def test_task_ids_are_public_names(dag: DAG) -> None:
+    assert sorted(dag.task_ids) == sorted(TASKS)
+    assert dag.dag_id == "coding_task"
+
+
+def test_finish_is_the_only_leaf_beside_the_teardown(dag: DAG) -> None:
+    leaves = {task.task_id for task in dag.tasks if not task.downstream_task_ids}
+    assert leaves == {"report"}
+    assert dag.get_task("report").is_teardown
+    assert not dag.get_task("report").on_failure_fail_dagrun
+    assert {
+        task.task_id for task in dag.tasks if not task.is_teardown and task.downstream_task_ids <= {"report"}
+    } == {"finish"}
+
+
+def test_accept_is_the_only_root(dag: DAG) -> None:
+    assert [task.task_id for task in dag.tasks if not task.upstream_task_ids] == ["accept"]
+
+
+def test_there_is_no_cycle(dag: DAG) -> None:
+    order = sort(dag)
+    assert sorted(order) == sorted(TASKS)
+    for task in dag.tasks:
+        for later in task.downstream_task_ids:
+            assert order.index(task.task_id) < order.index(later)
+
+
+def sort(dag: DAG) -> list[str]:
+    left = {task.task_id: set(task.upstream_task_ids) for task in dag.tasks}
+    order: list[str] = []
+    while left:
+        free = [task_id for task_id, upstream in left.items() if upstream <= set(order)]
+        assert free, f"a cycle among {sorted(left)}"
+        order += free
+        for task_id in free:
+            del left[task_id]
+    return order
+
+
+@pytest.mark.parametrize(
+    ("task_id", "rule"),
+    [
+        ("build.attempt_1.implement", TriggerRule.ALL_SUCCESS),
+        ("build.attempt_1.gate", TriggerRule.NONE_FAILED),
+        ("build.attempt_3.gate", TriggerRule.NONE_FAILED),
+        ("open_pull_request", TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS),
+        ("land.round_1.gate", TriggerRule.ALL_SUCCESS),
+        ("land.round_2.fix", TriggerRule.ALL_SUCCESS),
+        ("finish", TriggerRule.ALL_DONE),
+    ],
+)
+def test_trigger_rules(dag: DAG, task_id: str, rule: TriggerRule) -> None:
+    assert dag.get_task(task_id).trigger_rule == rule
+
+
+EDGES = {
+    "accept": {"plan.round_1.plan"},
+    "plan.round_1.plan": {"build.attempt_1.implement"},
+    "build.attempt_1.implement": {"build.attempt_1.test"},
+    "build.attempt_1.test": {"build.attempt_1.gate"},
+    "build.attempt_1.gate": {"build.attempt_2.implement", "open_pull_request"},
+    "build.attempt_3.gate": {"open_pull_request"},
+    "open_pull_request": {"land.round_1.gate"},
+    "land.round_1.gate": {"land.round_1.fix", "finish"},
+    "land.round_1.fix": {"land.round_2.gate"},
+    "land.round_5.fix": {"land.round_6.gate"},
+    "land.round_6.gate": {"finish"},
+    "finish": {"report"},
+}
+
+
+@pytest.mark.parametrize("task_id", EDGES)
+def test_edges_are_those_that_a_person_reads(dag: DAG, task_id: str) -> None:
+    assert dag.get_task(task_id).downstream_task_ids == EDGES[task_id]
+
+
+@pytest.mark.parametrize("loop", ["build", "land"])
+def test_each_gate_skips_all_that_comes_after_it_in_its_loop(dag: DAG, loop: str) -> None:
+    gates = [
+        task for task in dag.tasks if isinstance(task, LoopExitOperator) and task.task_id.startswith(loop)
+    ]
+    assert len(gates) == {"build": 3, "land": 6}[loop]
+    for gate in gates:
+        later = {task for task in gate.get_flat_relative_ids(upstream=False) if task.startswith(f"{loop}.")}
+        assert set(gate.later_tasks) == later, gate.task_id
+        assert len(gate.later_tasks) == len(later)
+
+
+def test_each_gate_knows_the_gates_before_it(dag: DAG) -> None:
+    for number in range(1, 7):
+        gate = dag.get_task(f"land.round_{number}.gate")
+        assert gate.round_number == number
+        assert gate.earlier_gates == [f"land.round_{n}.gate" for n in range(1, number)]
+
+
+def test_the_end_of_the_run_knows_every_task(dag: DAG) -> None:
+    tasks = dag.get_task("finish").tasks
+    assert sorted(tasks.all()) == sorted(set(TASKS) - {"finish", "report"})
+    assert tasks == dag.get_task("report").tasks
+    assert set(tasks.steps) == {
+        t for t in TASKS if t.rpartition(".")[2] in ("plan", "implement", "test", "fix")
+    }
+    assert set(tasks.gates) == {task for task in TASKS if task.endswith(".gate")}
+
+
+def test_each_step_reads_what_came_before_it(dag: DAG) -> None:
+    second = dag.get_task("build.attempt_2.implement")
+    assert repr(second.test_result) == "return_value of build.attempt_1.test"
+    assert repr(second.plan) == "return_value of plan.round_1.plan"
+    assert dag.get_task("build.attempt_1.implement").test_result is None
+    assert repr(dag.get_task("land.round_2.fix").feedback) == "feedback of land.round_2.gate"
+    assert repr(dag.get_task("land.round_2.gate").pull_request) == "return_value of open_pull_request"
+    assert [repr(result) for result in dag.get_task("open_pull_request").step_results] == [
+        f"return_value of build.attempt_{n}.implement" for n in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(("attempts", "rounds"), [(1, 0), (2, 1), (4, 7)])
+def test_bounds_change_the_number_of_groups(attempts: int, rounds: int) -> None:
+    ids = set(build(Bounds(max_attempts=attempts, max_rounds=rounds)).task_ids)
+    assert f"build.attempt_{attempts}.gate" in ids
+    assert f"build.attempt_{attempts + 1}.gate" not in ids
+    assert f"land.round_{rounds + 1}.gate" in ids
+    assert f"land.round_{rounds + 1}.fix" not in ids
+    assert len(ids) == 5 + 3 * attempts + 2 * rounds + 1
+
+
+def test_the_configuration_changes_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTS__MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AIRFLOW__AGENTS__MAX_ROUNDS", "2")
+    monkeypatch.setenv("AIRFLOW__AGENTS__POLL_INTERVAL", "7")
+    small = load()
+    assert sum("attempt_" in task for task in small.task_ids) == 3
+    assert sum("round_" in task for task in small.task_ids) == 6
+    assert small.params["max_rounds"] == 2
+    assert small.get_task("land.round_1.gate").poll_interval == 7.0
+
+
+def test_the_group_can_stand_in_a_group_of_its_own() -> None:
+    dag = build(Bounds(1, 1), group_id="mine", conf={"repository": "{{ var.value.x }}"}, github_conn_id="gh")
+    assert "mine.land.round_2.gate" in dag.task_ids
+    assert dag.get_task("mine.land.round_1.gate").later_tasks == [
+        "mine.land.round_1.fix",
+        "mine.land.round_2.gate",
+    ]
+    for task_id in ("accept", "plan.round_1.plan", "open_pull_request", "land.round_1.gate", "finish"):
+        assert dag.get_task(f"mine.{task_id}").github_conn_id == "gh", task_id
+    assert repr(dag.get_task("mine.plan.round_1.plan").coding_task) == "return_value of mine.accept"
+
+
+def test_two_groups_in_one_dag() -> None:
+    with DAG("d", schedule=None) as dag:
+        one = coding_task_group("one", bounds=Bounds(1, 0))
+        two = coding_task_group("two", bounds=Bounds(1, 0))
+    assert isinstance(one, TaskGroup)
+    assert isinstance(two, TaskGroup)
+    assert len(dag.tasks) == 2 * 9
+
+
+def test_step_arguments_reach_every_step() -> None:
+    dag = build(Bounds(1, 1), step_arguments={"namespace": "mine", "kubernetes_conn_id": "k8s"})
+    steps = [task for task in dag.tasks if hasattr(task, "kubernetes_conn_id")]
+    assert len(steps) == 4
+    assert {(task.namespace, task.kubernetes_conn_id) for task in steps} == {("mine", "k8s")}
+
+
+def test_it_can_be_serialized_for_the_scheduler(dag: DAG) -> None:
+    stored = DagSerialization.to_dict(dag)
+    assert len(stored["dag"]["tasks"]) == len(TASKS)
+
+
+def test_every_task_that_waits_can_be_repeated(dag: DAG) -> None:
+    for task in dag.tasks:
+        if task.task_id.endswith(("plan", "implement", "test", "fix")) or task.task_id.startswith("land"):
+            assert task.retries >= 2, task.task_id
+            assert task.retry_policy is not None, task.task_id
+
+
+HEAVY = ("anthropic", "github", "aiohttp", "jinja2.sandbox", "kubernetes_asyncio", "claude_agent_sdk", "yaml")
+
+
+def test_parsing_the_dag_imports_nothing_heavy_of_ours() -> None:
+    """What the pod operator loads anyway is not ours to save."""
+    program = (
+        "import sys\n"
+        "import airflow.providers.cncf.kubernetes.operators.pod\n"
+        "before = set(sys.modules)\n"
+        "import runpy\n"
+        f"runpy.run_path({str(ROOT / 'dags' / 'coding_task.py')!r})\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "airflow_provider_agents.operators.agent_step" in loaded
+    assert [name for name in loaded if name.split(".")[0] in HEAVY or name in HEAVY] == []
