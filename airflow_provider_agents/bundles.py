@@ -22,7 +22,9 @@ class AgentsDagBundle(BaseDagBundle):
         super().__init__(**kwargs)
         package = Path(__file__).parent
         # In a wheel the folder lies inside the package, in a checkout beside it.
-        self._path = next(folder for folder in (package / "_dags", package.parent / "dags") if folder.is_dir())
+        self._path = next(
+            folder for folder in (package / "_dags", package.parent / "dags") if folder.is_dir()
+        )
 
     @property
     def path(self) -> Path:

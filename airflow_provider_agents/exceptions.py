@@ -17,12 +17,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from agent_runner.contract import StepResult
 
 

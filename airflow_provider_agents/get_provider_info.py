@@ -45,7 +45,9 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
-        "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.sensors.pull_request"]}],
+        "sensors": [
+            {"integration-name": _INTEGRATION, "python-modules": [f"{package}.sensors.pull_request"]}
+        ],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.hooks.github"]}],
         "triggers": [
             {
@@ -67,7 +69,9 @@ def _options() -> dict[str, Any]:
             example="team-a",
             default="default",
         ),
-        "namespace": _option("Kubernetes namespace of the agents' pods.", example=None, default="agent-system"),
+        "namespace": _option(
+            "Kubernetes namespace of the agents' pods.", example=None, default="agent-system"
+        ),
         "service_account": _option(
             "Service account of the agents' pods. It needs no right, and no token of it is mounted.",
             example=None,

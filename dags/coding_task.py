@@ -41,6 +41,4 @@ with DAG(
     params=request_params(BOUNDS, installed_defaults()),
     tags=["agents"],
 ):
-    coding_task_group(
-        group_id=None, bounds=BOUNDS, poll_interval=float(settings.number("poll_interval", 30))
-    )
+    coding_task_group(group_id=None, bounds=BOUNDS, poll_interval=float(settings.number("poll_interval", 30)))

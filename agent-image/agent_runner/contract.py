@@ -391,7 +391,10 @@ def _load(cls: type[M], value: Any, where: str, *, strict: bool) -> M:
     arguments = {}
     for name, definition in fields.items():
         if name not in value:
-            if definition.default is dataclasses.MISSING and definition.default_factory is dataclasses.MISSING:
+            if (
+                definition.default is dataclasses.MISSING
+                and definition.default_factory is dataclasses.MISSING
+            ):
                 faults.append(f"{name} is missing")
             continue
         try:
@@ -420,7 +423,7 @@ def _convert(hint: Any, value: Any, where: str, *, strict: bool) -> Any:
         if not isinstance(value, list):
             raise ContractError(f"{where}: a list is needed, not {type(value).__name__}")
         return tuple(_convert(arguments[0], v, f"{where}[{i}]", strict=strict) for i, v in enumerate(value))
-    wanted = {dict: Mapping, float: (int, float)}.get(origin or hint, origin or hint)
+    wanted: Any = {dict: Mapping, float: (int, float)}.get(origin or hint, origin or hint)
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise ContractError(f"{where}: {getattr(hint, '__name__', hint)} is needed, not {value!r}"[:300])
     if hint in (int, float) and not 0 <= value <= sys.float_info.max:
@@ -443,7 +446,9 @@ def _cut(result: StepResult, room: int) -> StepResult:
         ),
         test=result.test
         and dataclasses.replace(
-            result.test, command=_clip(result.test.command, 200), tail=_clip(result.test.tail, room, last=True)
+            result.test,
+            command=_clip(result.test.command, 200),
+            tail=_clip(result.test.tail, room, last=True),
         ),
     )
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -25,6 +24,9 @@ from pydantic_core import PydanticCustomError
 
 from agent_runner.contract import REPOSITORY_PATTERN, branch_fault
 from airflow_provider_agents.domain.landing import LandingPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_PROMPT_BYTES = 100_000
 """Largest prompt of a run, in bytes of UTF-8. GitHub's own limit for an issue is 65,536 characters."""
@@ -237,7 +239,9 @@ class CodingTaskRequest(BaseModel):
     @field_validator("max_attempts", "max_rounds")
     @classmethod
     def _within_bounds(cls, value: int, info: ValidationInfo) -> int:
-        most = getattr(info.context, info.field_name or "", None) if isinstance(info.context, Bounds) else None
+        most = (
+            getattr(info.context, info.field_name or "", None) if isinstance(info.context, Bounds) else None
+        )
         if most is not None and value > most:
             raise PydanticCustomError(
                 "bound",

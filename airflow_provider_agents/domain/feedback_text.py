@@ -5,9 +5,13 @@ Every text in it comes from outside: names of checks, logs, reviews. Each is cle
 
 from __future__ import annotations
 
-from airflow_provider_agents.domain.feedback import FailingCheck, Feedback
-from airflow_provider_agents.domain.pull_request import Review, ReviewThread
+from typing import TYPE_CHECKING
+
 from airflow_provider_agents.domain.untrusted import fence, one_line
+
+if TYPE_CHECKING:
+    from airflow_provider_agents.domain.feedback import FailingCheck, Feedback
+    from airflow_provider_agents.domain.pull_request import Review, ReviewThread
 
 _LOG_BYTES = 8_000
 _REVIEW_BYTES = 4_000
@@ -29,7 +33,9 @@ def feedback_text(feedback: Feedback) -> str:
         parts += [_check(check) for check in feedback.failing_checks[:_MOST_CHECKS]]
         if left := feedback.failing_checks[_MOST_CHECKS:]:
             names = ", ".join(one_line(check.check.name, 80) for check in left)
-            parts.append(f"And {len(left)} more failing checks: {fence(names, 'names of checks', most_bytes=2_000)}")
+            parts.append(
+                f"And {len(left)} more failing checks: {fence(names, 'names of checks', most_bytes=2_000)}"
+            )
     if feedback.reviews or feedback.threads:
         parts.append("## Review")
         parts += [_review(review) for review in feedback.reviews if review.body.strip()]

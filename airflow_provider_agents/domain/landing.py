@@ -102,7 +102,9 @@ def closed(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistor
 def incomplete(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory) -> Decision | None:
     """Rule 2. What could not be read is not fine: Optio merged when its read of the checks failed."""
     if s.missing:
-        return Decision(verdict="wait", reason="incomplete", message="Could not read: " + "; ".join(s.missing))
+        return Decision(
+            verdict="wait", reason="incomplete", message="Could not read: " + "; ".join(s.missing)
+        )
     return None
 
 
@@ -150,7 +152,9 @@ def no_checks(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHis
         return None
     grace = timedelta(seconds=policy.no_checks_grace_seconds)
     if s.read_at - history.head_first_seen < grace:
-        return Decision(verdict="wait", reason="no_checks_yet", message="No check has started on this head yet.")
+        return Decision(
+            verdict="wait", reason="no_checks_yet", message="No check has started on this head yet."
+        )
     if policy.no_checks == "merge":
         return None
     message = f"No check started on {s.head_sha[:12]} within {policy.no_checks_grace_seconds} s."
@@ -165,7 +169,9 @@ def unknown_mergeability(
 ) -> Decision | None:
     """Rule 2. GitHub computes mergeability in the background; unknown is a wait, for minutes at times."""
     if s.mergeable == "UNKNOWN":
-        return Decision(verdict="wait", reason="mergeability_unknown", message="GitHub is still computing mergeability.")
+        return Decision(
+            verdict="wait", reason="mergeability_unknown", message="GitHub is still computing mergeability."
+        )
     return None
 
 
@@ -184,23 +190,37 @@ def awaiting_reviewer(
 def draft(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory) -> Decision | None:
     """Rule 8. A draft is somebody's "not yet"."""
     if s.draft:
-        return Decision(verdict="wait", reason="draft", message="Green; waiting until it is marked ready for review.")
+        return Decision(
+            verdict="wait", reason="draft", message="Green; waiting until it is marked ready for review."
+        )
     return None
 
 
 def unapproved(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory) -> Decision | None:
     """Rule 8. The branch's rules ask for an approval that is not there yet."""
     if s.review_decision in ("REVIEW_REQUIRED", "CHANGES_REQUESTED"):
-        return Decision(verdict="wait", reason="review_required", message="Green; waiting for the review that the branch rules ask for.")
+        return Decision(
+            verdict="wait",
+            reason="review_required",
+            message="Green; waiting for the review that the branch rules ask for.",
+        )
     return None
 
 
 def mergeable(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory) -> Decision | None:
     """Rule 8. Green, approved as asked, no conflict."""
     if not policy.auto_merge:
-        return Decision(verdict="wait", reason="merge_by_person", message="Green; auto_merge is off, waiting for a person to merge.")
+        return Decision(
+            verdict="wait",
+            reason="merge_by_person",
+            message="Green; auto_merge is off, waiting for a person to merge.",
+        )
     if s.merge_state in ("BLOCKED", "BEHIND"):
-        return Decision(verdict="wait", reason=s.merge_state.lower(), message=f"Green; GitHub says {s.merge_state}: a branch rule is not met yet.")
+        return Decision(
+            verdict="wait",
+            reason=s.merge_state.lower(),
+            message=f"Green; GitHub says {s.merge_state}: a branch rule is not met yet.",
+        )
     return Decision(verdict="merge", reason="green", message=f"{s.head_sha[:12]} passed everything.")
 
 

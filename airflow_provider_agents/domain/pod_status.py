@@ -19,7 +19,14 @@ TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
 _FATAL_IMAGE_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_PASSING_PULL_FAULTS = ("rate limit", "too many requests", "qps exceeded", "unavailable", "bad gateway", "timeout")
+_PASSING_PULL_FAULTS = (
+    "rate limit",
+    "too many requests",
+    "qps exceeded",
+    "unavailable",
+    "bad gateway",
+    "timeout",
+)
 _GATEWAY_RESTARTS_AT_START = 1
 
 Pod = Mapping[str, Any]
@@ -100,7 +107,10 @@ def end_failure(pod: Pod) -> Failure:
         )
     if reason in ("NodeLost", "NodeShutdown", "Terminated", "Preempting", "Shutdown"):
         return Failure(
-            category="evicted", code="node_gone", message=f"The node ended the pod: {reason} {text}".strip(), retryable=True
+            category="evicted",
+            code="node_gone",
+            message=f"The node ended the pod: {reason} {text}".strip(),
+            retryable=True,
         )
     if fault := start_fault(pod):
         return fault

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 PullRequestState = Literal["OPEN", "CLOSED", "MERGED"]
 Mergeable = Literal["MERGEABLE", "CONFLICTING", "UNKNOWN"]

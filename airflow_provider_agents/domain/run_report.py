@@ -47,7 +47,9 @@ def run_report(
     """
     results = {task_id: result for task_id, result in steps.items() if isinstance(result, Mapping)}
     ends = [d for d in decisions.values() if isinstance(d, Mapping) and d.get("verdict") == "done"]
-    reason = str(ends[-1]["message"]) if ends else "; ".join(f"{task}: {why}" for task, why in failures.items())
+    reason = (
+        str(ends[-1]["message"]) if ends else "; ".join(f"{task}: {why}" for task, why in failures.items())
+    )
     return RunReport(
         outcome="merged" if ends else "not merged",
         reason=reason,
@@ -56,6 +58,8 @@ def run_report(
         rounds=sum(task_id.endswith(".fix") for task_id in results),
         cost_usd=sum(float(result.get("cost_usd") or 0) for result in results.values()),
         agent_seconds=sum(float(result.get("seconds") or 0) for result in results.values()),
-        model_calls=sum(int((result.get("ledger") or {}).get("model_calls") or 0) for result in results.values()),
+        model_calls=sum(
+            int((result.get("ledger") or {}).get("model_calls") or 0) for result in results.values()
+        ),
         agent_version=next((r["agent_version"] for r in results.values() if r.get("agent_version")), None),
     )

@@ -19,7 +19,9 @@ _FENCE = re.compile(r"<(?=\s*/?\s*untrusted)", re.IGNORECASE)
 _KEPT = {"\t", "\n", "\u200d", "\ufe0f"}
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co"}
 # Variation selectors (two sets of them can spell out any bytes) and characters that are drawn as nothing.
-_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0e\uffa0\U000e0100-\U000e01ef]")
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0e\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 def clean(text: str) -> str:

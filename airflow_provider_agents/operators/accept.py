@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
 from airflow_provider_agents import settings
-from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, CodingTaskRequest, Ticket, parse_request
+from airflow_provider_agents.domain.coding_task import (
+    Bounds,
+    CodingTask,
+    CodingTaskRequest,
+    Ticket,
+    parse_request,
+)
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
 from airflow_provider_agents.operators.agent_step import STEP_RETRY_POLICY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from airflow.sdk import Context
 
     from airflow_provider_agents.hooks.github_client import GitHubClient
@@ -70,7 +77,9 @@ class AcceptTaskOperator(BaseOperator):
             ti.xcom_push(key="failure", value=str(error))
             raise
         self.log.info("Accepted %s: %s", task.name, task.title)
-        self.log.info("Work branch %s, from %s at %s.", task.work_branch, request.base_branch, task.base_sha[:12])
+        self.log.info(
+            "Work branch %s, from %s at %s.", task.work_branch, request.base_branch, task.base_sha[:12]
+        )
         return task.model_dump(mode="json")
 
 
@@ -95,7 +104,9 @@ async def _look_up(client: GitHubClient, request: CodingTaskRequest, run_key: st
     }
     if not allowed[request.merge_method]:
         usable = ", ".join(method for method, allows in allowed.items() if allows)
-        faults.append(f"merge_method: {request.repository} does not allow {request.merge_method}; allowed: {usable}")
+        faults.append(
+            f"merge_method: {request.repository} does not allow {request.merge_method}; allowed: {usable}"
+        )
     base_sha = await client.branch_head(request.repository, request.base_branch)
     if base_sha is None:
         faults.append(

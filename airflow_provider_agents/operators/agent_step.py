@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +16,6 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
-from airflow.sdk.execution_time.context import NEVER_EXPIRE
 from kubernetes.client.exceptions import ApiException
 
 from agent_runner.contract import (
@@ -41,10 +39,13 @@ from airflow_provider_agents.operators.pod_parts import (
     PodParts,
 )
 from airflow_provider_agents.operators.step_outcome import StepOutcome, read_outcome
+from airflow_provider_agents.operators.task_state import generation, recall, remember
 from airflow_provider_agents.prompts import render
 from airflow_provider_agents.triggers.agent_pod import AgentPodTrigger, new_lines, seconds_since
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.sdk import Context
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
     from kubernetes.client import models as k8s
@@ -248,7 +249,9 @@ class AgentStepOperator(KubernetesPodOperator):
             return self._publish(stored, context)
         # What comes onto the branch after this is a person's: the gateway will not let it be overwritten.
         head = self._github().run(lambda client: client.branch_head(spec.repository, spec.work_branch))
-        self.log.info("Work branch %s of %s is at %s.", spec.work_branch, spec.repository, head or "no commit yet")
+        self.log.info(
+            "Work branch %s of %s is at %s.", spec.work_branch, spec.repository, head or "no commit yet"
+        )
         self._spec = dataclasses.replace(spec, expected_head=head)
         super().execute(context)
         return self._values
@@ -289,7 +292,9 @@ class AgentStepOperator(KubernetesPodOperator):
         ).items
         if alive := [pod for pod in found if not pod.metadata.deletion_timestamp]:
             pod = min(alive, key=lambda candidate: candidate.metadata.creation_timestamp)
-            self.log.info("Pod %s of an earlier try is there (%s); it is used.", pod.metadata.name, pod.status.phase)
+            self.log.info(
+                "Pod %s of an earlier try is there (%s); it is used.", pod.metadata.name, pod.status.phase
+            )
             return pod
         self.pod_manager.create_pod(pod=pod_request_obj)
         self.log.info("Created pod %s.", pod_request_obj.metadata.name)
@@ -299,11 +304,13 @@ class AgentStepOperator(KubernetesPodOperator):
         """Defer, with the link to the pod in place while the task waits."""
         if context is not None and self.pod is not None:
             template = settings.text("pod_url_template")
-            url = template.replace("{namespace}", self.pod.metadata.namespace).replace("{name}", self.pod.metadata.name)
+            url = template.replace("{namespace}", self.pod.metadata.namespace).replace(
+                "{name}", self.pod.metadata.name
+            )
             context["ti"].xcom_push(key=POD_URL_KEY, value=url)
         super().invoke_defer_method(last_log_time=last_log_time, context=context)
 
-    def defer(self, *, trigger: Any, **kwargs: Any) -> None:
+    def defer(self, *, trigger: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Defer to our trigger in place of the stock one."""
         if type(trigger) is not KubernetesPodTrigger:
             raise TypeError(f"Expected KubernetesPodTrigger to replace, not {type(trigger).__name__}")
@@ -326,7 +333,7 @@ class AgentStepOperator(KubernetesPodOperator):
         self.cleanup(pod=pod, remote_pod=pod, context=context)
         return self._values
 
-    def await_pod_completion(self, pod: k8s.V1Pod) -> None:
+    def await_pod_completion(self, pod: k8s.V1Pod) -> None:  # type: ignore[override]
         """Wait in the worker (``deferrable=False``), logging as the trigger does."""
         last: str | None = None
         while True:
@@ -363,22 +370,18 @@ class AgentStepOperator(KubernetesPodOperator):
 
     # What outlives a try
 
-    def _generation(self, context: Context) -> int:
-        """Return what stays the same over retries and moves on when the task is cleared."""
-        return int(context["ti"].max_tries) - int(self.retries or 0)
-
     def _stored(self, spec: StepSpec, context: Context) -> StepOutcome | None:
-        store = context.get("task_state_store")
-        record = store.get(f"step_{self._generation(context)}") if store is not None else None
+        record = recall(context, self._state_key(context))
         if isinstance(record, dict) and record.get("spec") == spec.fingerprint():
             return StepOutcome.from_dict(record["outcome"])
         return None
 
     def _store(self, outcome: StepOutcome, spec: StepSpec, context: Context) -> None:
-        store = context.get("task_state_store")
-        if store is not None:
-            record = {"spec": spec.fingerprint(), "outcome": outcome.to_dict()}
-            store.set(f"step_{self._generation(context)}", record, retention=NEVER_EXPIRE)
+        record = {"spec": spec.fingerprint(), "outcome": outcome.to_dict()}
+        remember(context, self._state_key(context), record)
+
+    def _state_key(self, context: Context) -> str:
+        return f"step_{generation(self, context)}"
 
     def _publish(self, outcome: StepOutcome, context: Context) -> dict[str, Any]:
         """Push the outcome as XCom ``return_value``; raise the error that it is, if any."""
@@ -398,7 +401,7 @@ class AgentStepOperator(KubernetesPodOperator):
             "run": context["ti"].run_id,
             "ticket": str(task.ticket.number) if task.ticket else task.name,
             "step": self.step,
-            "generation": str(self._generation(context)),
+            "generation": str(generation(self, context)),
             "spec": spec.fingerprint()[:16],
         }
         return {_label(name): make_safe_label_value(value) for name, value in values.items()}

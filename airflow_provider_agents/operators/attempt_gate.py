@@ -37,7 +37,9 @@ class AttemptGateOperator(LoopExitOperator):
         result = self.test_result if isinstance(self.test_result, Mapping) else None
         passed = result is None or result.get("outcome") == "succeeded"
         if passed:
-            self.log.info("Attempt %d %s.", self.attempt, "passed its tests" if result else "is taken without tests")
+            self.log.info(
+                "Attempt %d %s.", self.attempt, "passed its tests" if result else "is taken without tests"
+            )
             context["ti"].xcom_push(key="passed_attempt", value=self.attempt)
             self.leave_loop(context)
             return
@@ -51,4 +53,6 @@ class AttemptGateOperator(LoopExitOperator):
             )
             context["ti"].xcom_push(key="failure", value=text)
             raise TaskStoppedError(text)
-        self.log.info("Attempt %d failed its tests: %s. The next attempt gets the output.", self.attempt, found)
+        self.log.info(
+            "Attempt %d failed its tests: %s. The next attempt gets the output.", self.attempt, found
+        )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from airflow_provider_agents import settings
-from airflow_provider_agents.exceptions import AgentsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from airflow.sdk import Context
 
+    from airflow_provider_agents.exceptions import AgentsError
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 T = TypeVar("T")

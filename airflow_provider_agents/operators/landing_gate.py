@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.feedback_text import feedback_text
 from airflow_provider_agents.domain.landing import Decision, LandingHistory, decide
-from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
 from airflow_provider_agents.exceptions import ForgeConflictError, ForgeUnavailableError, TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, fail, forge_defaults
 from airflow_provider_agents.operators.skipping import LoopExitOperator
+from airflow_provider_agents.operators.task_state import generation, recall, remember
 from airflow_provider_agents.triggers.pull_request import PullRequestTrigger, error_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 _MAX_MERGE_CALLS = 5
@@ -104,11 +103,10 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         return self.ask_forge(lambda client: client.snapshot(task.request.repository, number))
 
     def _history(self, snapshot: PullRequestSnapshot, context: Context) -> LandingHistory:
-        store = context["task_state_store"]
-        seen = store.get("heads_first_seen") or {}
+        seen = recall(context, "heads_first_seen") or {}
         if snapshot.head_sha not in seen:
             seen = {**seen, snapshot.head_sha: snapshot.read_at.isoformat()}
-            store.set("heads_first_seen", seen, retention=NEVER_EXPIRE)
+            remember(context, "heads_first_seen", seen)
         earlier = [context["ti"].xcom_pull(task_ids=gate, key="decision") for gate in self.earlier_gates]
         fixed = [d["head_sha"] for d in earlier if isinstance(d, Mapping) and d.get("verdict") == "fix"]
         answered = [key for d in earlier if isinstance(d, Mapping) for key in d.get("answered", ())]
@@ -130,15 +128,15 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         followed by a fresh reading: merged is done, anything else means waiting again; the next call
         for this head comes only after that.
         """
-        request, store = task.request, context["task_state_store"]
-        key = f"merge_intent_{self._generation(context)}"
-        last = store.get(key) or {}
+        request = task.request
+        key = f"merge_intent_{generation(self, context)}"
+        last = recall(context, key) or {}
         calls = last["calls"] + 1 if last.get("head_sha") == snapshot.head_sha else 1
         if calls > _MAX_MERGE_CALLS:
             text = f"GitHub refused to merge {snapshot.head_sha[:12]} {_MAX_MERGE_CALLS} times: {last.get('said')}"
             return Decision(verdict="escalate", reason="merge_refused", message=text), snapshot
         intent = {"head_sha": snapshot.head_sha, "at": snapshot.read_at.isoformat(), "calls": calls}
-        store.set(key, intent, retention=NEVER_EXPIRE)
+        remember(context, key, intent)
 
         async def merge(client: GitHubClient) -> None:
             await client.merge_pull_request(
@@ -154,8 +152,10 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             said = f"The answer to the merge was lost: {error}"
         after = self._read(task)
         if after.state == "MERGED":
-            return Decision(verdict="done", reason="merged", message=f"{after.url} is merged. {said}".strip()), after
-        store.set(key, {**intent, "said": said}, retention=NEVER_EXPIRE)
+            return Decision(
+                verdict="done", reason="merged", message=f"{after.url} is merged. {said}".strip()
+            ), after
+        remember(context, key, {**intent, "said": said})
         message = said or "GitHub accepted the merge but does not show it yet."
         return Decision(verdict="wait", reason="merge_refused", message=message), after
 
@@ -174,7 +174,11 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         self._record(decision, snapshot, context, answered)
 
     def _record(
-        self, decision: Decision, snapshot: PullRequestSnapshot, context: Context, answered: Sequence[str] = ()
+        self,
+        decision: Decision,
+        snapshot: PullRequestSnapshot,
+        context: Context,
+        answered: Sequence[str] = (),
     ) -> None:
         value = {
             **decision.to_dict(),
@@ -197,7 +201,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
                 ),
                 context,
             )
-        seen = context["task_state_store"].get("heads_first_seen") or {}
+        seen = recall(context, "heads_first_seen") or {}
         self.defer(
             trigger=PullRequestTrigger(
                 github_conn_id=self.github_conn_id,
@@ -218,17 +222,11 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             timeout=left + timedelta(minutes=5),
         )
 
-    def _generation(self, context: Context) -> int:
-        """Return what stays the same over retries and moves on when the task is cleared."""
-        return int(context["ti"].max_tries) - int(self.retries or 0)
-
     def _deadline(self, task: CodingTask, context: Context) -> datetime:
         """Return when this gate gives up: set at its first look, kept over retries, new after a clear."""
-        store = context["task_state_store"]
-        key = f"deadline_{self._generation(context)}"
-        stored = store.get(key)
-        if isinstance(stored, str):
+        key = f"deadline_{generation(self, context)}"
+        if isinstance(stored := recall(context, key), str):
             return datetime.fromisoformat(stored)
         deadline = datetime.now(tz=UTC) + timedelta(hours=task.request.land_timeout)
-        store.set(key, deadline.isoformat(), retention=NEVER_EXPIRE)
+        remember(context, key, deadline.isoformat())
         return deadline

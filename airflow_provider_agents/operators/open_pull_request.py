@@ -76,7 +76,9 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         repository, head, base, draft, closes, title = self._what()
         results = [result for result in self.step_results if isinstance(result, Mapping)]
-        output = next((r["output"] for r in reversed(results) if isinstance(r.get("output"), Mapping)), {})
+        output: Mapping[str, Any] = next(
+            (r["output"] for r in reversed(results) if isinstance(r.get("output"), Mapping)), {}
+        )
         ti = context["ti"]
         body = pull_request_body(
             str(output.get("description") or ""),
@@ -113,7 +115,14 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
             task = CodingTask.model_validate(self.coding_task)
             request = task.request
             closes = task.ticket.number if task.ticket else None
-            return request.repository, task.work_branch, request.base_branch, request.draft, closes, task.title
+            return (
+                request.repository,
+                task.work_branch,
+                request.base_branch,
+                request.draft,
+                closes,
+                task.title,
+            )
         if not self.repository or not self.head_branch:
             raise InvalidInputError([f"{self.task_id}: give a coding_task, or repository and head_branch"])
         title = self.title or f"Changes of {self.head_branch}"

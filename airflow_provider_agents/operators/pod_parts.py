@@ -8,12 +8,15 @@ address from a file.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kubernetes.client import models as k8s
 
 from agent_runner import contract
-from agent_runner.contract import GatewayConfig, StepSpec
 from airflow_provider_agents.domain.pod_status import BASE_CONTAINER, GATEWAY_CONTAINER
+
+if TYPE_CHECKING:
+    from agent_runner.contract import GatewayConfig, StepSpec
 
 SPEC_ANNOTATION = "agents.airflow/spec"
 LABEL_PREFIX = "agents.airflow/"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.utils.skipmixin import XCOM_SKIPMIXIN_KEY, XCOM_SKIPMIXIN_SKIPPED
 from airflow.sdk import BaseOperator
@@ -19,7 +19,7 @@ class LoopExitOperator(BaseOperator):
         builds the graph fills when the loop is complete.
     """
 
-    def __init__(self, *, later_tasks: list[str] | None = None, **kwargs: object) -> None:
+    def __init__(self, *, later_tasks: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.later_tasks = later_tasks if later_tasks is not None else []
 
@@ -33,4 +33,4 @@ class LoopExitOperator(BaseOperator):
         direct = [task_id for task_id in self.later_tasks if task_id in self.downstream_task_ids]
         # Keeps what is skipped now skipped when it is cleared later (Airflow's NotPreviouslySkippedDep).
         context["ti"].xcom_push(key=XCOM_SKIPMIXIN_KEY, value={XCOM_SKIPMIXIN_SKIPPED: direct})
-        raise DownstreamTasksSkipped(tasks=[(task_id, -1) for task_id in self.later_tasks])
+        raise DownstreamTasksSkipped(tasks=[(task_id, -1) for task_id in self.later_tasks])  # type: ignore[no-untyped-call]

@@ -20,7 +20,11 @@ PLAN_SCHEMA: dict[str, Any] = {
         "summary": {"type": "string", "description": "The approach in one to three sentences."},
         "steps": {"type": "array", "items": {"type": "string"}, "description": "What to do, in order."},
         "files": {"type": "array", "items": {"type": "string"}, "description": "Files to change or add."},
-        "risks": {"type": "array", "items": {"type": "string"}, "description": "What may go wrong or is unclear."},
+        "risks": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What may go wrong or is unclear.",
+        },
     },
 }
 
@@ -29,8 +33,14 @@ IMPLEMENT_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
     "required": ["title", "description"],
     "properties": {
-        "title": {"type": "string", "description": "Title of the pull request, imperative, at most 72 characters."},
-        "description": {"type": "string", "description": "What changed, why, and how it was tested. Markdown."},
+        "title": {
+            "type": "string",
+            "description": "Title of the pull request, imperative, at most 72 characters.",
+        },
+        "description": {
+            "type": "string",
+            "description": "What changed, why, and how it was tested. Markdown.",
+        },
     },
 }
 
@@ -58,7 +68,7 @@ def _environment() -> SandboxedEnvironment:
     return SandboxedEnvironment(
         loader=PackageLoader("airflow_provider_agents", "prompts"),
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - Markdown for a model, not HTML
+        autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=False,

@@ -7,9 +7,8 @@ the rest of it in one step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TaskGroup, TriggerRule
 
@@ -26,6 +25,9 @@ from airflow_provider_agents.operators.steps import (
     AgentPlanOperator,
     AgentTestOperator,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def coding_task_group(
@@ -54,9 +56,7 @@ def coding_task_group(
     step_arguments = {"github_conn_id": github_conn_id, **(step_arguments or {})}
     group = TaskGroup(group_id, tooltip="A ticket becomes a merged pull request") if group_id else None
     with group or nullcontext():
-        accept = AcceptTaskOperator(
-            task_id="accept", conf=conf, bounds=bounds, github_conn_id=github_conn_id
-        )
+        accept = AcceptTaskOperator(task_id="accept", conf=conf, bounds=bounds, github_conn_id=github_conn_id)
         task = Pulled(accept.task_id)
         with TaskGroup("plan", tooltip="How it will be done"), TaskGroup("round_1", tooltip="Plan"):
             plan = AgentPlanOperator(task_id="plan", coding_task=task, **step_arguments)
@@ -69,7 +69,9 @@ def coding_task_group(
             github_conn_id=github_conn_id,
             trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         )
-        rounds = _land(task, Pulled(open_pull_request.task_id), bounds.max_rounds, poll_interval, step_arguments)
+        rounds = _land(
+            task, Pulled(open_pull_request.task_id), bounds.max_rounds, poll_interval, step_arguments
+        )
         gates = [gate for gate, _ in rounds]
         tasks = RunTasks(
             accept=accept.task_id,
@@ -152,8 +154,8 @@ def _land(
                         **step_arguments,
                     )
                     gate >> fix
-            if rounds:
-                rounds[-1][1] >> gate
+            if rounds and (last_fix := rounds[-1][1]):
+                last_fix >> gate
             new = [gate.task_id, *([fix.task_id] if fix else [])]
             for earlier, _ in rounds:
                 earlier.later_tasks += new

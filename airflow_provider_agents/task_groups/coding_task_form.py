@@ -23,7 +23,8 @@ DEFAULTS_FILE = "coding_task.yaml"
 def installed_bounds() -> Bounds:
     """Return the bounds of this installation: ``[agents] max_attempts`` and ``max_rounds``."""
     return Bounds(
-        max_attempts=max(1, settings.number("max_attempts", 3)), max_rounds=max(0, settings.number("max_rounds", 5))
+        max_attempts=max(1, settings.number("max_attempts", 3)),
+        max_rounds=max(0, settings.number("max_rounds", 5)),
     )
 
 
@@ -41,7 +42,7 @@ def installed_defaults() -> dict[str, Any]:
 
     values = yaml.safe_load(file.read_text()) or {}
     if not isinstance(values, dict):
-        raise ValueError(f"{file}: a mapping of fields to defaults is needed")  # noqa: TRY004 - a file's fault
+        raise ValueError(f"{file}: a mapping of fields to defaults is needed")
     if unknown := sorted(set(values) - set(CodingTaskRequest.model_fields)):
         raise ValueError(f"{file}: unknown field(s) {', '.join(unknown)}")
     return values
@@ -63,18 +64,12 @@ def request_params(bounds: Bounds, defaults: dict[str, Any]) -> dict[str, Param]
         if name in most:
             options["maximum"] = most[name]
             default = min(default, most[name]) if isinstance(default, int) else default
-        required = name in request["required"] and default is None
-        param = Param(
-            *([] if required else [default]),
-            description_md=schema["description"],
-            title=schema["title"],
-            # The form shows what has no section first and unfolded; the ticket is what a person fills in.
-            **({} if schema["section"] == _UNFOLDED else {"section": schema["section"]}),
-            **options,
-        )
-        if name in defaults:
-            _check(name, param)
-        params[name] = param
+        # The form shows what has no section first and unfolded; the ticket is what a person fills in.
+        if schema["section"] != _UNFOLDED:
+            options["section"] = schema["section"]
+        if default is not None or name not in request["required"]:
+            options["default"] = default
+        params[name] = Param(description_md=schema["description"], title=schema["title"], **options)
     return params
 
 

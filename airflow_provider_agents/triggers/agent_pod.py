@@ -6,15 +6,17 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.triggers.base import TriggerEvent
 
 from agent_runner.contract import RESULT_MARKER
 from airflow_provider_agents.domain.pod_status import base_started, is_terminal, start_fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
 
 QUIET_SECONDS = 5.0
 """No event earlier than this: Airflow 3.3 fails a task whose trigger fires before the scheduler has seen
@@ -66,7 +68,7 @@ class AgentPodTrigger(KubernetesPodTrigger):
         await asyncio.sleep(quiet_until - clock())
         # Only now: a kill during the sleep above must still delete the pod.
         self._fired_event = True
-        yield TriggerEvent(
+        yield TriggerEvent(  # type: ignore[no-untyped-call]
             {
                 **self.trigger_kwargs,
                 "status": status,

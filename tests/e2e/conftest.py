@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from demo.scenario import REPOSITORY, SCRIPT
 from demo.stack import DemoStack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 
@@ -21,7 +24,10 @@ MODEL_KEY = "sk-ant-canary-7c1d0a52f9e84b36"
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
     folder = tmp_path_factory.mktemp("stack")
     scenes = [
-        scene for file in (HERE / "script.yaml", SCRIPT) if file.exists() for scene in yaml.safe_load(file.read_text())["scenes"]
+        scene
+        for file in (HERE / "script.yaml", SCRIPT)
+        if file.exists()
+        for scene in yaml.safe_load(file.read_text())["scenes"]
     ]
     script = folder / "script.yaml"
     script.write_text(yaml.safe_dump({"scenes": scenes}))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +15,9 @@ from demo import scenario
 from demo.stack import NAMESPACE, DemoStack
 from tests.e2e.conftest import MODEL_KEY
 from tests.e2e.helpers import mutations, processes, states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DAG_ID = "coding_task"
 REPOSITORY = "acme/demo-path"
@@ -47,7 +49,7 @@ def run(stack: DemoStack) -> Iterator[Run]:
     finally:
         over.set()
         observer.join()
-    yield run
+    return run
 
 
 def observe(stack: DemoStack, run: Run, over: threading.Event) -> None:
@@ -60,9 +62,14 @@ def observe(stack: DemoStack, run: Run, over: threading.Event) -> None:
             try:
                 for pid in processes(stack, pod, "base"):
                     environment = Path(f"/proc/{pid}/environ").read_bytes()
-                    run.environments[f"{name}/{pid}"] = environment + Path(f"/proc/{pid}/cmdline").read_bytes()
+                    run.environments[f"{name}/{pid}"] = (
+                        environment + Path(f"/proc/{pid}/cmdline").read_bytes()
+                    )
                 for volume in ("workspace", "home", "tmp", "spec", "gateway-url"):
-                    collect(stack.folder / "pods" / "pods" / pod["metadata"]["uid"] / "volumes" / volume, run.files)
+                    collect(
+                        stack.folder / "pods" / "pods" / pod["metadata"]["uid"] / "volumes" / volume,
+                        run.files,
+                    )
             except (OSError, ValueError):
                 pass  # it ended while we looked
         time.sleep(0.3)
@@ -92,7 +99,9 @@ def test_ends_with_one_pull_request_one_merge_and_a_closed_issue(stack: DemoStac
 
 
 def test_main_has_the_squash_commit_and_passes_its_tests(stack: DemoStack, run: Run, tmp_path: Path) -> None:
-    remote = stack.forge.url.replace("http://", f"http://x-access-token:{stack.token}@") + f"/{REPOSITORY}.git"
+    remote = (
+        stack.forge.url.replace("http://", f"http://x-access-token:{stack.token}@") + f"/{REPOSITORY}.git"
+    )
     subprocess.run(["git", "clone", "--quiet", remote, str(tmp_path / "main")], check=True, timeout=30)
     log = subprocess.run(
         ["git", "log", "--format=%s"], cwd=tmp_path / "main", check=True, capture_output=True, text=True
@@ -108,7 +117,9 @@ def test_used_and_unused_tasks(stack: DemoStack, run: Run) -> None:
     used = [f"build.attempt_{n}.{task}" for n in (1, 2) for task in ("implement", "test", "gate")]
     used += ["accept", "plan.round_1.plan", "open_pull_request", "finish", "report"]
     used += ["land.round_1.gate", "land.round_1.fix", "land.round_2.gate"]
-    assert {task: state for task, state in found.items() if state == "success"} == dict.fromkeys(used, "success")
+    assert {task: state for task, state in found.items() if state == "success"} == dict.fromkeys(
+        used, "success"
+    )
     assert {state for task, state in found.items() if task not in used} == {"skipped"}
 
 
@@ -157,7 +168,9 @@ def test_links_lead_to_the_pull_request_and_the_pod(stack: DemoStack, run: Run) 
 def test_credentials_are_nowhere_but_in_the_gateway(stack: DemoStack, run: Run) -> None:
     """Canaries: the forge's token and the model's key."""
     canaries = {"forge token": stack.token.encode(), "model key": MODEL_KEY.encode()}
-    places: dict[str, bytes] = {f"specification of {p['metadata']['name']}": repr(p).encode() for p in run.specifications}
+    places: dict[str, bytes] = {
+        f"specification of {p['metadata']['name']}": repr(p).encode() for p in run.specifications
+    }
     places |= {f"environment of {name}": data for name, data in run.environments.items()}
     places |= {f"agent's file {name}": data for name, data in run.files.items()}
     # Task logs; and in the database: XComs, rendered fields, task state, triggers, the serialized DAG.
@@ -168,5 +181,10 @@ def test_credentials_are_nowhere_but_in_the_gateway(stack: DemoStack, run: Run) 
     assert run.environments
     assert any("/workspace/" in name for name in run.files)
     assert any(name.endswith("airflow.db") for name in places)
-    found = [f"{canary} in {place}" for place, data in places.items() for canary, value in canaries.items() if value in data]
+    found = [
+        f"{canary} in {place}"
+        for place, data in places.items()
+        for canary, value in canaries.items()
+        if value in data
+    ]
     assert not found

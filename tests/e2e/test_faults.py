@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demo.http_json import call
 from demo.processes import wait_for
-from demo.stack import DemoStack
 from tests.e2e.helpers import injure, mutations, processes, running_pod, states, watch
+
+if TYPE_CHECKING:
+    from demo.stack import DemoStack
 
 SECONDS = 180
 
@@ -121,6 +123,7 @@ def test_pod_evicted(stack: DemoStack, repository: str) -> None:
 
 def watch_for_agent(stack: DemoStack, pod: dict[str, Any]) -> int:
     """Wait until the agent program of a pod runs, and return its process id."""
+
     def found() -> int | None:
         for pid in processes(stack, pod, "base"):
             command = Path(f"/proc/{pid}/cmdline")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from demo.stack import DemoStack
 from tests.e2e.helpers import fault, mutations, states
+
+if TYPE_CHECKING:
+    from demo.stack import DemoStack
 
 DAG_ID = "coding_task"
 SECONDS = 240
@@ -27,11 +31,14 @@ def test_head_moves_between_decision_and_merge(
 
     (opened,) = mutations(stack, repository, "pull_request.opened")
     (merged,) = mutations(stack, repository, "pull_request.merged")
-    assert merged["details"]["head_sha"] != opened["details"]["sha"], "merged the head that was not there any more"
+    assert merged["details"]["head_sha"] != opened["details"]["sha"], (
+        "merged the head that was not there any more"
+    )
     passed = {
         check["details"]["name"]
         for check in mutations(stack, repository, "check.completed")
-        if check["details"]["sha"] == merged["details"]["head_sha"] and check["details"]["conclusion"] == "SUCCESS"
+        if check["details"]["sha"] == merged["details"]["head_sha"]
+        and check["details"]["conclusion"] == "SUCCESS"
     }
     assert passed == {"tests", "docs"}, "merged a head that did not pass"
 

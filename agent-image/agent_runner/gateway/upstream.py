@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import urllib.request
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 CONNECT_SECONDS = 20.0
 """Limit for a connection, its TLS handshake included."""
@@ -34,9 +33,6 @@ class Upstream:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent",),
-            timeout=aiohttp.ClientTimeout(
-                total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS, connect=60, sock_read=IDLE_SECONDS
-            ),
         )
 
     async def request(
@@ -72,14 +68,6 @@ class Upstream:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 def _proxy_for(url: URL) -> str | None:

@@ -404,7 +404,7 @@ def test_the_log_goes_on_where_the_trigger_left_and_never_shows_the_result(
     step = Step()
     step.deferred()
     name = step.kubernetes.only
-    step.kubernetes.logs[name] = [f"2026-01-01T00:00:0{n}.000000000Z line {n}" for n in range(1, 6)]
+    step.kubernetes.logs[name] = [f"2026-01-01T00:00:0{n}.000000000Z a\u2028line {n}" for n in range(1, 6)]
     step.kubernetes.finish(name, PLANNED, SPENT)
     step.reenter(last_log_time="2026-01-01T00:00:03.000000000Z")
     log = capsys.readouterr().out

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Param
 
-SECTIONS = {"Ticket", "Branches", "Agent", "Tests", "Pull request", "Pod"}
+SECTIONS = {"Branches", "Agent", "Tests", "Pull request", "Pod"}
+TICKET = {"repository", "issue_number", "prompt"}
 FIELDS = list(CodingTaskRequest.model_fields)
 
 
@@ -30,9 +31,10 @@ def params(bounds: Bounds | None = None, **defaults: Any) -> dict[str, Param]:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_is_in_the_form_with_section_title_and_description(name: str) -> None:
     param = params()[name]
-    assert param.schema["section"] in SECTIONS
+    # What a person must fill in has no section: the form shows it first and unfolded.
+    assert param.schema.get("section") in ({None} if name in TICKET else SECTIONS)
     assert param.schema["title"]
-    assert param.description
+    assert param.schema["description_md"]
     assert param.schema["type"]
 
 
@@ -101,10 +103,9 @@ def test_the_form_takes_what_the_request_takes(name: str, value: Any) -> None:
 
 def test_the_form_of_choices_is_a_menu() -> None:
     schema = params()["effort"].schema
-    assert schema["enum"] == ["low", "medium", "high", "xhigh", "max", None]
+    assert set(schema["enum"]) == {None, "low", "medium", "high", "xhigh", "max"}
     assert set(schema["type"]) == {"string", "null"}
     assert params()["prompt"].schema["format"] == "multiline"
-    assert params()["repository"].schema["examples"] == ["acme/widgets"]
 
 
 @pytest.mark.parametrize(("bounds", "attempts", "rounds"), [(Bounds(1, 0), 1, 0), (Bounds(9, 9), 3, 5)])
