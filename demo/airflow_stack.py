@@ -40,6 +40,7 @@ class AirflowStack:
     :param port: port of the api-server; 0: a free one.
     :param dags_folders: further DAG bundles, name → folder.
     :param fast: look for work more often than an installation would, which costs processor time.
+    :param python: interpreter of the environment that Airflow and the provider are installed in.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class AirflowStack:
         port: int = 0,
         dags_folders: Mapping[str, Path] | None = None,
         fast: bool = True,
+        python: str = sys.executable,
     ) -> None:
         self._parts = parts
+        self._python = python
         self._folder = folder
         self._fixed_port = port
         self._bundles = [
@@ -74,7 +77,7 @@ class AirflowStack:
     def prepare(self) -> None:
         """Start to make the database, and return at once."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        command = [self._python, "-m", "airflow", "db", "migrate"]
         self._migrate = self._parts.add("db-migrate", command, self._env)
         self._migrate.start()
 
@@ -114,7 +117,7 @@ class AirflowStack:
         # Logs are read from the disk they share: no log servers, which would listen on fixed ports.
         options = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}
         for name in COMPONENTS:
-            command = [sys.executable, "-m", "airflow", name, *options.get(name, [])]
+            command = [self._python, "-m", "airflow", name, *options.get(name, [])]
             self._parts.add(name, command, env).start()
 
     def _wait_healthy(self) -> None:

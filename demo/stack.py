@@ -48,6 +48,8 @@ class DemoStack:
     :param extra_env: more environment for Airflow's components; wins over what is set here.
     :param model_arguments: more arguments for ``python -m demo.model``.
     :param forge_arguments: more arguments for ``python -m demo.github``.
+    :param airflow_python: interpreter of another environment in which Airflow runs, with the provider as it
+        is installed there; empty: this one, with the provider of this checkout.
     :param progress: told what is up.
     """
 
@@ -64,6 +66,7 @@ class DemoStack:
         extra_env: Mapping[str, str] | None = None,
         model_arguments: tuple[str, ...] = (),
         forge_arguments: tuple[str, ...] = (),
+        airflow_python: str = "",
         progress: Callable[[str], None] = lambda part: None,
     ) -> None:
         self.folder = folder.absolute()
@@ -81,13 +84,15 @@ class DemoStack:
         self._progress = progress
         self._parts = Parts(self.folder)
         self._env = base_environment(self.folder)
+        elsewhere = {name: value for name, value in self._env.items() if name != "PYTHONPATH"}
         self._airflow = AirflowStack(
             self._parts,
             self.folder / "airflow",
-            self._env,
+            elsewhere if airflow_python else self._env,
             port=api_port,
             dags_folders=dags_folders,
             fast=fast,
+            python=airflow_python or sys.executable,
         )
 
     def __enter__(self) -> DemoStack:

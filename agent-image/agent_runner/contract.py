@@ -35,6 +35,9 @@ RESULT_MARKER = "::agents-result::"
 """Starts the one line of the pod's log that holds the whole :class:`StepResult`. Readers drop such lines
 from the task log and trust one only if size and SHA-256 match the termination message."""
 
+_MAX_DEPTH = 100
+"""Deepest nesting of a structured output: what copies and stores it does so by recursion."""
+
 # Names of the container environment. Every path inside a pod comes from one of these.
 ENV_SPEC_FILE = "AGENT_SPEC_FILE"
 ENV_GATEWAY_URL_FILE = "AGENT_GATEWAY_URL_FILE"
@@ -428,7 +431,21 @@ def _convert(hint: Any, value: Any, where: str, *, strict: bool) -> Any:
         raise ContractError(f"{where}: {getattr(hint, '__name__', hint)} is needed, not {value!r}"[:300])
     if hint in (int, float) and not 0 <= value <= sys.float_info.max:
         raise ContractError(f"{where}: {str(value)[:40]} is not a finite number of zero or more")
+    if isinstance(value, Mapping) and _deeper_than(_MAX_DEPTH, value):
+        raise ContractError(f"{where}: nested deeper than {_MAX_DEPTH} levels")
     return float(value) if hint is float else value
+
+
+def _deeper_than(levels: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(levels + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def _cut(result: StepResult, room: int) -> StepResult:

@@ -70,6 +70,8 @@ def request_params(bounds: Bounds, defaults: dict[str, Any]) -> dict[str, Param]
         if default is not None or name not in request["required"]:
             options["default"] = default
         params[name] = Param(description_md=schema["description"], title=schema["title"], **options)
+        if name in defaults:
+            _check(name, params[name])
     return params
 
 

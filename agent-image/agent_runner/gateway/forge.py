@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ _ANSWER_HEADERS = (
     "Content-Type", "Content-Length", "Content-Encoding", "Cache-Control", "Expires", "Pragma",
 )  # fmt: skip
 
-_ASK_SECONDS = 30.0
+ASK_SECONDS = 30.0
+"""Limit for asking where a branch is; further pushes wait for it."""
+
 _MAX_ADVERTISEMENT_BYTES = 64 << 20
 
 
@@ -92,21 +95,21 @@ class Forge:
     async def commit_of(self, ref: str) -> str | None:
         """Ask which commit ``ref`` is at; ``None`` where there is no such ref.
 
-        :raises ForgeError: if the forge does not say.
+        :raises ForgeError: if the forge does not say, in time.
         """
         finder = RefFinder(ref)
-        answer = await self.send("GET", "info/refs?service=git-upload-pack", client_headers={}, protocol=None)
         try:
-            left = _MAX_ADVERTISEMENT_BYTES
-            async for chunk in answer.content.iter_any():
-                finder.feed(chunk)
-                left -= len(chunk)
-                if finder.complete or left < 0:
-                    break
-        except (aiohttp.ClientError, PktLineError, OSError) as error:
-            raise ForgeError(f"the forge's list of refs is unreadable: {words(error)}", status=502) from error
-        finally:
-            answer.close()
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self.send(
+                    "GET", "info/refs?service=git-upload-pack", client_headers={}, protocol=None
+                )
+                async with answer:
+                    left = _MAX_ADVERTISEMENT_BYTES
+                    while left > 0 and not finder.complete and (chunk := await answer.content.readany()):
+                        finder.feed(chunk)
+                        left -= len(chunk)
+        except (aiohttp.ClientError, PktLineError, TimeoutError, OSError) as error:
+            raise ForgeError(f"the forge does not tell its refs: {words(error)}", status=502) from error
         if not finder.complete:
             raise ForgeError("the forge's list of refs is not complete", status=502)
         return finder.oid

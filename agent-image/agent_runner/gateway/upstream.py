@@ -42,13 +42,11 @@ class Upstream:
         *,
         headers: Mapping[str, str],
         data: Any = None,
-        idle: float = IDLE_SECONDS,
     ) -> aiohttp.ClientResponse:
         """Send a request and return the answer once its headers are there; the caller closes it.
 
         :param url: taken as it is, without any quoting.
         :param data: bytes, an async iterator of bytes, or nothing.
-        :param idle: limit in seconds for silence of the other side.
         :raises aiohttp.ClientError: if it cannot be reached or breaks off.
         :raises TimeoutError: after a limit.
         """
@@ -61,7 +59,7 @@ class Upstream:
             allow_redirects=False,
             proxy=_proxy_for(target),
             timeout=aiohttp.ClientTimeout(
-                total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS, connect=60, sock_read=idle
+                total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS, connect=60, sock_read=IDLE_SECONDS
             ),
         )
 

@@ -228,6 +228,15 @@ def test_a_number_that_is_none_is_refused_wherever_it_stands(number: str) -> Non
         StepResult.from_json(f'{{"outcome": "succeeded", "output": {{"x": [{number}]}}}}')
 
 
+def test_an_output_that_nobody_could_store_is_refused() -> None:
+    def nested(levels: int) -> str:
+        return f'{{"outcome": "succeeded", "output": {{"x": {"[" * levels}{"]" * levels}}}}}'
+
+    assert StepResult.from_json(nested(90)).to_json()
+    with pytest.raises(ContractError, match="nested deeper than 100 levels"):
+        StepResult.from_json(nested(900))
+
+
 def test_a_newer_result_is_read() -> None:
     sent = json.loads(StepResult(outcome="succeeded", head_sha=SHA).to_json()) | {
         "mood": "good",
