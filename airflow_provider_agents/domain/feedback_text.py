@@ -54,7 +54,7 @@ def _check(failing: FailingCheck) -> str:
     lines += [f"{a.level} {a.path}:{a.line}: {a.message}" for a in failing.annotations]
     parts = [fence("\n".join(lines), "a failing check", most_bytes=_REVIEW_BYTES)]
     if failing.log_tail:
-        parts.append(fence(failing.log_tail, "end of that check's log", most_bytes=_LOG_BYTES, keep="end"))
+        parts.append(fence(failing.log_tail, "end of that check's log", most_bytes=_LOG_BYTES, log=True))
     return "\n".join(parts)
 
 

@@ -126,7 +126,8 @@ def changes_requested(
         return None
     asked = [f"{', '.join(review.author for review in reviews)} requested changes"] if reviews else []
     asked += [f"{len(threads)} unresolved review thread(s)"] if threads else []
-    return _fix(s, policy, history, "changes_requested", " and ".join(asked) + ".")
+    # Not yet given to any round, so the head may well be one that a round left as it was.
+    return _fix(s, policy, history, "changes_requested", " and ".join(asked) + ".", new=True)
 
 
 def checks_failed(s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory) -> Decision | None:
@@ -247,10 +248,16 @@ def _objections(s: PullRequestSnapshot) -> tuple[list[Review], list[ReviewThread
 
 
 def _fix(
-    s: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory, reason: str, message: str
+    s: PullRequestSnapshot,
+    policy: LandingPolicy,
+    history: LandingHistory,
+    reason: str,
+    message: str,
+    *,
+    new: bool = False,
 ) -> Decision:
     """Ask for a round, unless they are used up or the last one left the head as it was."""
-    if s.head_sha in history.fixed_heads:
+    if s.head_sha in history.fixed_heads and not new:
         text = f"{message} The last fix round changed nothing."
         return Decision(verdict="escalate", reason="no_progress", message=text)
     if history.rounds_used >= policy.max_rounds:

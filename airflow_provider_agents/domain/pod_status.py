@@ -18,7 +18,7 @@ TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
 
 _FATAL_IMAGE_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff"})
-_CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_CONFIG_REASONS = frozenset({"CreateContainerConfigError", "RunContainerError"})
 _PASSING_PULL_FAULTS = (
     "rate limit",
     "too many requests",

@@ -24,18 +24,21 @@ _BLANK = re.compile(
 )
 
 
-def clean(text: str) -> str:
+def clean(text: str, *, html: bool = True) -> str:
     """Return ``text`` without what is invisible to its reader.
 
     Removed: HTML comments, ANSI escape sequences, control characters except tab and newline, Unicode
     formatting characters (zero-width, bidirectional, tags), variation selectors, fillers, lone surrogates.
     Everything else stays as it was written, template markers too.
+
+    :param html: whether the text is shown as Markdown or HTML, where comments are invisible; not so for a
+        log, of which an unclosed ``<!--`` would take away the rest.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _ANSI.sub("", text)
     if hidden := "".join(c for c in set(text) if _is_hidden(c)):
         text = re.sub(f"[{re.escape(hidden)}]+", "", text)
-    return _HTML_COMMENT.sub("", text).strip()
+    return (_HTML_COMMENT.sub("", text) if html else text).strip()
 
 
 def _is_hidden(character: str) -> bool:
@@ -58,15 +61,16 @@ def clip(text: str, most_bytes: int, *, keep: str = "start") -> str:
     return f"{part}\n{notice}" if keep == "start" else f"{notice}\n{part}"
 
 
-def fence(text: str, source: str, *, most_bytes: int = 40_000, keep: str = "start") -> str:
+def fence(text: str, source: str, *, most_bytes: int = 40_000, log: bool = False) -> str:
     """Clean and cut ``text`` and put it between markers that it cannot close.
 
     The markers carry a digest of the text, so that a text would have to contain its own digest to end
     them early; and markers inside it are defused.
 
+    :param log: a program's output: its end matters, and it is no HTML.
     :param source: what it is and who wrote it, in our words, e.g. ``issue #7, written by mona``.
     """
-    body = _FENCE.sub("&lt;", clip(clean(text), most_bytes, keep=keep))
+    body = _FENCE.sub("&lt;", clip(clean(text, html=not log), most_bytes, keep="end" if log else "start"))
     mark = hashlib.sha256(body.encode()).hexdigest()[:12]
     label = re.sub(r"[^\w #@.,:;/()+-]", "", clean(source))[:200]
     return f'<untrusted id="{mark}" source="{label}">\n{body}\n</untrusted id="{mark}">'

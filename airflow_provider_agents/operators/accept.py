@@ -17,6 +17,7 @@ from airflow_provider_agents.domain.coding_task import (
 )
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
 from airflow_provider_agents.operators.agent_step import STEP_RETRY_POLICY
+from airflow_provider_agents.operators.failure_reason import leaving_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +66,7 @@ class AcceptTaskOperator(BaseOperator):
         from airflow_provider_agents.hooks.github import AgentsGitHubHook
 
         ti = context["ti"]
-        try:
+        with leaving_reason(context):
             values = dict(self.conf if self.conf is not None else context["params"])
             request, faults = parse_request(values, self.bounds)
             if request is None:
@@ -73,9 +74,6 @@ class AcceptTaskOperator(BaseOperator):
             run_key = f"{ti.dag_id}/{ti.run_id}"
             hook = AgentsGitHubHook(self.github_conn_id)
             task = hook.run(lambda client: _look_up(client, request, run_key))
-        except InvalidInputError as error:
-            ti.xcom_push(key="failure", value=str(error))
-            raise
         self.log.info("Accepted %s: %s", task.name, task.title)
         self.log.info(
             "Work branch %s, from %s at %s.", task.work_branch, request.base_branch, task.base_sha[:12]

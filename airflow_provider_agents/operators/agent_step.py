@@ -31,6 +31,7 @@ from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, parse
 from airflow_provider_agents.domain.pod_status import GATEWAY_CONTAINER, base_ended, base_started, is_terminal
 from airflow_provider_agents.exceptions import InvalidInputError, StepInfrastructureError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
+from airflow_provider_agents.operators.failure_reason import leaving_reason
 from airflow_provider_agents.operators.pod_parts import (
     GRACE_SECONDS,
     LABEL_PREFIX,
@@ -148,6 +149,8 @@ class AgentStepOperator(KubernetesPodOperator):
         github_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if "base_container_name" in kwargs:
+            raise TypeError("base_container_name: the agent's container is always named base")
         kwargs.setdefault("name", f"agent-{self.step}")
         kwargs.setdefault("namespace", settings.text("namespace", "agent-system"))
         kwargs.setdefault("kubernetes_conn_id", settings.text("kubernetes_conn_id", "kubernetes_default"))
@@ -242,13 +245,17 @@ class AgentStepOperator(KubernetesPodOperator):
 
     def execute(self, context: Context) -> Any:
         """Run the step, or return what an earlier try of it finished."""
+        with leaving_reason(context):
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> Any:
         self._task = self.resolve_task(context)
         spec = self.build_spec(self._task, context)
         if (stored := self._stored(spec, context)) is not None:
             self.log.info("An earlier try finished this step; its stored result is used.")
             return self._publish(stored, context)
         # What comes onto the branch after this is a person's: the gateway will not let it be overwritten.
-        head = self._github().run(lambda client: client.branch_head(spec.repository, spec.work_branch))
+        head = self._head(spec)
         self.log.info(
             "Work branch %s of %s is at %s.", spec.work_branch, spec.repository, head or "no commit yet"
         )
@@ -318,6 +325,10 @@ class AgentStepOperator(KubernetesPodOperator):
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
         """Take over from the trigger: stop what still runs, read the result, delete the pod."""
+        with leaving_reason(context):
+            return self._harvest(event, context)
+
+    def _harvest(self, event: dict[str, Any], context: Context) -> Any:
         try:
             pod = self.hook.get_pod(event["name"], event["namespace"])
         except ApiException as error:
@@ -358,9 +369,14 @@ class AgentStepOperator(KubernetesPodOperator):
         remote_pod = self.hook.get_pod(remote_pod.metadata.name, remote_pod.metadata.namespace)
         if not self.deferrable:
             remote_pod = self._settle(remote_pod)
-        outcome = read_outcome(remote_pod.to_dict(), self._result_lines(remote_pod), must_push=self.must_push)
+        spec = StepSpec.from_json(remote_pod.metadata.annotations[SPEC_ANNOTATION])
+        outcome = read_outcome(
+            remote_pod.to_dict(),
+            self._result_lines(remote_pod),
+            spec,
+            forge_head=(lambda: self._head(spec)) if self.must_push else None,
+        )
         if outcome.finished:
-            spec = StepSpec.from_json(remote_pod.metadata.annotations[SPEC_ANNOTATION])
             self._store(outcome, spec, context)
         if not base_started(remote_pod.to_dict()):
             self._show_gateway_log(remote_pod)
@@ -389,7 +405,6 @@ class AgentStepOperator(KubernetesPodOperator):
         context["ti"].xcom_push(key="return_value", value=self._values)
         self.log.info("%s", outcome.summary(self.step))
         if error := outcome.error(no_changes_fails=self.no_changes_fails):
-            context["ti"].xcom_push(key="failure", value=str(error))
             raise error
         return self._values
 
@@ -405,6 +420,9 @@ class AgentStepOperator(KubernetesPodOperator):
             "spec": spec.fingerprint()[:16],
         }
         return {_label(name): make_safe_label_value(value) for name, value in values.items()}
+
+    def _head(self, spec: StepSpec) -> str | None:
+        return self._github().run(lambda client: client.branch_head(spec.repository, spec.work_branch))
 
     def _github(self) -> AgentsGitHubHook:
         from airflow_provider_agents.hooks.github import AgentsGitHubHook

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.exceptions import TaskStoppedError
+from airflow_provider_agents.operators.failure_reason import FAILURE_KEY
+from airflow_provider_agents.operators.forge import forge_defaults
 from airflow_provider_agents.operators.skipping import LoopExitOperator
 
 if TYPE_CHECKING:
@@ -26,8 +28,7 @@ class AttemptGateOperator(LoopExitOperator):
     ui_color = "#fff4d6"
 
     def __init__(self, *, coding_task: Any, test_result: Any, attempt: int, **kwargs: Any) -> None:
-        kwargs.setdefault("retries", 0)
-        super().__init__(**kwargs)
+        super().__init__(**forge_defaults(kwargs))
         self.coding_task = coding_task
         self.test_result = test_result
         self.attempt = attempt
@@ -51,7 +52,7 @@ class AttemptGateOperator(LoopExitOperator):
                 f"The work is on branch {task.work_branch}. See the log of the last test task; "
                 "raise max_attempts, correct test_command, or take the branch over."
             )
-            context["ti"].xcom_push(key="failure", value=text)
+            context["ti"].xcom_push(key=FAILURE_KEY, value=text)
             raise TaskStoppedError(text)
         self.log.info(
             "Attempt %d failed its tests: %s. The next attempt gets the output.", self.attempt, found

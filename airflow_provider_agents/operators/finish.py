@@ -11,6 +11,7 @@ from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.run_report import RunReport, run_report
 from airflow_provider_agents.exceptions import TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
+from airflow_provider_agents.operators.failure_reason import FAILURE_KEY
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class _RunEndOperator(BaseOperator):
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=self.tasks.all(), run_ids=[ti.run_id])
         failed = [task for task, state in states.get(ti.run_id, {}).items() if state == "failed"]
         failures = {
-            task: str(ti.xcom_pull(task_ids=task, key="failure") or "failed; see its log")
+            task: str(ti.xcom_pull(task_ids=task, key=FAILURE_KEY) or "failed; see its log")
             for task in self.tasks.all()
             if task in failed
         }

@@ -12,9 +12,6 @@ from airflow_provider_agents import settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from airflow.sdk import Context
-
-    from airflow_provider_agents.exceptions import AgentsError
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 T = TypeVar("T")
@@ -58,9 +55,3 @@ class ForgeMixin:
 def connection_id(given: str | None) -> str:
     """Return the connection id that was given, or the installation's default."""
     return given or settings.text("github_conn_id", "github_default")
-
-
-def fail(error: AgentsError, context: Context) -> AgentsError:
-    """Leave the reason where ``finish`` reads it, and return the error to raise."""
-    context["ti"].xcom_push(key="failure", value=str(error))
-    return error

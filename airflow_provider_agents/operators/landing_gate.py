@@ -11,7 +11,8 @@ from airflow_provider_agents.domain.feedback_text import feedback_text
 from airflow_provider_agents.domain.landing import Decision, LandingHistory, decide
 from airflow_provider_agents.exceptions import ForgeConflictError, ForgeUnavailableError, TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
-from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, fail, forge_defaults
+from airflow_provider_agents.operators.failure_reason import leaving_reason
+from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
 from airflow_provider_agents.operators.skipping import LoopExitOperator
 from airflow_provider_agents.operators.task_state import generation, recall, remember
 from airflow_provider_agents.triggers.pull_request import PullRequestTrigger, error_of
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _MAX_MERGE_CALLS = 5
 """For one head. GitHub refuses for reasons that the API does not always show beforehand."""
+_MERGE_PAUSE_SECONDS = 15.0
+"""After the first refused call; doubled after each further one."""
+_MERGE_REFUSED = "merge_refused"
 
 
 class LandingGateOperator(ForgeMixin, LoopExitOperator):
@@ -68,13 +72,15 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
 
     def execute(self, context: Context) -> Any:
         """Look once; act or wait."""
-        return self._look(context)
+        with leaving_reason(context):
+            return self._look(context)
 
     def look_again(self, context: Context, event: dict[str, Any]) -> Any:
         """Take over from the trigger. Its verdict is only a hint: the world may have moved since."""
-        if event["status"] == "error":
-            raise error_of(event)
-        return self._look(context)
+        with leaving_reason(context):
+            if event["status"] == "error":
+                raise error_of(event)
+            return self._look(context)
 
     def _look(self, context: Context) -> Any:
         context["ti"].xcom_push(key=PULL_REQUEST_URL_KEY, value=self.pull_request["url"])
@@ -94,7 +100,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         if decision.verdict == "done":
             self.leave_loop(context)
             return
-        raise fail(TaskStoppedError(f"{decision.message} Pull request: {snapshot.url}"), context)
+        raise TaskStoppedError(f"{decision.message} Pull request: {snapshot.url}")
 
     # Reading
 
@@ -134,7 +140,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         calls = last["calls"] + 1 if last.get("head_sha") == snapshot.head_sha else 1
         if calls > _MAX_MERGE_CALLS:
             text = f"GitHub refused to merge {snapshot.head_sha[:12]} {_MAX_MERGE_CALLS} times: {last.get('said')}"
-            return Decision(verdict="escalate", reason="merge_refused", message=text), snapshot
+            return Decision(verdict="escalate", reason=_MERGE_REFUSED, message=text), snapshot
         intent = {"head_sha": snapshot.head_sha, "at": snapshot.read_at.isoformat(), "calls": calls}
         remember(context, key, intent)
 
@@ -157,7 +163,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             ), after
         remember(context, key, {**intent, "said": said})
         message = said or "GitHub accepted the merge but does not show it yet."
-        return Decision(verdict="wait", reason="merge_refused", message=message), after
+        return Decision(verdict="wait", reason=_MERGE_REFUSED, message=message), after
 
     def _hand_on(self, snapshot: PullRequestSnapshot, decision: Decision, context: Context) -> None:
         """Give the fix step what it has to answer."""
@@ -194,12 +200,9 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         deadline = self._deadline(task, context)
         left = deadline - datetime.now(tz=UTC)
         if left <= timedelta(0):
-            raise fail(
-                TaskStoppedError(
-                    f"The pull request was not merged within {task.request.land_timeout:g} hours. "
-                    f"Last: {decision.message} {self.pull_request['url']}"
-                ),
-                context,
+            raise TaskStoppedError(
+                f"The pull request was not merged within {task.request.land_timeout:g} hours. "
+                f"Last: {decision.message} {self.pull_request['url']}"
             )
         seen = recall(context, "heads_first_seen") or {}
         self.defer(
@@ -208,6 +211,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
                 repository=task.request.repository,
                 number=int(self.pull_request["number"]),
                 poll_interval=self.poll_interval,
+                first_look_seconds=self._pause(decision, context),
                 deadline=deadline.isoformat(),
                 policy=task.request.policy.to_dict(),
                 history={
@@ -221,6 +225,13 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             # The trigger ends at the deadline itself; this is for a trigger that does not.
             timeout=left + timedelta(minutes=5),
         )
+
+    def _pause(self, decision: Decision, context: Context) -> float:
+        """Return how long to look away: after a refused merge the same reading would merge at once again."""
+        if decision.reason != _MERGE_REFUSED:
+            return 0.0
+        intent = recall(context, f"merge_intent_{generation(self, context)}") or {}
+        return _MERGE_PAUSE_SECONDS * 2.0 ** (int(intent.get("calls", 1)) - 1)
 
     def _deadline(self, task: CodingTask, context: Context) -> datetime:
         """Return when this gate gives up: set at its first look, kept over retries, new after a clear."""

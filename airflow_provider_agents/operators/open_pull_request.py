@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -11,7 +12,8 @@ from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.outbound import outbound_title, pull_request_body
 from airflow_provider_agents.exceptions import InvalidInputError, TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
-from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, fail, forge_defaults
+from airflow_provider_agents.operators.failure_reason import leaving_reason
+from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,9 +27,9 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
 
     Idempotent: an open pull request of the branch is found, not made twice.
 
-    :param coding_task: an accepted task; or give ``repository``, ``head_branch`` and ``base_branch``. (templated)
-    :param step_results: results of the implement steps, in order; title and description come from the
-        last one that there is. (templated)
+    :param coding_task: an accepted task. (templated)
+    :param step_results: results of implement steps, in order. Title and description come from the last one
+        that has them; without a ``coding_task`` also repository and branches. (templated)
     :param repository: ``owner/name``. (templated)
     :param head_branch: branch with the work. (templated)
     :param base_branch: branch to merge into. (templated)
@@ -57,7 +59,7 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
         step_results: Sequence[Any] = (),
         repository: str | None = None,
         head_branch: str | None = None,
-        base_branch: str = "main",
+        base_branch: str | None = None,
         title: str = "",
         draft: bool = False,
         github_conn_id: str | None = None,
@@ -74,56 +76,81 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
         self.github_conn_id = connection_id(github_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        repository, head, base, draft, closes, title = self._what()
+        with leaving_reason(context):
+            return self._open(context)
+
+    def _open(self, context: Context) -> dict[str, Any]:
         results = [result for result in self.step_results if isinstance(result, Mapping)]
         output: Mapping[str, Any] = next(
             (r["output"] for r in reversed(results) if isinstance(r.get("output"), Mapping)), {}
         )
+        wanted = self._wanted(results[-1] if results else {})
         ti = context["ti"]
         body = pull_request_body(
             str(output.get("description") or ""),
-            closes=closes,
+            closes=wanted.closes,
             footer=f"Opened by Airflow: DAG `{ti.dag_id}`, run `{ti.run_id}`",
         )
-        title = outbound_title(str(output.get("title") or ""), title)
+        title = outbound_title(str(output.get("title") or ""), wanted.title)
 
         async def open_or_find(client: GitHubClient) -> PullRequestRef:
-            found = await client.find_pull_request(repository, head, base)
+            found = await client.find_pull_request(wanted.repository, wanted.head, wanted.base)
             if found is not None:
                 return found
             return await client.create_pull_request(
-                repository, head=head, base=base, title=title, body=body, draft=draft
+                wanted.repository,
+                head=wanted.head,
+                base=wanted.base,
+                title=title,
+                body=body,
+                draft=wanted.draft,
             )
 
         pull_request = self.ask_forge(open_or_find)
         ti.xcom_push(key=PULL_REQUEST_URL_KEY, value=pull_request.url)
         ti.xcom_push(key="pull_request_number", value=pull_request.number)
         if pull_request.state != "OPEN":
-            raise fail(
-                TaskStoppedError(
-                    f"{pull_request.url} of branch {head} is {pull_request.state.lower()} already. "
-                    "Choose another work_branch."
-                ),
-                context,
+            raise TaskStoppedError(
+                f"{pull_request.url} of branch {wanted.head} is {pull_request.state.lower()} already. "
+                "Choose another work_branch."
             )
         self.log.info("Pull request %s: %s", pull_request.url, pull_request.title)
         return {"number": pull_request.number, "url": pull_request.url, "head_sha": pull_request.head_sha}
 
-    def _what(self) -> tuple[str, str, str, bool, int | None, str]:
-        """Return repository, head, base, draft, number of the issue to close, and a fallback title."""
+    def _wanted(self, result: Mapping[str, Any]) -> _Wanted:
+        """Say what to open: from the task, else from the arguments, else from the step that pushed."""
         if self.coding_task:
             task = CodingTask.model_validate(self.coding_task)
-            request = task.request
-            closes = task.ticket.number if task.ticket else None
-            return (
-                request.repository,
-                task.work_branch,
-                request.base_branch,
-                request.draft,
-                closes,
-                task.title,
+            return _Wanted(
+                repository=task.request.repository,
+                head=task.work_branch,
+                base=task.request.base_branch,
+                draft=task.request.draft,
+                closes=task.ticket.number if task.ticket else None,
+                title=task.title,
             )
-        if not self.repository or not self.head_branch:
-            raise InvalidInputError([f"{self.task_id}: give a coding_task, or repository and head_branch"])
-        title = self.title or f"Changes of {self.head_branch}"
-        return self.repository, self.head_branch, self.base_branch, self.draft, None, title
+        repository = self.repository or result.get("repository")
+        head = self.head_branch or result.get("work_branch")
+        if not repository or not head:
+            raise InvalidInputError(
+                [f"{self.task_id}: give a coding_task, step_results, or repository and head_branch"]
+            )
+        return _Wanted(
+            repository=repository,
+            head=head,
+            base=self.base_branch or result.get("base_branch") or "main",
+            draft=self.draft,
+            title=self.title or f"Changes of {head}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """The pull request to open or to find."""
+
+    repository: str
+    head: str
+    base: str
+    draft: bool
+    title: str
+    closes: int | None = None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runner.contract import ContractError, Failure, Ledger, StepResult, TerminationMessage
+from agent_runner.contract import ContractError, Failure, Ledger, StepResult, StepSpec, TerminationMessage
 from airflow_provider_agents.domain.pod_status import (
     BASE_CONTAINER,
     GATEWAY_CONTAINER,
@@ -22,14 +22,19 @@ from airflow_provider_agents.domain.pod_status import (
 )
 from airflow_provider_agents.exceptions import StepError, StepFailedError, StepInfrastructureError
 
+_PLACES = ("pod_name", "repository", "base_branch", "work_branch")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """A step's result, its ledger, and the pod that it ran in."""
+    """A step's result, its ledger, and where it ran and worked."""
 
     result: StepResult
     ledger: Ledger | None
     pod_name: str
+    repository: str = ""
+    base_branch: str = ""
+    work_branch: str = ""
 
     @property
     def finished(self) -> bool:
@@ -48,7 +53,7 @@ class StepOutcome:
         values["ledger"] = _jsonable(dataclasses.asdict(self.ledger)) if self.ledger else None
         if self.ledger:
             values["cost_usd"] = self.ledger.usd
-        values["pod_name"] = self.pod_name
+        values |= {name: getattr(self, name) for name in _PLACES}
         return values
 
     @classmethod
@@ -58,7 +63,7 @@ class StepOutcome:
         return cls(
             result=StepResult.from_json(json.dumps(values)),
             ledger=Ledger.from_json(json.dumps(ledger)) if ledger else None,
-            pod_name=values.get("pod_name") or "",
+            **{name: str(values.get(name) or "") for name in _PLACES},
         )
 
     def error(self, *, no_changes_fails: bool = False) -> StepError | None:
@@ -92,11 +97,15 @@ class StepOutcome:
         )
 
 
-def read_outcome(pod: Pod, log_lines: list[str], *, must_push: bool) -> StepOutcome:
+def read_outcome(
+    pod: Pod, log_lines: list[str], spec: StepSpec, *, forge_head: Callable[[], str | None] | None
+) -> StepOutcome:
     """Put the outcome together from a pod that has ended.
 
     :param log_lines: end of the base container's log, where the whole result stands as a marked line.
-    :param must_push: whether a success of this step implies that it pushed.
+    :param spec: what the step was asked to do.
+    :param forge_head: for a step whose success implies a push: reads the work branch at the forge. Asked
+        only where the ledger, which knows better, is missing.
     """
     ledger = _read_ledger(pod)
     try:
@@ -111,8 +120,9 @@ def read_outcome(pod: Pod, log_lines: list[str], *, must_push: bool) -> StepOutc
                 remedy="The image may not fit this version of the provider.",
             ),
         )
-    if must_push and ledger is not None and result.outcome == "succeeded":
-        pushed = ledger.pushes[-1].new if ledger.pushes else None
+    if forge_head is not None and result.outcome == "succeeded":
+        pushes = ledger.pushes if ledger else ()
+        pushed = forge_head() if ledger is None else pushes[-1].new if pushes else None
         if pushed != result.head_sha:
             result = dataclasses.replace(
                 result,
@@ -120,11 +130,18 @@ def read_outcome(pod: Pod, log_lines: list[str], *, must_push: bool) -> StepOutc
                 failure=Failure(
                     category="git",
                     code="unverified_head",
-                    message=f"The runner says it pushed {result.head_sha}, the gateway saw {pushed}.",
+                    message=f"The runner says it pushed {result.head_sha}, the {'gateway saw' if ledger else 'forge has'} {pushed}.",
                     remedy="Look at the log of the step and at the branch.",
                 ),
             )
-    return StepOutcome(result=result, ledger=ledger, pod_name=pod["metadata"]["name"])
+    return StepOutcome(
+        result=result,
+        ledger=ledger,
+        pod_name=pod["metadata"]["name"],
+        repository=spec.repository,
+        base_branch=spec.base_branch,
+        work_branch=spec.work_branch,
+    )
 
 
 def _read_result(pod: Pod, log_lines: list[str]) -> StepResult:

@@ -181,7 +181,7 @@ def _test_failure(result: Any) -> dict[str, Any] | None:
     test = result.get("test") if isinstance(result, Mapping) else None
     if not isinstance(test, Mapping):
         return None
-    output = fence(str(test.get("tail") or ""), "test output", most_bytes=_OUTPUT_BYTES, keep="end")
+    output = fence(str(test.get("tail") or ""), "test output", most_bytes=_OUTPUT_BYTES, log=True)
     return {
         "command": one_line(str(test.get("command") or "")),
         "exit_code": test.get("exit_code"),

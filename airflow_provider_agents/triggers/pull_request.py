@@ -65,6 +65,7 @@ class PullRequestTrigger(BaseTrigger):
     :param history: ``rounds_used``, ``fixed_heads``, ``answered`` and ``head_first_seen`` (SHA to ISO 8601
         moment), for ``policy``.
     :param until: the condition, for waiting without a policy.
+    :param first_look_seconds: time until the first reading; at least :data:`QUIET_SECONDS`.
     :param tolerated_failures: failed readings in a row that are waited out before an ``error`` event.
     """
 
@@ -80,6 +81,7 @@ class PullRequestTrigger(BaseTrigger):
         history: Mapping[str, Any] | None = None,
         until: Condition | None = None,
         tolerated_failures: int = 60,
+        first_look_seconds: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
@@ -96,6 +98,7 @@ class PullRequestTrigger(BaseTrigger):
         self.history = dict(history or {})
         self.until = until
         self.tolerated_failures = tolerated_failures
+        self.first_look_seconds = first_look_seconds
         self._deadline = _moment(deadline) if deadline else None
         self._first_seen = {
             sha: _moment(text) for sha, text in dict(self.history.get("head_first_seen") or {}).items()
@@ -118,13 +121,14 @@ class PullRequestTrigger(BaseTrigger):
                 "history": self.history,
                 "until": self.until,
                 "tolerated_failures": self.tolerated_failures,
+                "first_look_seconds": self.first_look_seconds,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield exactly one event."""
         # The task looked just before it deferred, so nothing is lost by not looking at once.
-        await asyncio.sleep(QUIET_SECONDS)
+        await asyncio.sleep(max(QUIET_SECONDS, self.first_look_seconds))
         yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> dict[str, Any]:

@@ -76,7 +76,9 @@ def stack(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
 
 def readme_example() -> str:
     """Return the example DAG of the README, word for word."""
-    (example,) = re.findall(r"```python\n(from airflow\.sdk.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (example,) = re.findall(
+        r"```python\n(from airflow\.sdk.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     return str(example)
 
 
@@ -117,7 +119,9 @@ def test_example_of_the_readme_runs(stack: DemoStack) -> None:
     # It waits for somebody to merge; no worker slot is held for that.
     stack.airflow.wait_for_task("refresh_docs", run_id, "merged", {"deferred"}, SECONDS)
     (opened,) = [
-        m for m in mutations(stack, "acme/widgets", "pull_request.opened") if m["details"]["head"].startswith("ai/refresh-")
+        m
+        for m in mutations(stack, "acme/widgets", "pull_request.opened")
+        if m["details"]["head"].startswith("ai/task-")
     ]
     stack.forge.act("mona", "merge", "acme/widgets", number=opened["number"])
 

@@ -189,9 +189,15 @@ def test_the_same_text_has_the_same_fence() -> None:
 
 
 def test_fence_keeps_the_end_of_a_log() -> None:
-    fenced = fence("first\n" + "x\n" * 1_000 + "last", "log", most_bytes=100, keep="end")
+    fenced = fence("first\n" + "x\n" * 1_000 + "last", "log", most_bytes=100, log=True)
     assert "last" in fenced
     assert "first" not in fenced
+
+
+def test_an_open_comment_in_a_log_takes_nothing_away() -> None:
+    text = "<!-- page <b>\nexpected 1\nAssertionError: got 2"
+    assert "got 2" in fence(text, "log", log=True)
+    assert "got 2" not in fence(text, "issue #1")
 
 
 def test_one_line() -> None:

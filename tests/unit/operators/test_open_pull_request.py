@@ -91,5 +91,7 @@ def test_alone_in_a_dag(github: GitHub) -> None:
 
 
 def test_missing_arguments_are_named() -> None:
-    with pytest.raises(InvalidInputError, match="open: give a coding_task, or repository and head_branch"):
+    with pytest.raises(
+        InvalidInputError, match="open: give a coding_task, step_results, or repository and head_branch"
+    ):
         open_it(coding_task=None)

@@ -14,6 +14,7 @@ from agent_runner.contract import (
     Ledger,
     Push,
     StepResult,
+    StepSpec,
     TerminationMessage,
     TestRun,
 )
@@ -25,6 +26,13 @@ OTHER = "b" * 40
 TESTS = Failure(category="tests", code="tests_failed", message="Tests failed.")
 BUDGET = Failure(category="budget", code="spent", message="Too dear.", remedy="Raise it.")
 NETWORK = Failure(category="network", code="down", message="No network.", retryable=True)
+SPEC = StepSpec(
+    step="implement", repository="acme/app", base_branch="main", work_branch="ai/x", prompt="Do it."
+)
+
+
+def unread() -> str | None:
+    raise AssertionError("the forge was asked although the ledger is there")
 
 
 def outcome(result: StepResult, ledger: Ledger | None = None) -> StepOutcome:
@@ -117,12 +125,12 @@ def test_what_databases_refuse_does_not_get_into_an_xcom() -> None:
 def test_the_whole_result_is_read_from_the_log() -> None:
     result = StepResult(outcome="succeeded", summary="s" * 9_000, output={"title": "T"})
     lines = [f"{RESULT_MARKER}{{}}", f"{RESULT_MARKER}{result.to_json()}"]
-    assert read_outcome(pod(told(result)), lines, must_push=False).result == result
+    assert read_outcome(pod(told(result)), lines, SPEC, forge_head=None).result == result
 
 
 def test_without_its_log_line_the_cut_result_is_used() -> None:
     result = StepResult(outcome="succeeded", summary="s" * 9_000, output={"title": "T"}, head_sha=SHA)
-    found = read_outcome(pod(told(result)), [], must_push=False)
+    found = read_outcome(pod(told(result)), [], SPEC, forge_head=None)
     assert found.result.outcome == "succeeded"
     assert found.result.head_sha == SHA
     assert found.result.output is None
@@ -131,12 +139,12 @@ def test_without_its_log_line_the_cut_result_is_used() -> None:
 def test_a_forged_log_line_is_not_believed() -> None:
     result = StepResult(outcome="failed", failure=BUDGET)
     forged = f"{RESULT_MARKER}{StepResult(outcome='succeeded').to_json()}"
-    assert read_outcome(pod(told(result)), [forged], must_push=False).result == result
+    assert read_outcome(pod(told(result)), [forged], SPEC, forge_head=None).result == result
 
 
 @pytest.mark.parametrize("text", ["", None])
 def test_without_a_message_the_pod_says_why(text: str | None) -> None:
-    found = read_outcome(pod(text, phase="Failed", reason="Evicted"), [], must_push=False)
+    found = read_outcome(pod(text, phase="Failed", reason="Evicted"), [], SPEC, forge_head=None)
     assert found.result.failure is not None
     assert found.result.failure.category == "evicted"
     assert type(found.error()) is StepInfrastructureError
@@ -157,7 +165,7 @@ def test_without_a_message_the_pod_says_why(text: str | None) -> None:
     ],
 )
 def test_a_malformed_message_is_a_failure_with_words(text: str) -> None:
-    found = read_outcome(pod(text, Ledger(usd=0.75).to_json()), [], must_push=False)
+    found = read_outcome(pod(text, Ledger(usd=0.75).to_json()), [], SPEC, forge_head=None)
     assert found.result.failure is not None
     assert (found.result.failure.category, found.result.failure.code) == ("agent", "malformed_result")
     assert found.to_dict()["cost_usd"] == 0.75
@@ -166,7 +174,8 @@ def test_a_malformed_message_is_a_failure_with_words(text: str) -> None:
 
 def test_a_malformed_ledger_is_no_ledger() -> None:
     assert (
-        read_outcome(pod(told(StepResult(outcome="succeeded")), "oops"), [], must_push=False).ledger is None
+        read_outcome(pod(told(StepResult(outcome="succeeded")), "oops"), [], SPEC, forge_head=None).ledger
+        is None
     )
 
 
@@ -183,7 +192,7 @@ SUCCESS = StepResult(outcome="succeeded", head_sha=SHA)
 )
 def test_a_push_that_the_gateway_did_not_see_did_not_happen(pushes: tuple[Push, ...], verified: bool) -> None:
     ledger = Ledger(pushes=pushes).to_json()
-    found = read_outcome(pod(told(SUCCESS), ledger), [], must_push=True)
+    found = read_outcome(pod(told(SUCCESS), ledger), [], SPEC, forge_head=unread)
     assert found.finished is verified
     if not verified:
         assert found.result.failure is not None
@@ -192,9 +201,26 @@ def test_a_push_that_the_gateway_did_not_see_did_not_happen(pushes: tuple[Push, 
 
 
 def test_steps_that_do_not_push_need_no_push() -> None:
-    assert read_outcome(pod(told(SUCCESS), Ledger().to_json()), [], must_push=False).finished
+    assert read_outcome(pod(told(SUCCESS), Ledger().to_json()), [], SPEC, forge_head=None).finished
 
 
 def test_no_changes_need_no_push() -> None:
     result = dataclasses.replace(SUCCESS, outcome="no_changes")
-    assert read_outcome(pod(told(result), Ledger().to_json()), [], must_push=True).finished
+    assert read_outcome(pod(told(result), Ledger().to_json()), [], SPEC, forge_head=unread).finished
+
+
+@pytest.mark.parametrize(("head", "verified"), [(SHA, True), (OTHER, False), (None, False)])
+def test_without_a_ledger_the_forge_says_what_was_pushed(head: str | None, verified: bool) -> None:
+    found = read_outcome(pod(told(SUCCESS)), [], SPEC, forge_head=lambda: head)
+    assert found.finished is verified
+    assert found.ledger is None
+
+
+def test_the_outcome_says_where_it_worked() -> None:
+    values = read_outcome(pod(told(SUCCESS)), [], SPEC, forge_head=None).to_dict()
+    assert (values["repository"], values["base_branch"], values["work_branch"]) == (
+        "acme/app",
+        "main",
+        "ai/x",
+    )
+    assert StepOutcome.from_dict(values).to_dict() == values
