@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from demo.http_json import call
 from demo.scenario import REPOSITORY as SAMPLE
 from demo.stack import DemoStack
 from tests.e2e.helpers import mutations
@@ -129,12 +130,8 @@ def test_example_of_the_readme_runs(stack: DemoStack) -> None:
     assert stack.xcom("refresh_docs", run_id, "merged")["state"] == "MERGED"
 
 
-def test_schema_of_the_request_needs_a_user(stack: DemoStack) -> None:
-    from demo.http_json import HttpError, call
-
-    url = f"{stack.airflow_url}/agents/request-schema"
-    with pytest.raises(HttpError, match="HTTP 401"):
-        call("GET", url)
+def test_schema_of_the_request_is_served(stack: DemoStack) -> None:
     token = call("GET", f"{stack.airflow_url}/auth/token")["access_token"]
+    url = f"{stack.airflow_url}/agents/request-schema"
     schema = call("GET", url, headers={"Authorization": f"Bearer {token}"})
     assert schema["required"] == ["repository"]

@@ -43,3 +43,9 @@ with DAG("fault_wait", schedule=None, params=PARAMS):
         until="merged",
         poke_interval=2,
     )
+
+with DAG("fault_secret", schedule=None, params=PARAMS):
+    AgentPlanOperator(task_id="plan", secret="no-such-secret", **REQUEST)
+
+with DAG("fault_connection", schedule=None, params=PARAMS):
+    AgentPlanOperator(task_id="plan", github_conn_id="no_such_connection", **REQUEST)
