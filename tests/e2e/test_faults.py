@@ -35,7 +35,7 @@ def test_no_worker_slot_is_held_while_an_agent_works(stack: DemoStack, repositor
         ),
         seconds=5,
     )
-    assert set(seen) == {({"deferred"}, 0)}
+    assert set(seen) == {("deferred", 0)}
     assert stack.wait_for_run("fault_step", run_id, SECONDS)["state"] == "success"
 
 
