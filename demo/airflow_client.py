@@ -49,7 +49,8 @@ class AirflowClient:
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
         """Return a DAG, or ``None`` if there is none of that id (yet)."""
-        return self._optional(f"/dags/{_part(dag_id)}")
+        found = self._optional(f"/dags/{_part(dag_id)}")
+        return dict(found) if found else None
 
     def import_errors(self) -> list[dict[str, Any]]:
         """Return the DAG files that could not be imported, each with its ``stack_trace``."""
@@ -98,7 +99,8 @@ class AirflowClient:
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return all task instances of a run."""
-        path, found = f"{_run_path(dag_id, run_id)}/taskInstances", []
+        path = f"{_run_path(dag_id, run_id)}/taskInstances"
+        found: list[dict[str, Any]] = []
         while True:
             page = self.request("GET", f"{path}?{urlencode({'limit': 100, 'offset': len(found)})}")
             found += page["task_instances"]

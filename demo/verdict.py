@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from demo.forge_client import ForgeClient
 
+_PASSING = frozenset({"SUCCESS", "NEUTRAL", "SKIPPED"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -88,13 +90,19 @@ def _merge_faults(
     if merge["details"].get("sha") != default_branch_head:
         faults.append("The default branch is not at the commit that the merge made.")
     head = merge["details"].get("head_sha")
-    conclusions = [
-        entry["details"]["conclusion"]
+    # The last conclusion of each check counts: a check may have been run again.
+    conclusions = {
+        entry["details"].get("name"): entry["details"]["conclusion"]
         for entry in mutations
         if entry["kind"] == "check.completed"
         and entry["details"].get("sha") == head
         and entry["seq"] < merge["seq"]
-    ]
-    if "SUCCESS" not in conclusions:
+    }
+    if not conclusions:
         faults.append(f"Pull request #{pull['number']} was merged at a head on which no check had passed.")
+    for name, conclusion in conclusions.items():
+        if conclusion not in _PASSING:
+            faults.append(
+                f"Pull request #{pull['number']} was merged although {name} ended with {conclusion}."
+            )
     return faults

@@ -135,10 +135,16 @@ class _Runs:
         errors = Tail(_MAX_ERROR_BYTES)
         error_lines = LineSplitter(_MAX_ERROR_BYTES)
 
+        # Paths as a person knows them: where the checkout lies tells nobody anything.
+        here = f"{self._environment.checkout}/"
+
+        def show(line: bytes) -> None:
+            for text in transcript.read(line):
+                say(text.replace(here, ""))
+
         def on_output(chunk: bytes) -> None:
             for line in lines.feed(chunk):
-                for text in transcript.read(line):
-                    say(text)
+                show(line)
 
         def on_error(chunk: bytes) -> None:
             errors.feed(chunk)
@@ -169,8 +175,7 @@ class _Runs:
                 "Use an image made from agent-image/Dockerfile.",
             ) from error
         for line in lines.flush():
-            for text in transcript.read(line):
-                say(text)
+            show(line)
         report = transcript.report(ended, errors.text())
         draft.add(report)
         stopped = self._stopped(ended, idle_seconds())

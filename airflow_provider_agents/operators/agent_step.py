@@ -28,6 +28,7 @@ from agent_runner.contract import (
 )
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, parse_request
+from airflow_provider_agents.domain.outbound import outbound_title
 from airflow_provider_agents.domain.pod_status import GATEWAY_CONTAINER, base_ended, base_started, is_terminal
 from airflow_provider_agents.exceptions import InvalidInputError, StepInfrastructureError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
@@ -222,7 +223,7 @@ class AgentStepOperator(KubernetesPodOperator):
             limits=Limits(seconds=max(1, int(timeout.total_seconds()))),
             test_command=request.test_command,
             output_schema=self.output_schema,
-            commit_message=f"{task.title}"[:72] if self.must_push else None,
+            commit_message=outbound_title(task.title, task.name) if self.must_push else None,
         )
 
     def resolve_task(self, context: Context) -> CodingTask:

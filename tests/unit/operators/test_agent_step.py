@@ -1,112 +1,31 @@
 """A step over its whole life: tries, clears, lost workers, lost pods, and never paid for twice."""
 
+# ruff: noqa: F811 - fixtures are imported, and asked for by name
+
 from __future__ import annotations
 
 import re
-from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.cncf.kubernetes.operators import pod as stock
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
-from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import TaskDeferred
-from fake_kubernetes import Kubernetes
-from fakes import GitHub, Store, TaskInstance, accepted, context
+from fakes import GitHub, accepted
 from kubernetes.client.exceptions import ApiException
 
 from agent_runner.contract import RESULT_MARKER, Failure, Ledger, Push, StepResult, StepSpec
 from airflow_provider_agents.exceptions import (
-    AgentsError,
-    ForgeAccessError,
-    ForgeUnavailableError,
-    InvalidInputError,
-    StepError,
     StepFailedError,
     StepInfrastructureError,
 )
-from airflow_provider_agents.operators import agent_step
-from airflow_provider_agents.operators.agent_step import STEP_RETRIES, STEP_RETRY_POLICY
+from airflow_provider_agents.operators.agent_step import STEP_RETRIES
 from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
 from airflow_provider_agents.operators.steps import (
     AgentImplementOperator,
-    AgentPlanOperator,
     AgentTestOperator,
 )
 from airflow_provider_agents.triggers.agent_pod import AgentPodTrigger
-
-SHA = "a" * 40
-PLANNED = StepResult(outcome="succeeded", summary="planned", output={"summary": "S"}, turns=3)
-SPENT = Ledger(usd=0.5, model_calls=4)
-BUDGET = StepResult(outcome="failed", failure=Failure(category="budget", code="spent", message="Too dear."))
-NETWORK = StepResult(
-    outcome="failed", failure=Failure(category="network", code="down", message="Away.", retryable=True)
-)
-
-
-class Step:
-    """One step, its task instance and its cluster; each try has an operator of its own."""
-
-    def __init__(self, kind: Any = AgentPlanOperator, **arguments: Any) -> None:
-        self.kind = kind
-        self.arguments: dict[str, Any] = {"coding_task": accepted(), **arguments}
-        self.journal: list[str] = []
-        self.kubernetes = Kubernetes(self.journal)
-        self.store = Store(self.journal)
-        self.ti = TaskInstance("step", retries=STEP_RETRIES)
-        self.operator = self.fresh()
-
-    def fresh(self) -> Any:
-        self.operator = self.kind(task_id="step", **self.arguments)
-        self.operator.__dict__.update(hook=self.kubernetes, client=self.kubernetes)
-        return self.operator
-
-    @property
-    def context(self) -> Any:
-        return context(self.ti, self.store)
-
-    def execute(self) -> Any:
-        return self.fresh().execute(self.context)
-
-    def deferred(self) -> AgentPodTrigger:
-        with pytest.raises(TaskDeferred) as caught:
-            self.execute()
-        assert caught.value.method_name == "trigger_reentry"
-        return caught.value.trigger
-
-    def reenter(self, status: str = "success", **event: Any) -> Any:
-        """Come back from the trigger, in a new process."""
-        (name,) = self.kubernetes.pods or ["gone"]
-        values = {
-            "status": status,
-            "name": name,
-            "namespace": "agent-system",
-            "message": "m",
-            "last_log_time": None,
-        }
-        return self.fresh().trigger_reentry(self.context, values | event)
-
-    def created(self) -> int:
-        return sum(entry.startswith("create ") for entry in self.journal)
-
-
-@pytest.fixture(autouse=True)
-def github(monkeypatch: pytest.MonkeyPatch) -> GitHub:
-    return GitHub().install(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that only sleeping moves."""
-    now = [1_000.0]
-    fake = SimpleNamespace(
-        monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds)
-    )
-    monkeypatch.setattr(agent_step, "time", fake)
-    connection = SimpleNamespace(extra_dejson={"namespace": "agents"})
-    monkeypatch.setattr(stock.BaseHook, "get_connection", classmethod(lambda cls, conn_id: connection))
-    return now
+from tests.unit.operators.agent_steps import BUDGET, NETWORK, PLANNED, SHA, SPENT, Step, clock, github  # noqa: F401 - two are fixtures
 
 
 def test_it_defers_to_our_trigger_and_holds_no_slot() -> None:
@@ -474,156 +393,3 @@ def test_the_link_to_the_pod_is_there_while_the_task_waits(monkeypatch: pytest.M
     step = Step()
     step.deferred()
     assert step.ti.pushed["pod_url"] == f"https://k8s/agent-system/{step.kubernetes.only}?{{x}}"
-
-
-# Without the triggerer
-
-
-class Running(Kubernetes):
-    """A cluster whose pods start by themselves and end after a few looks."""
-
-    def __init__(self, journal: list[str], looks: int = 3) -> None:
-        super().__init__(journal)
-        self.looks = looks
-
-    def create_namespaced_pod(self, body: dict[str, Any], namespace: str, **options: Any) -> Any:
-        created = super().create_namespaced_pod(body, namespace, **options)
-        self.run(created.metadata.name)
-        self.logs[created.metadata.name] = ["2026-01-01T00:00:01.000000000Z working"]
-        return created
-
-    def read_namespaced_pod(self, name: str, namespace: str) -> Any:
-        self.looks -= 1
-        if self.looks == 0:
-            self.finish(name, PLANNED, SPENT)
-        return super().read_namespaced_pod(name, namespace)
-
-
-def worker(looks: int) -> Step:
-    step = Step(deferrable=False)
-    step.kubernetes = Running(step.journal, looks)
-    return step
-
-
-def test_a_worker_can_wait_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    step = worker(looks=4)
-    assert step.execute()["output"] == {"summary": "S"}
-    assert step.kubernetes.pods == {}
-    assert "set step_0" in step.journal
-    log = capsys.readouterr().out
-    assert log.count("working") == 1
-    assert RESULT_MARKER not in log
-
-
-def test_a_worker_whose_time_is_over_stops_the_pod_and_keeps_its_result(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    step = worker(looks=10_000)
-    ended = StepResult(
-        outcome="cancelled", failure=Failure(category="timeout", code="stopped", message="Stopped.")
-    )
-    step.kubernetes.on_patch = lambda name, body: step.kubernetes.finish(name, ended, SPENT, phase="Failed")
-
-    class TimeIsOverError(Exception):
-        pass
-
-    def interrupted(operator: Any, pod: Any) -> None:
-        raise TimeIsOverError
-
-    monkeypatch.setattr(AgentPlanOperator, "await_pod_completion", interrupted)
-    with pytest.raises(StepFailedError, match="timeout/stopped"):
-        step.execute()
-    assert step.ti.pushed["return_value"]["cost_usd"] == 0.5
-    assert step.kubernetes.pods == {}
-
-
-def test_a_killed_worker_deletes_the_pod_and_says_no_more() -> None:
-    step = Step()
-    step.deferred()
-    name = step.kubernetes.only
-    step.operator.on_kill()
-    assert step.kubernetes.pods == {}
-    assert step.journal[-1] == f"delete {name}"
-    step.operator.cleanup(pod=step.operator.pod, remote_pod=step.operator.pod, context=step.context)
-    assert "return_value" not in step.ti.pushed
-
-
-# Alone in a DAG
-
-
-def test_a_step_can_be_used_alone() -> None:
-    step = Step(coding_task=None, repository="acme/shop", prompt="Plan it", work_branch="topic/x", model="m-1",
-                max_turns=7, step_timeout=timedelta(minutes=2), cpu="1", memory="1Gi")  # fmt: skip
-    step.deferred()
-    pod = step.kubernetes.pods[step.kubernetes.only]
-    spec = StepSpec.from_json(pod["metadata"]["annotations"][SPEC_ANNOTATION])
-    assert (spec.repository, spec.work_branch, spec.limits.seconds) == ("acme/shop", "topic/x", 120)
-    assert (spec.agent.model, spec.agent.max_turns) == ("m-1", 7)
-    assert "Plan it" in spec.prompt
-
-
-def test_wrong_arguments_are_named_with_their_task() -> None:
-    step = Step(coding_task=None, repository="x", prompt="p", base_branch="a b")
-    with pytest.raises(InvalidInputError) as caught:
-        step.execute()
-    assert [fault.split(":")[:2] for fault in caught.value.faults] == [
-        ["step", " repository"],
-        ["step", " base_branch"],
-    ]
-    assert step.created() == 0
-
-
-def test_tests_can_be_turned_off() -> None:
-    from airflow.sdk.exceptions import AirflowSkipException
-
-    with pytest.raises(AirflowSkipException):
-        Step(AgentTestOperator, coding_task=accepted(run_tests=False)).execute()
-
-
-def test_an_own_test_command_wins() -> None:
-    step = Step(AgentTestOperator, coding_task=accepted(test_command="make"), test_command="pytest -q")
-    step.deferred()
-    pod = step.kubernetes.pods[step.kubernetes.only]
-    assert StepSpec.from_json(pod["metadata"]["annotations"][SPEC_ANNOTATION]).test_command == "pytest -q"
-
-
-def test_the_model_is_the_operators_else_the_requests_else_the_installations(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def model(request: dict[str, Any], **arguments: Any) -> str | None:
-        operator = AgentPlanOperator(task_id="s", coding_task=accepted(**request), **arguments)
-        return operator.step_settings(operator.resolve_task({})).model
-
-    assert model({}) is None
-    monkeypatch.setenv("AIRFLOW__AGENTS__MODEL", "of-installation")
-    assert model({}) == "of-installation"
-    assert model({"plan_model": "of-request"}) == "of-request"
-    assert model({"plan_model": "of-request"}, model="of-operator") == "of-operator"
-
-
-# Retries
-
-
-@pytest.mark.parametrize(
-    ("error", "action"),
-    [
-        (StepFailedError("x"), RetryAction.FAIL),
-        (InvalidInputError(["x"]), RetryAction.FAIL),
-        (ForgeAccessError("x"), RetryAction.FAIL),
-        (StepInfrastructureError("x"), RetryAction.DEFAULT),
-        (ForgeUnavailableError("x"), RetryAction.DEFAULT),
-        (StepError("x"), RetryAction.DEFAULT),
-        (AgentsError("x"), RetryAction.DEFAULT),
-        (RuntimeError("x"), RetryAction.DEFAULT),
-    ],
-)
-def test_only_what_may_succeed_unchanged_is_retried(error: Exception, action: RetryAction) -> None:
-    assert STEP_RETRY_POLICY.evaluate(error, try_number=1, max_tries=2).action == action
-
-
-def test_a_step_has_retries_for_lost_workers() -> None:
-    operator = Step().operator
-    assert operator.retries == STEP_RETRIES
-    assert operator.retry_policy is STEP_RETRY_POLICY
-    assert operator.log_pod_spec_on_failure is False
-    assert operator.deferrable is True
