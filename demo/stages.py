@@ -23,7 +23,10 @@ _STATES: dict[str | None, StageState] = {
     "success": "done",
     "failed": "failed",
 }
-"""Every other state, e.g. ``queued`` or ``upstream_failed``, means that nothing happened yet."""
+"""Every other state, e.g. ``upstream_failed``, means that nothing happened yet."""
+
+_BETWEEN = frozenset({"scheduled", "queued"})
+"""Before the start, and again when a deferral is over."""
 
 # Phase, place within a round of that phase, name. Anything may stand before: the group may have an id.
 _KINDS: tuple[tuple[str, int, int, str], ...] = (
@@ -74,7 +77,7 @@ def stages(
         result = results.get(task["task_id"])
         stage = Stage(
             name=name,
-            state=_state(task.get("state"), result),
+            state=_state(task, result),
             seconds=seconds_between(task.get("start_date"), task.get("end_date"), now),
             usd=usd(result),
             task_id=task["task_id"],
@@ -103,7 +106,10 @@ def _place(task_id: str) -> tuple[tuple[int, int, int], str] | None:
     return None
 
 
-def _state(state: str | None, result: Any) -> StageState:
+def _state(task: Mapping[str, Any], result: Any) -> StageState:
+    state = task.get("state")
+    if state in _BETWEEN and task.get("start_date"):
+        return "running"
     known = _STATES.get(state, "pending")
     answer = result if isinstance(result, Mapping) else {}
     asks_for_more = answer.get("outcome") == "failed" or answer.get("verdict") == "fix"

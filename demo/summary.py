@@ -85,4 +85,5 @@ def mutations(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if sha := details.get("head_sha") or details.get("sha"):
             shown.append(str(sha)[:12])
         number = f" #{entry['number']}" if entry.get("number") else ""
-        yield f"  {entry['seq']:>5}  {entry['kind']}{number}  {' · '.join(shown)}  by {printable(str(entry['actor']))}"
+        parts = [f"{entry['kind']}{number}", " · ".join(shown), f"by {printable(str(entry['actor']))}"]
+        yield f"  {entry['seq']:>5}  {'  '.join(part for part in parts if part)}"

@@ -26,8 +26,8 @@ _PLAIN_MARKS: dict[StageState, str] = {
 _WORDS: dict[StageState, str] = {
     "pending": "to come",
     "running": "started",
-    "done": "done",
-    "rejected": "done, asks for another go",
+    "done": "finished",
+    "rejected": "finished, asks for another go",
     "failed": "FAILED",
 }
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"

@@ -104,7 +104,7 @@ def test_without_redrawing_each_change_is_one_line():
     show(terminal)
     show(terminal, [STAGES[0], Stage(name="implement 1", state="failed", seconds=65)], seconds=80)
     assert stream.getvalue().splitlines() == [
-        "[   15s] ✓ plan: done in 12s, $0.0123 so far",
+        "[   15s] ✓ plan: finished in 12s, $0.0123 so far",
         "[   15s] ▸ implement 1: started",
         "[ 1m20s] ✗ implement 1: FAILED in 1m05s",
     ]
@@ -132,7 +132,7 @@ def test_an_ascii_terminal_gets_ascii():
     show(terminal)
     assert bytes_written.getvalue().decode("ascii").splitlines()[:2] == [
         "wait ... f?r",
-        "[   15s] + plan: done in 12s, $0.0123 so far",
+        "[   15s] + plan: finished in 12s, $0.0123 so far",
     ]
 
 

@@ -187,9 +187,14 @@ def test_five_refusals_are_enough(gate: Gate) -> None:
         raise ForgeConflictError("Required status check is expected.")
 
     gate.github.on_merge = refused
+    pauses = []
     for _ in range(5):
-        assert isinstance(gate.look(snapshot()), TaskDeferred)
+        waiting = gate.look(snapshot())
+        assert isinstance(waiting, TaskDeferred)
+        pauses.append(waiting.trigger.first_look_seconds)
         gate.ti.retry()
+    # A forge that is away for some minutes must not use up all calls.
+    assert pauses == [15, 30, 60, 120, 240]
     end = gate.look(snapshot())
     assert isinstance(end, TaskStoppedError)
     assert "refused to merge aaaaaaaaaaaa 5 times" in str(end)

@@ -162,6 +162,13 @@ async def test_nothing_fires_in_the_first_five_seconds(forge: Forge, monkeypatch
     assert at >= 5
 
 
+async def test_a_first_look_can_be_put_off(forge: Forge) -> None:
+    put_off = trigger(first_look_seconds=60.0)
+    ((at, event),) = await events_of(PullRequestTrigger(**put_off.serialize()[1]))
+    assert event["status"] == "decided"
+    assert forge.asked_at[0] == at == 60
+
+
 async def test_it_polls_until_there_is_something_to_do(forge: Forge) -> None:
     forge.readings = [RUNNING, RUNNING, {"checks": (check(state="failed"),)}]
     event = await event_of(trigger())
