@@ -79,6 +79,7 @@ def test_triggerer_killed_while_a_pull_request_waits(stack: DemoStack, repositor
     pull = stack.forge.act("mona", "open_pull", repository, head="work", base="main", title="Note")
     run_id = stack.trigger("fault_wait", {"repository": repository, "number": pull["number"]})
     stack.airflow.wait_for_task("fault_wait", run_id, "merged", {"deferred"}, 60)
+    assert stack.airflow.request("GET", "/pools/default_pool")["running_slots"] == 0
     stack.processes["triggerer"].kill()
     stack.forge.act("mona", "merge", repository, number=pull["number"])
     stack.processes["triggerer"].restart()
