@@ -30,7 +30,6 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {
                 "integration-name": _INTEGRATION,
-                "external-doc-url": "https://github.com/airflow-provider-agents/airflow-provider-agents",
                 "tags": ["ai"],
             }
         ],
