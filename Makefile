@@ -65,11 +65,13 @@ install: $(DEV)  ## make .venv with everything that developing needs
 
 lock: $(DEV)  ## write constraints.txt anew, with the newest versions that fit
 	@$(PY) -m pip install --quiet uv
-	@echo uv | $(BIN)/uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11 --upgrade \
-	  --quiet --no-header --no-annotate --output-file $(VENV)/locked.txt
+	@echo uv | $(BIN)/uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11 \
+	  --fork-strategy fewest --upgrade --quiet --no-header --no-annotate --output-file $(VENV)/locked.txt
 	@{ sed -n '/^#/p' constraints.txt; \
 	  sed -n -e "/sys_platform == 'win32'/d" -e "/sys_platform == 'emscripten'/d" -e 's/ ;.*//p' -e '/^[a-z0-9].*==[^;]*$$/p' \
 	    $(VENV)/locked.txt | LC_ALL=C sort -u; } > $(VENV)/constraints.txt
+	@twice=$$(sed -n 's/==.*//p' $(VENV)/constraints.txt | uniq -d); \
+	if [ -n "$$twice" ]; then echo "More than one version of: $$twice" >&2; exit 1; fi
 	@mv $(VENV)/constraints.txt constraints.txt
 
 clean:  ## remove .venv, the demo's data and all caches

@@ -251,7 +251,7 @@ class Parts:
             if part.exit_code:
                 raise part.failure(f"ended with exit code {part.exit_code}")
 
-    def stop(self, grace: float = 10.0) -> None:
+    def stop(self, grace: float = 5.0) -> None:
         """End all programs and all that they started, the last one added first."""
         started = [
             part for part in reversed(self._parts.values()) if part.exit_code is not None or part.running

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from demo.verdict import Verdict
 
 LOG_LINES = 15
+_FOLDS = ("::group::", "::endgroup::")
+"""Begin and end of what Airflow's UI folds."""
+
 _MUTATION_DETAILS = ("title", "branch", "head", "name", "conclusion", "method", "reason")
 
 
@@ -57,7 +60,8 @@ def failure(
     if task:
         yield ""
         yield f"Task {task['task_id']} failed first (try {task.get('try_number')}). The end of its log:"
-        for line in [line for line in log.splitlines() if line.strip()][-LOG_LINES:]:
+        lines = [line for line in log.splitlines() if line.strip() and not line.startswith(_FOLDS)]
+        for line in lines[-LOG_LINES:]:
             yield f"  | {printable(line)}"
 
 

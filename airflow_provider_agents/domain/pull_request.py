@@ -89,8 +89,11 @@ class ReviewThread:
 
     @property
     def key(self) -> str:
-        """What tells this state of the thread from one with another comment."""
-        return f"{self.node_id}:{len(self.comments)}"
+        """What tells this state of the thread from one with another comment of a person with write access.
+
+        Comments of others are not handed to the agent, so they do not ask for another answer either.
+        """
+        return f"{self.node_id}:{sum(comment.can_write for comment in self.comments)}"
 
     @property
     def started_by_writer(self) -> bool:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
+_DID_NOT_RUN = ("skipped", "upstream_failed")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunTasks:
@@ -51,7 +53,10 @@ class _RunEndOperator(BaseOperator):
             return {task_id: ti.xcom_pull(task_ids=task_id, key=key) for task_id in task_ids}
 
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=self.tasks.all(), run_ids=[ti.run_id])
-        failed = [task for task, state in states.get(ti.run_id, {}).items() if state == "failed"]
+        state_of = states.get(ti.run_id, {})
+        failed = [task for task, state in state_of.items() if state == "failed"]
+        # A clear leaves XComs in place until the task runs again: one that then does not run decided nothing.
+        gates = [gate for gate in self.tasks.gates if state_of.get(gate) not in _DID_NOT_RUN]
         failures = {
             task: str(ti.xcom_pull(task_ids=task, key=FAILURE_KEY) or "failed; see its log")
             for task in self.tasks.all()
@@ -59,7 +64,7 @@ class _RunEndOperator(BaseOperator):
         }
         return run_report(
             steps=values(self.tasks.steps, "return_value"),
-            decisions=values(self.tasks.gates, "decision"),
+            decisions=values(gates, "decision"),
             failures=failures,
             pull_request=ti.xcom_pull(task_ids=self.tasks.open_pull_request),
         )

@@ -100,7 +100,8 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         if decision.verdict == "done":
             self.leave_loop(context)
             return
-        raise TaskStoppedError(f"{decision.message} Pull request: {snapshot.url}")
+        where = "" if snapshot.url in decision.message else f" Pull request: {snapshot.url}"
+        raise TaskStoppedError(f"{decision.message}{where}")
 
     # Reading
 

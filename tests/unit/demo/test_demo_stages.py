@@ -90,7 +90,9 @@ def test_a_second_plan_has_a_number():
     assert names(found)[:3] == ["plan", "plan 2", "approval 2"]
 
 
-@pytest.mark.parametrize("state", ["running", "deferred", "awaiting_input", "up_for_retry", "queued", "scheduled"])
+@pytest.mark.parametrize(
+    "state", ["running", "deferred", "awaiting_input", "up_for_retry", "queued", "scheduled"]
+)
 def test_what_waits_is_running_and_its_clock_ticks(state: str):
     found = by_name(stages([task("land.round_1.gate", state, start=5)], {}, NOW))["checks 1"]
     assert (found.state, found.seconds) == ("running", 25.0)

@@ -117,7 +117,7 @@ def test_success_tells_everything_and_no_escape_sequence_of_others():
 
 
 def test_failure_names_the_task_and_shows_the_end_of_its_log():
-    log = "\n".join(f"line {n}\x1b[1A" for n in range(100)) + "\n\n"
+    log = "\n".join(f"line {n}\x1b[1A" for n in range(100)) + "\n::endgroup::\n\n"
     task = {"task_id": "land.round_1.gate", "try_number": 2}
     text = "\n".join(summary.failure(["Issue #1 is still open."], task, log, style=Style()))
     assert "Issue #1 is still open." in text

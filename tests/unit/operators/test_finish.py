@@ -68,6 +68,19 @@ def test_a_second_try_says_nothing_twice(github: GitHub) -> None:
     assert github.done == [f"comment on #3: Resolved by {URL}, which is merged.", "close #3"]
 
 
+def test_what_a_gate_decided_before_a_clear_does_not_count(github: GitHub) -> None:
+    ti = merged_run(**{"plan:failure": "The agent failed."})
+    ti.states = {
+        "accept": "success",
+        "plan": "failed",
+        "r1.gate": "upstream_failed",
+        "r2.gate": "upstream_failed",
+    }
+    with pytest.raises(TaskStoppedError, match=r"plan: The agent failed\."):
+        finish(ti)
+    assert github.done == []
+
+
 def test_a_run_without_a_ticket_tells_nobody(github: GitHub) -> None:
     finish(merged_run(**{"accept:return_value": accepted()}))
     assert github.done == []
