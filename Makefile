@@ -49,7 +49,7 @@ $(PY) -m pytest $(1) $(PYTEST_ARGS) || { code=$$?; test $$code -eq 5 || exit $$c
 endef
 
 unit: $(DEV)  ## tests of single modules
-	$(call pytest,-n 2 tests/unit)
+	$(call pytest,-n 4 --dist worksteal tests/unit)
 
 contract: $(DEV)  ## tests that hold what we rely on in Airflow, GitHub's schema and the agent programs
 	$(call pytest,tests/contract)
