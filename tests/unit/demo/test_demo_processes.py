@@ -76,7 +76,7 @@ def test_the_ready_file_is_waited_for_and_read(parts: Parts, tmp_path: Path):
 
 
 def test_a_part_that_ends_before_it_is_ready_is_named_with_its_last_lines(parts: Parts, tmp_path: Path):
-    program = "import sys; [print('line', n) for n in range(30)]; sys.exit('no such port')"
+    program = "import sys; [print('line', n, flush=True) for n in range(30)]; sys.exit('no such port')"
     part = add(parts, program, name="stand-in", ready_file=tmp_path / "ready")
     part.start()
     with pytest.raises(PartFailedError) as caught:
