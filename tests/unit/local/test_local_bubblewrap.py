@@ -44,7 +44,7 @@ async def test_mounts_are_real_and_the_rest_is_read_only(wrapped, make, tmp_path
     await wrapped.ok("POST", "secrets", {"metadata": {"name": "keys"}, "stringData": {"token": "s3cret"}})
     script = f"""
     cat /agent/secrets/token; echo; pwd; tool; id -u; hostname
-    echo x > /agent/work/file && echo written
+    echo x > /agent/space/file && echo written
     (echo x > /agent/secrets/token) 2> /dev/null || echo read-only secret
     touch /usr/x 2> /dev/null || echo read-only system
     touch /tmp/x 2> /dev/null || echo read-only root
@@ -55,18 +55,18 @@ async def test_mounts_are_real_and_the_rest_is_read_only(wrapped, make, tmp_path
     """
     base = make.shell(
         script,
-        workingDir="/agent/work",
+        workingDir="/agent/space",
         securityContext={"runAsUser": 1234, "runAsGroup": 1234, "readOnlyRootFilesystem": True},
         volumeMounts=[
             {"name": "keys", "mountPath": "/agent/secrets", "readOnly": True},
-            {"name": "work", "mountPath": "/agent/work"},
+            {"name": "work", "mountPath": "/agent/space"},
         ],
     )
     volumes = [{"name": "keys", "secret": {"secretName": "keys"}}, {"name": "work", "emptyDir": {}}]
     await wrapped.ok("POST", "pods", make.pod(base, volumes=volumes))
     pod = await wrapped.phase("Succeeded")
     assert (await wrapped.log()).splitlines() == [
-        "s3cret", "/agent/work", "tool", "1234", "pod", "written", "read-only secret", "read-only system",
+        "s3cret", "/agent/space", "tool", "1234", "pod", "written", "read-only secret", "read-only system",
         "read-only root", "no data", "no home", "no shadow",
     ]  # fmt: skip
     assert status_of(pod)["state"]["terminated"]["message"] == "done\n"
