@@ -133,7 +133,8 @@ class AgentFixOperator(AgentStepOperator):
             "fix",
             **_ticket_values(task),
             base_branch=task.request.base_branch,
-            reason=feedback.get("reason") or "",
+            # It names checks and people, in words that others chose.
+            reason=fence(str(feedback["reason"]), "why it is not merged") if feedback.get("reason") else "",
             feedback=feedback.get("text") or "",
             conflict=bool(feedback.get("conflict")),
             round=self.round_number,
