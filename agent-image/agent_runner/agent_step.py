@@ -52,9 +52,7 @@ def run_agent_step(
         checkout=checkout.path,
         read_only=spec.step == "plan",
         settings=spec.agent,
-        budget_usd=spec.limits.budget_usd,
         output_schema=spec.output_schema,
-        session_id=spec.session_id,
     )
     # What follows the agent needs time too: committing and pushing.
     closing = min(_CLOSING_SECONDS, 0.1 * spec.limits.seconds)

@@ -26,6 +26,7 @@ _WORKSPACE = "/agent/workspace"
 _SPEC = "/agent/spec"
 _GATEWAY_URL = "/agent/gateway-url"
 _LEDGER = "/agent/ledger"
+_SCRATCH = "/agent/scratch"
 _SECRETS = "/agent/secrets"
 _TMP = "/tmp"
 _TERMINATION_LOG = "/dev/termination-log"
@@ -115,11 +116,13 @@ class PodParts:
                     contract.ENV_GATEWAY_URL_FILE: f"{_GATEWAY_URL}/url",
                     contract.ENV_SECRETS_DIR: _SECRETS,
                     contract.ENV_LEDGER_DIR: _LEDGER,
+                    contract.ENV_SCRATCH_DIR: _SCRATCH,
                     contract.ENV_TERMINATION_LOG: _TERMINATION_LOG,
-                    "HOME": _LEDGER,
-                    "TMPDIR": _LEDGER,
+                    "HOME": _SCRATCH,
+                    "TMPDIR": _SCRATCH,
                 }
-            ),
+            )
+            + [_pod_name()],
             resources=k8s.V1ResourceRequirements(
                 requests={"cpu": "50m", "memory": "64Mi"}, limits={"cpu": "1", "memory": "256Mi"}
             ),
@@ -135,6 +138,7 @@ class PodParts:
             volume_mounts=[
                 k8s.V1VolumeMount(name="gateway-url", mount_path=_GATEWAY_URL),
                 k8s.V1VolumeMount(name="ledger", mount_path=_LEDGER),
+                k8s.V1VolumeMount(name="scratch", mount_path=_SCRATCH),
                 k8s.V1VolumeMount(name="credentials", mount_path=_SECRETS, read_only=True),
             ],
         )
@@ -144,7 +148,7 @@ class PodParts:
             return k8s.V1Volume(name=name, empty_dir=k8s.V1EmptyDirVolumeSource())
 
         return [
-            *(empty(name) for name in ("workspace", "home", "tmp", "gateway-url", "ledger")),
+            *(empty(name) for name in ("workspace", "home", "tmp", "gateway-url", "ledger", "scratch")),
             k8s.V1Volume(
                 name="spec",
                 downward_api=k8s.V1DownwardAPIVolumeSource(
@@ -167,7 +171,7 @@ class PodParts:
                     default_mode=0o440,
                     items=[
                         k8s.V1KeyToPath(key=key, path=key)
-                        for key in (contract.SECRET_KEY_FORGE, contract.SECRET_KEY_ANTHROPIC)
+                        for key in contract.SECRET_KEYS
                     ],
                 ),
             ),
@@ -191,6 +195,11 @@ def half(quantity: str) -> str:
 
 def _env(values: dict[str, str]) -> list[k8s.V1EnvVar]:
     return [k8s.V1EnvVar(name=name, value=value) for name, value in values.items()]
+
+
+def _pod_name() -> k8s.V1EnvVar:
+    source = k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="metadata.name"))
+    return k8s.V1EnvVar(name=contract.ENV_POD_NAME, value_from=source)
 
 
 def _pod_security() -> k8s.V1PodSecurityContext:

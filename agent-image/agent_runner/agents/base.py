@@ -27,7 +27,6 @@ class AgentTask:
     read_only: bool
     """The agent gets no tools that edit files."""
     settings: AgentSettings
-    budget_usd: float | None = None
     output_schema: Mapping[str, Any] | None = None
     session_id: str | None = None
     """Session to go on with, where its transcript is still there."""

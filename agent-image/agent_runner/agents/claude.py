@@ -127,8 +127,6 @@ def _arguments(task: AgentTask) -> list[str]:
         arguments += ["--model", task.settings.model]
     if task.settings.effort is not None:
         arguments += ["--effort", task.settings.effort]
-    if task.budget_usd is not None:
-        arguments += ["--max-budget-usd", f"{task.budget_usd:.4f}"]
     if task.output_schema is not None:
         schema = json.dumps(task.output_schema, separators=(",", ":"))
         if len(schema.encode()) > MAX_ARGUMENT_BYTES:
