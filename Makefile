@@ -19,16 +19,20 @@ DEV := $(VENV)/installed-dev-$(KEY)
 LOCAL := $(or $(wildcard $(DEV)),$(VENV)/installed-local-$(KEY))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit contract e2e format lock install clean
+.PHONY: help demo up test lint unit contract e2e format lock install clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make demo KEEP=1      leave everything running afterwards, to look around'
 	@echo '  make demo MODEL=real  with the real model; costs money, needs ANTHROPIC_API_KEY'
+	@echo '  make demo AGENT=codex with Codex as the agent program; MODEL=real then needs OPENAI_API_KEY'
 
 demo: $(LOCAL)  ## take the sample repository's issue to a merged pull request, with no account
-	@KEEP='$(KEEP)' MODEL='$(MODEL)' UNSANDBOXED='$(UNSANDBOXED)' exec $(PY) -m demo
+	@AGENT='$(AGENT)' KEEP='$(KEEP)' MODEL='$(MODEL)' UNSANDBOXED='$(UNSANDBOXED)' exec $(PY) -m demo
+
+up: $(LOCAL)  ## work on tickets of your own GitHub with your own model, until Ctrl-C; says what it needs
+	@AGENT='$(AGENT)' UNSANDBOXED='$(UNSANDBOXED)' PORT='$(PORT)' exec $(PY) -m demo.up
 
 # A recipe and not prerequisites: prerequisites may run in any order, and this one is cheapest first.
 test: $(DEV)  ## lint, then all tests, cheapest first; stops at the first failure

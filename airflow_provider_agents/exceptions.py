@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import AirflowException
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from agent_runner.contract import StepResult
+    from agent_runner.contract import Failure, StepResult
 
 
 class AgentsError(AirflowException):
@@ -72,12 +72,30 @@ class ForgeConflictError(ForgeError):
 class StepError(AgentsError):
     """An agent step ended without doing its work.
 
+    Made with :meth:`of` where the failure is known; its text then is category and code, what happened, and
+    on a line of its own the remedy.
+
+    :param message: what happened, for a person.
     :param result: the step's result, where there is one.
     """
 
+    failure: Failure | None
+    """Why, as everything that decides about a repetition reads it."""
+
     def __init__(self, message: str, result: StepResult | None = None) -> None:
         self.result = result
+        self.failure = result.failure if result is not None else None
         super().__init__(message)
+
+    @classmethod
+    def of(cls, failure: Failure, result: StepResult | None = None) -> StepError:
+        """Return the exception for a failure: of this class, or from the base the class that fits it."""
+        kind = cls
+        if kind is StepError:
+            kind = StepInfrastructureError if failure.retryable else StepFailedError
+        error = kind(failure_text(failure), result)
+        error.failure = failure
+        return error
 
 
 class StepInfrastructureError(StepError):
@@ -86,6 +104,12 @@ class StepInfrastructureError(StepError):
 
 class StepFailedError(StepError):
     """The agent or its input: repeating the step costs money and changes nothing."""
+
+
+def failure_text(failure: Failure) -> str:
+    """Return category and code with what happened, and the remedy on the next line."""
+    text = f"[{failure.category}/{failure.code}] {failure.message}"
+    return f"{text}\nRemedy: {failure.remedy}" if failure.remedy else text
 
 
 class TaskStoppedError(AgentsError):

@@ -82,10 +82,17 @@ def _options() -> dict[str, Any]:
             default="airflow-agents/agent:latest",
         ),
         "secret": _option(
-            "Kubernetes secret with the keys `github-token` and `anthropic-api-key`. Only the gateway "
-            "container of a pod mounts it.",
+            "Kubernetes secret with the keys `github-token`, and `anthropic-api-key` or "
+            "`anthropic-oauth-token` or `openai-api-key`. Only the gateway container of a pod mounts it.",
             example=None,
             default="agent-secrets",
+        ),
+        "credentials": _option(
+            "Where the pods' credentials come from: `secret`, the Kubernetes secret above; or `connections`, "
+            "the Airflow connections below: then each pod gets a short-lived secret of its own. A GitHub App "
+            "connection always does: its tokens are made for one step each.",
+            example="connections",
+            default="secret",
         ),
         "kubernetes_conn_id": _option(
             "Airflow connection of the cluster.", example=None, default="kubernetes_default"
@@ -96,15 +103,75 @@ def _options() -> dict[str, Any]:
             example=None,
             default="github_default",
         ),
+        "anthropic_conn_id": _option(
+            "Airflow connection whose password is the Anthropic API key, where `credentials` is `connections`.",
+            example=None,
+            default="anthropic_default",
+        ),
+        "openai_conn_id": _option(
+            "Airflow connection whose password is the OpenAI API key, where `credentials` is `connections`.",
+            example=None,
+            default="openai_default",
+        ),
         "anthropic_url": _option(
             "Base URL of the Anthropic API, as the gateway reaches it.",
             example="https://llm-proxy.example.com",
             default="https://api.anthropic.com",
         ),
+        "openai_url": _option(
+            "Base URL of the OpenAI API, as the gateway reaches it.",
+            example="https://llm-proxy.example.com",
+            default="https://api.openai.com",
+        ),
+        "agent": _option(
+            "Agent program of runs that name none: `claude`, `codex`, `command`, or one that the image adds.",
+            example="codex",
+            default="claude",
+        ),
         "model": _option(
             "Model of every step that does not name one. Empty: the agent program's default.",
             example="claude-sonnet-4-5",
             default="",
+        ),
+        "prices": _option(
+            "JSON: model family to USD per million tokens, as `input`, `output` and optionally `cache_read` and "
+            "`cache_write`. Wins over the built-in price table.",
+            example='{"my-model": {"input": 1, "output": 4}}',
+            default="",
+        ),
+        "budget_usd": _option(
+            "Most that a run of `coding_task` without a budget of its own may spend on model calls, in USD; 0: no "
+            "limit.",
+            example=None,
+            default="20",
+            kind="float",
+        ),
+        "protected_paths": _option(
+            "Paths that no push of an agent may change, separated by commas: `**` stands for any folders, `*` "
+            "and `?` for parts of one name. Empty: none.",
+            example=".github/workflows/**, deploy/**",
+            default=".github/workflows/**",
+        ),
+        "workspace": _option(
+            "Where a run keeps checkout and session between its pods: `claim`, a persistent volume claim; or "
+            "`ephemeral`: nowhere, each pod starts with a fresh checkout and a digest of what was done.",
+            example="ephemeral",
+            default="claim",
+        ),
+        "workspace_size": _option("Size of a run's claim.", example=None, default="10Gi"),
+        "storage_class": _option(
+            "Storage class of the claims. Empty: the cluster's default.", example=None, default=""
+        ),
+        "workspace_expiry_hours": _option(
+            "How long the claim of a run that failed is kept, so that a cleared task can go on with it.",
+            example=None,
+            default="168",
+            kind="integer",
+        ),
+        "memory_ceiling": _option(
+            "Most memory that a step is given when it is repeated, once, after it ran out of memory.",
+            example=None,
+            default="16Gi",
         ),
         "max_attempts": _option(
             "Most implement-and-test attempts of a task: how many the graph has. Runs may ask for fewer.",

@@ -12,6 +12,11 @@ def text(option: str, fallback: str = "") -> str:
     return str(conf.get(SECTION, option, fallback=fallback) or "").strip()
 
 
+def amount(option: str, fallback: float) -> float:
+    """Return an option as a number with a fraction."""
+    return float(conf.getfloat(SECTION, option, fallback=fallback))
+
+
 def number(option: str, fallback: int) -> int:
     """Return an option as a whole number."""
     return int(conf.getint(SECTION, option, fallback=fallback))

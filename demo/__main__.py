@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -13,8 +12,9 @@ from demo import scenario, summary
 from demo.data_folder import data_folder
 from demo.environment import REPOSITORY_ROOT
 from demo.http_json import HttpError
-from demo.options import Options, OptionsError, bubblewrap_fault, read_options
+from demo.options import TITLES, Options, OptionsError, bubblewrap_fault, read_options
 from demo.processes import PartFailedError
+from demo.signals import InterruptedBySignal, interrupted_by_signals, stopped_at_the_end
 from demo.stack import DemoStack
 from demo.terminal import Terminal
 from demo.verdict import ask_forge
@@ -23,21 +23,12 @@ from demo.watch import RunWatcher
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import FrameType
 
 DAG_ID = "coding_task"
 REPOSITORY = "acme/letters"
 LIMIT_SECONDS = 15 * 60.0
 POLL_SECONDS = 0.5
 MOST_FAILED_POLLS = 20
-
-
-class InterruptedBySignal(BaseException):
-    """The demo was told to end."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        super().__init__(number)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OptionsError as error:
         print(error, file=sys.stderr)
         return 2
-    with _signals(), data_folder(REPOSITORY_ROOT / ".demo") as folder:
+    with interrupted_by_signals(), data_folder(REPOSITORY_ROOT / ".demo") as folder:
         try:
             return _run(folder, options, terminal)
         except InterruptedBySignal as interrupt:
@@ -73,30 +64,34 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
         model=options.model,
         sandbox=options.sandbox,
         anthropic_api_key=options.anthropic_api_key,
+        openai_api_key=options.openai_api_key,
         progress=lambda part: terminal.line(f"  {part} (after {time.monotonic() - began:.0f} s)"),
     )
-    with _stopped_at_the_end(stack):
+    with stopped_at_the_end(stack.stop):
         stack.start()
         title, body = scenario.issue()
         stack.forge.seed_repository(REPOSITORY, scenario.REPOSITORY)
         issue = stack.forge.create_issue(REPOSITORY, title, body)
-        run_id = stack.trigger(DAG_ID, {"repository": REPOSITORY, "issue_number": issue["number"]})
+        conf = {"repository": REPOSITORY, "issue_number": issue["number"], "agent": options.agent}
+        run_id = stack.trigger(DAG_ID, conf)
         terminal.line(f"  Issue   {issue['html_url']}  {title}")
         terminal.line(f"  Airflow {stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
         terminal.line()
         watcher = RunWatcher(stack.airflow, DAG_ID, run_id)
         fault = _follow(stack, watcher, terminal, began + LIMIT_SECONDS)
-        code = _conclude(stack, watcher, int(issue["number"]), fault, terminal)
+        code = _conclude(stack, watcher, int(issue["number"]), TITLES[options.agent], fault, terminal)
         if options.keep:
             _linger(stack, terminal)
         return code
 
 
 def _introduction(options: Options) -> Iterator[str]:
-    yield "A real Airflow, the real agent program, real git; stand-ins for GitHub and the cluster."
+    title = TITLES[options.agent]
+    yield f"A real Airflow, the real {title}, real git; stand-ins for GitHub and the cluster."
     if options.model == "real":
         shield = "under bubblewrap" if options.sandbox == "bubblewrap" else "WITHOUT a sandbox, as asked"
-        yield f"The real model: this run SPENDS MONEY on your Anthropic account. The agent runs {shield}."
+        account = "Anthropic" if options.agent == "claude" else "OpenAI"
+        yield f"The real model: this run SPENDS MONEY on your {account} account. The agent runs {shield}."
     else:
         yield "The model is a stand-in that plays a script: no account, no cost."
 
@@ -122,7 +117,12 @@ def _follow(stack: DemoStack, watcher: RunWatcher, terminal: Terminal, deadline:
 
 
 def _conclude(
-    stack: DemoStack, watcher: RunWatcher, issue_number: int, fault: str | None, terminal: Terminal
+    stack: DemoStack,
+    watcher: RunWatcher,
+    issue_number: int,
+    program: str,
+    fault: str | None,
+    terminal: Terminal,
 ) -> int:
     terminal.keep()
     terminal.line()
@@ -133,7 +133,12 @@ def _conclude(
     stages = watcher.stages
     if not faults:
         lines = summary.success(
-            verdict, stages, watcher.results, seconds=watcher.seconds, style=terminal.style
+            verdict,
+            stages,
+            watcher.results,
+            program=program,
+            seconds=watcher.seconds,
+            style=terminal.style,
         )
     else:
         task = watcher.failed_task()
@@ -156,34 +161,6 @@ def _linger(stack: DemoStack, terminal: Terminal) -> None:
         while True:
             stack.check()
             time.sleep(1)
-
-
-@contextlib.contextmanager
-def _stopped_at_the_end(stack: DemoStack) -> Iterator[None]:
-    """Stop all parts, and let no second Ctrl-C interrupt that: it is bounded, and the keeper is behind it."""
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        stack.stop()
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the signals that end a program into :class:`InterruptedBySignal`."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise InterruptedBySignal(number)
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

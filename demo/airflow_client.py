@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -15,14 +16,24 @@ if TYPE_CHECKING:
 FINAL_RUN_STATES = frozenset({"success", "failed"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Who asks."""
+
+    user: str
+    password: str = field(repr=False)
+
+
 class AirflowClient:
-    """Talks to an api-server that lets everybody in (``simple_auth_manager_all_admins``).
+    """Talks to an api-server with the simple auth manager.
 
     :param url: root of the api-server, e.g. ``http://127.0.0.1:8080``.
+    :param login: ``None``: the api-server lets everybody in (``simple_auth_manager_all_admins``).
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: Login | None = None) -> None:
         self.url = url.rstrip("/")
+        self._login = login
         self._token = ""
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
@@ -152,9 +163,17 @@ class AirflowClient:
 
     def _request(self, method: str, path: str, body: Any) -> Any:
         if not self._token:
-            self._token = call("GET", f"{self.url}/auth/token")["access_token"]
+            self._token = self._new_token()
         headers = {"Authorization": f"Bearer {self._token}"}
         return call(method, f"{self.url}/api/v2{path}", body, headers=headers)
+
+    def _new_token(self) -> str:
+        if self._login is None:
+            answer = call("GET", f"{self.url}/auth/token")
+        else:
+            login = {"username": self._login.user, "password": self._login.password}
+            answer = call("POST", f"{self.url}/auth/token", login)
+        return str(answer["access_token"])
 
 
 def _part(name: str) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from demo.airflow_client import AirflowClient
+from demo.airflow_client import AirflowClient, Login
 from demo.processes import Part, PartFailedError, Parts, free_port
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ START_SECONDS = 180.0
 MIGRATE_SECONDS = 120.0
 START_TRIES = 3
 
+USER = "admin"
+PASSWORDS_FILE = "passwords.json"
+
 AGENTS_BUNDLE = {
     "name": "agents",
     "classpath": "airflow_provider_agents.bundles.AgentsDagBundle",
@@ -32,13 +35,14 @@ _LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 
 
 class AirflowStack:
-    """An Airflow with every component on loopback, everybody an admin.
+    """An Airflow with every component on loopback.
 
     :param parts: where its programs are added.
-    :param folder: ``AIRFLOW_HOME``.
+    :param folder: ``AIRFLOW_HOME``. Keys and password are kept in it, so that a later start can go on with it.
     :param env: environment of its programs, without any ``AIRFLOW…``.
     :param port: port of the api-server; 0: a free one.
     :param dags_folders: further DAG bundles, name → folder.
+    :param login: ask for user and password; otherwise everybody who reaches the port is an admin.
     :param fast: look for work more often than an installation would, which costs processor time.
     :param python: interpreter of the environment that Airflow and the provider are installed in.
     """
@@ -50,6 +54,7 @@ class AirflowStack:
         env: Mapping[str, str],
         *,
         port: int = 0,
+        login: bool = False,
         dags_folders: Mapping[str, Path] | None = None,
         fast: bool = True,
         python: str = sys.executable,
@@ -65,9 +70,13 @@ class AirflowStack:
                 for name, path in (dags_folders or {}).items()
             ),
         ]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._kept = _kept_secrets(folder / "kept-secrets.json")
+        self.login = Login(user=USER, password=self._kept["password"]) if login else None
+        """``None``: none is asked for."""
         self._env = {**env, **self._settings(fast=fast)}
         self._migrate: Part | None = None
-        self.client = AirflowClient("")
+        self.client = AirflowClient("", self.login)
 
     @property
     def url(self) -> str:
@@ -76,7 +85,10 @@ class AirflowStack:
 
     def prepare(self) -> None:
         """Start to make the database, and return at once."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if self.login:
+            passwords = self._folder / PASSWORDS_FILE
+            passwords.touch(mode=0o600)
+            passwords.write_text(json.dumps({self.login.user: self.login.password}) + "\n")
         command = [self._python, "-m", "airflow", "db", "migrate"]
         self._migrate = self._parts.add("db-migrate", command, self._env)
         self._migrate.start()
@@ -108,7 +120,7 @@ class AirflowStack:
 
     def _start_components(self) -> None:
         port = self._fixed_port or free_port()
-        self.client = AirflowClient(f"http://127.0.0.1:{port}")
+        self.client = AirflowClient(f"http://127.0.0.1:{port}", self.login)
         env = self._env | {
             "AIRFLOW__API__BASE_URL": self.client.url,
             "AIRFLOW__API__PORT": str(port),
@@ -150,14 +162,13 @@ class AirflowStack:
             "core": {
                 "dags_are_paused_at_creation": "False",
                 "executor": "LocalExecutor",
-                "fernet_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+                "fernet_key": self._kept["fernet_key"],
                 "load_examples": "False",
                 "parallelism": "4",
-                "simple_auth_manager_all_admins": "True",
+                **self._access(),
             },
-            "api": {"host": "127.0.0.1", "secret_key": secrets.token_hex(32), "workers": "1"},
-            # All components must hold the same secret, of at least 64 bytes.
-            "api_auth": {"jwt_secret": secrets.token_hex(64)},
+            "api": {"host": "127.0.0.1", "secret_key": self._kept["secret_key"], "workers": "1"},
+            "api_auth": {"jwt_secret": self._kept["jwt_secret"]},
             "database": {"sql_alchemy_conn": f"sqlite:///{database}"},
             "dag_processor": {
                 "dag_bundle_config_list": json.dumps(self._bundles),
@@ -176,3 +187,34 @@ class AirflowStack:
             for section, options in settings.items()
             for option, value in options.items()
         }
+
+    def _access(self) -> dict[str, str]:
+        if self.login is None:
+            return {"simple_auth_manager_all_admins": "True"}
+        return {
+            "simple_auth_manager_all_admins": "False",
+            "simple_auth_manager_users": f"{self.login.user}:admin",
+            "simple_auth_manager_passwords_file": str(self._folder / PASSWORDS_FILE),
+        }
+
+
+def _kept_secrets(file: Path) -> dict[str, str]:
+    """Return the keys of this Airflow, made at the first start.
+
+    :raise OSError: they cannot be read or written.
+    :raise ValueError: the file is damaged.
+    """
+    if file.exists():
+        return dict(json.loads(file.read_text()))
+    made = {
+        "fernet_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+        "secret_key": secrets.token_hex(32),
+        # All components must hold the same one, of at least 64 bytes.
+        "jwt_secret": secrets.token_hex(64),
+        "password": secrets.token_urlsafe(12),
+    }
+    new = file.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(json.dumps(made))
+    new.replace(file)
+    return made

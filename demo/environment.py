@@ -13,6 +13,9 @@ _PASSED_ON = frozenset(
     {"LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ", "USER"}
 )
 
+_AGENT_PACKAGES = {"claude_agent_sdk": ("_bundled",), "codex_cli_bin": ("bin", "codex-path")}
+"""Python package that brings an agent program → its folders of programs."""
+
 
 def base_environment(folder: Path) -> dict[str, str]:
     """Return the environment that all parts share.
@@ -36,11 +39,12 @@ def base_environment(folder: Path) -> dict[str, str]:
 
 
 def image_folders() -> list[Path]:
-    """Return the folders whose programs stand for the agent image: ours and the agent program's."""
+    """Return the folders whose programs stand for the agent image: ours and those of the agent programs."""
     folders = [Path(sys.executable).parent]
-    package = importlib.util.find_spec("claude_agent_sdk")
-    if package and package.origin:
-        folders.append(Path(package.origin).parent / "_bundled")
+    for name, below in _AGENT_PACKAGES.items():
+        package = importlib.util.find_spec(name)
+        if package and package.origin:
+            folders += [Path(package.origin).parent / folder for folder in below]
     return [folder for folder in folders if folder.is_dir()]
 
 

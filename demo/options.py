@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 
 Model = Literal["scripted", "real"]
 Sandbox = Literal["none", "bubblewrap"]
+Agent = Literal["claude", "codex"]
+
+TITLES: dict[Agent, str] = {"claude": "Claude Code", "codex": "Codex"}
+_KEYS: dict[Agent, tuple[str, str]] = {
+    "claude": ("ANTHROPIC_API_KEY", "Anthropic"),
+    "codex": ("OPENAI_API_KEY", "OpenAI"),
+}
+"""Agent program → the variable with the key that it needs, and whose key it is."""
 
 
 class OptionsError(ValueError):
@@ -25,7 +33,9 @@ class Options:
     keep: bool = False
     """Leave everything running after the run, until Ctrl-C."""
     sandbox: Sandbox = "none"
+    agent: Agent = "claude"
     anthropic_api_key: str = field(default="", repr=False)
+    openai_api_key: str = field(default="", repr=False)
 
 
 def read_options(
@@ -34,9 +44,9 @@ def read_options(
     """Read the command line, and for what it leaves open the environment, as ``make demo`` sets it.
 
     :param arguments: command line without the program.
-    :param environment: ``KEEP``, ``MODEL``, ``UNSANDBOXED``, ``ANTHROPIC_API_KEY``.
+    :param environment: ``AGENT``, ``KEEP``, ``MODEL``, ``UNSANDBOXED``, ``ANTHROPIC_API_KEY``, ``OPENAI_API_KEY``.
     :param sandbox_fault: says why bubblewrap cannot be used here, ``None`` if it can; asked only if needed.
-    :raise OptionsError: the real model was asked for, and something that it needs is missing.
+    :raise OptionsError: an option is none of its values, or something that the real model needs is missing.
     """
     parser = argparse.ArgumentParser(
         prog="python -m demo",
@@ -44,10 +54,14 @@ def read_options(
         "agent program, with stand-ins for GitHub, the model and Kubernetes on this machine.",
     )
     parser.add_argument(
+        "--agent",
+        default=environment.get("AGENT") or "claude",
+        help="agent program: claude (default) or codex",
+    )
+    parser.add_argument(
         "--model",
-        choices=("scripted", "real"),
         default=environment.get("MODEL") or "scripted",
-        help="real: Anthropic's API; costs money",
+        help="scripted (default), or real: the API of Anthropic, or of OpenAI for codex; costs money",
     )
     parser.add_argument(
         "--keep",
@@ -56,26 +70,49 @@ def read_options(
         help="leave everything running afterwards, until Ctrl-C",
     )
     asked = parser.parse_args(arguments)
+    if asked.agent not in TITLES:
+        raise OptionsError(f"AGENT={asked.agent}: write {' or '.join(f'AGENT={name}' for name in TITLES)}.")
     if asked.model not in ("scripted", "real"):
         raise OptionsError(f"MODEL={asked.model}: write MODEL=scripted or MODEL=real.")
     if asked.model == "scripted":
-        return Options(keep=asked.keep)
-    key = environment.get("ANTHROPIC_API_KEY", "").strip()
+        return Options(agent=asked.agent, keep=asked.keep)
+    variable, whose = _KEYS[asked.agent]
+    key = environment.get(variable, "").strip()
     if not key:
         raise OptionsError(
-            "MODEL=real needs a key of Anthropic's API in the environment variable ANTHROPIC_API_KEY."
+            f"MODEL=real with {TITLES[asked.agent]} needs a key of {whose}'s API in the environment variable "
+            f"{variable}."
         )
+    sandbox = chosen_sandbox(environment, sandbox_fault, "make demo MODEL=real UNSANDBOXED=1")
+    return Options(
+        agent=asked.agent,
+        model="real",
+        keep=asked.keep,
+        sandbox=sandbox,
+        anthropic_api_key=key if asked.agent == "claude" else "",
+        openai_api_key=key if asked.agent == "codex" else "",
+    )
+
+
+def chosen_sandbox(
+    environment: Mapping[str, str], sandbox_fault: Callable[[], str | None], command: str
+) -> Sandbox:
+    """Return how containers are shielded from each other where real credentials are used.
+
+    :param environment: ``UNSANDBOXED=1`` gives up the shield.
+    :param sandbox_fault: says why bubblewrap cannot be used here, ``None`` if it can.
+    :param command: how to ask for no shield, for the message.
+    :raise OptionsError: there is no shield, and none was asked for.
+    """
     if environment.get("UNSANDBOXED") == "1":
-        sandbox: Sandbox = "none"
-    elif fault := sandbox_fault():
+        return "none"
+    if fault := sandbox_fault():
         raise OptionsError(
-            "MODEL=real puts your key into a process of this machine, and processes of one user can read each "
-            f"other's environment. So the agent is run under bubblewrap, which cannot be used here: {fault}.\n"
-            "Set it up, or accept that the agent could read the key: make demo MODEL=real UNSANDBOXED=1"
+            "Your credentials are put into a process of this machine, and processes of one user can read each "
+            f"other's environment and files. So the agent is run under bubblewrap, which cannot be used here: "
+            f"{fault}.\nSet it up, or accept that the agent could read the credentials: {command}"
         )
-    else:
-        sandbox = "bubblewrap"
-    return Options(model="real", keep=asked.keep, sandbox=sandbox, anthropic_api_key=key)
+    return "bubblewrap"
 
 
 def bubblewrap_fault() -> str | None:

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import secrets
-import sys
 from typing import TYPE_CHECKING, Any, Literal
 
-from demo.airflow_stack import AirflowStack
-from demo.environment import base_environment, image_folders, runtime_folders
 from demo.forge_client import ForgeClient
-from demo.http_json import call
-from demo.processes import Part, Parts
+from demo.hosts import ANTHROPIC_URL, OPENAI_URL, Hosts
+from demo.local_stack import NAMESPACE, READY_SECONDS, SECRET, LocalStack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from demo.airflow_client import AirflowClient
-
-NAMESPACE = "agent-system"
-SECRET = "agent-secrets"
-READY_SECONDS = 60.0
-REAL_MODEL_URL = "https://api.anthropic.com"
+__all__ = ["NAMESPACE", "SECRET", "DemoStack"]
 
 
-class DemoStack:
-    """Starts everything, and ends everything.
+class DemoStack(LocalStack):
+    """The local stack with a stand-in for GitHub, and with one for the models or the real ones.
 
     ::
 
@@ -35,22 +24,12 @@ class DemoStack:
             stack.forge.seed_repository("acme/app", sample)
             run_id = stack.trigger("coding_task", {"repository": "acme/app", "prompt": "…"})
 
-    Every program is a session of its own, has its log below ``folder/logs``, listens on loopback only and
-    ends with this process, however that ends.
-
-    :param folder: new folder for databases, logs and repositories; stays when all is over.
-    :param model: ``scripted``: the stand-in; ``real``: Anthropic's API, which costs money.
-    :param anthropic_api_key: credential of the real model.
-    :param sandbox: how the local pod runtime shields containers from each other: ``none`` or ``bubblewrap``.
-    :param api_port: port of Airflow's UI; 0: a free one.
-    :param fast: short intervals everywhere; otherwise Airflow's and the provider's own.
-    :param dags_folders: further DAG bundles, name → folder.
-    :param extra_env: more environment for Airflow's components; wins over what is set here.
+    :param model: ``scripted``: the stand-in; ``real``: the APIs of Anthropic and OpenAI, which cost money.
+    :param anthropic_api_key: credential of the real Anthropic API, or what the stand-in asks for.
+    :param openai_api_key: the same of OpenAI's.
     :param model_arguments: more arguments for ``python -m demo.model``.
     :param forge_arguments: more arguments for ``python -m demo.github``.
-    :param airflow_python: interpreter of another environment in which Airflow runs, with the provider as it
-        is installed there; empty: this one, with the provider of this checkout.
-    :param progress: told what is up.
+    :param more: see :class:`LocalStack`.
     """
 
     def __init__(
@@ -59,197 +38,50 @@ class DemoStack:
         *,
         model: Literal["scripted", "real"] = "scripted",
         anthropic_api_key: str = "",
-        sandbox: Literal["none", "bubblewrap"] = "none",
-        api_port: int = 0,
-        fast: bool = True,
-        dags_folders: Mapping[str, Path] | None = None,
-        extra_env: Mapping[str, str] | None = None,
+        openai_api_key: str = "",
         model_arguments: tuple[str, ...] = (),
         forge_arguments: tuple[str, ...] = (),
-        airflow_python: str = "",
-        progress: Callable[[str], None] = lambda part: None,
+        **more: Any,
     ) -> None:
-        self.folder = folder.absolute()
+        super().__init__(folder, **more)
         self.token = f"ghp_{secrets.token_hex(18)}"
         self.forge = ForgeClient("", self.token)
-        self.model_url = REAL_MODEL_URL if model == "real" else ""
-        self.kubernetes_url = ""
+        self.model_url = ""
+        """Root of the stand-in model; empty where the real ones are used."""
         self._scripted = model == "scripted"
-        self._anthropic_api_key = anthropic_api_key or "sk-ant-stand-in"
-        self._sandbox = sandbox
-        self._fast = fast
-        self._extra_env = dict(extra_env or {})
+        # The stand-in asks for keys, so that a gateway that does not add them, or mixes them up, is found out.
+        self._anthropic_api_key = anthropic_api_key or ("sk-ant-stand-in" if self._scripted else "")
+        self._openai_api_key = openai_api_key or ("sk-stand-in" if self._scripted else "")
         self._model_arguments = model_arguments
         self._forge_arguments = forge_arguments
-        self._progress = progress
-        self._parts = Parts(self.folder)
-        self._env = base_environment(self.folder)
-        elsewhere = {name: value for name, value in self._env.items() if name != "PYTHONPATH"}
-        self._airflow = AirflowStack(
-            self._parts,
-            self.folder / "airflow",
-            elsewhere if airflow_python else self._env,
-            port=api_port,
-            dags_folders=dags_folders,
-            fast=fast,
-            python=airflow_python or sys.executable,
-        )
-
-    def __enter__(self) -> DemoStack:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def airflow(self) -> AirflowClient:
-        """Airflow's REST API."""
-        return self._airflow.client
-
-    @property
-    def airflow_url(self) -> str:
-        """Root of Airflow's UI."""
-        return self._airflow.url
-
-    @property
-    def logs(self) -> Path:
-        """Folder with one log file a part."""
-        return self._parts.logs
-
-    @property
-    def processes(self) -> dict[str, Part]:
-        """The programs by name: ``github``, ``model``, ``kubernetes``, ``api-server``, ``scheduler``,
-        ``triggerer``, ``dag-processor``. Each can be killed and restarted.
-        """
-        return self._parts.as_dict()
-
-    def start(self) -> None:
-        """Start all parts and wait until they serve.
-
-        :raise PartFailedError: a part ended or is not ready in time; all others are ended too.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._airflow.prepare()
-            self._start_stand_ins()
-            self._progress("Stand-ins are up")
-            self._airflow.start(self._agents_settings() | self._extra_env)
-            self._progress("Airflow is up")
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """End all parts and all that they started. May be called twice."""
-        self._parts.stop()
-
-    def check(self) -> None:
-        """Raise :class:`~demo.processes.PartFailedError` if a part has failed meanwhile."""
-        self._parts.check()
-
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, run_id: str | None = None) -> str:
-        """Wait for the DAG, start a run and return its id."""
-        self.wait_for_dag(dag_id)
-        return self.airflow.trigger(dag_id, conf, run_id)
-
-    def wait_for_dag(self, dag_id: str, seconds: float = 90.0) -> dict[str, Any]:
-        """Wait until a DAG is there; see :meth:`AirflowClient.wait_for_dag`."""
-        return self.airflow.wait_for_dag(dag_id, seconds)
-
-    def wait_for_run(self, dag_id: str, run_id: str, seconds: float) -> dict[str, Any]:
-        """Wait until a run has ended; see :meth:`AirflowClient.wait_for_run`."""
-        return self.airflow.wait_for_run(dag_id, run_id, seconds)
-
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Return a run."""
-        return self.airflow.run(dag_id, run_id)
-
-    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return all task instances of a run."""
-        return self.airflow.task_instances(dag_id, run_id)
-
-    def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> str:
-        """Return the log of one try as text."""
-        return self.airflow.task_log(dag_id, run_id, task_id, try_number)
-
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """Return an XCom's value, or ``None`` if there is none."""
-        return self.airflow.xcom(dag_id, run_id, task_id, key)
 
     def mutations(self) -> list[dict[str, Any]]:
         """Return every change at the stand-in GitHub so far, in order."""
         return self.forge.mutations()
 
-    def pods(self) -> list[dict[str, Any]]:
-        """Return the pods that are there now, as the Kubernetes API describes them."""
-        return list(call("GET", f"{self.kubernetes_url}/api/v1/namespaces/{NAMESPACE}/pods")["items"])
-
-    def _start_stand_ins(self) -> None:
+    def _find_hosts(self) -> Hosts:
+        """Start the stand-ins."""
         github = self._part(
             "github", "demo.github", "--data", str(self.folder / "github"), "--token", self.token,
             *self._forge_arguments,
         )  # fmt: skip
-        kubernetes = self._part(
-            "kubernetes", "airflow_provider_agents.local", "--data", str(self.folder / "pods"),
-            "--image", "*=agent-runner",
-            "--image-path", "*=" + ":".join(map(str, image_folders())),
-            "--sandbox", self._sandbox,
-            *(part for folder in runtime_folders() for part in ("--sandbox-read", str(folder))),
-        )  # fmt: skip
-        model = self._start_model() if self._scripted else None
+        model = None
+        if self._scripted:
+            keys = ("--api-key", self._anthropic_api_key, "--openai-api-key", self._openai_api_key)
+            model = self._part("model", "demo.model", *keys, *self._model_arguments)
         self.forge = ForgeClient(github.wait_ready(READY_SECONDS)["url"], self.token)
-        self.kubernetes_url = kubernetes.wait_ready(READY_SECONDS)["url"].rstrip("/")
         if model:
             self.model_url = model.wait_ready(READY_SECONDS)["url"].rstrip("/")
-        self._create_secret()
-
-    def _start_model(self) -> Part:
-        # The key is asked for, so that a gateway that does not add it is found out.
-        return self._part("model", "demo.model", "--api-key", self._anthropic_api_key, *self._model_arguments)
-
-    def _part(self, name: str, module: str, *arguments: str) -> Part:
-        ready_file = self.folder / "ready" / f"{name}.json"
-        ready_file.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", module, "--ready-file", str(ready_file), *arguments]
-        part = self._parts.add(name, command, self._env, ready_file=ready_file)
-        part.start()
-        return part
-
-    def _create_secret(self) -> None:
-        values = {"github-token": self.token, "anthropic-api-key": self._anthropic_api_key}
-        secret = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": SECRET, "namespace": NAMESPACE},
-            "type": "Opaque",
-            "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
-        }
-        call("POST", f"{self.kubernetes_url}/api/v1/namespaces/{NAMESPACE}/secrets", secret)
-
-    def _agents_settings(self) -> dict[str, str]:
-        cluster = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "local",
-            "clusters": [{"name": "local", "cluster": {"server": self.kubernetes_url}}],
-            "users": [{"name": "nobody", "user": {}}],
-            "contexts": [
-                {"name": "local", "context": {"cluster": "local", "user": "nobody", "namespace": NAMESPACE}}
-            ],
-        }
-        kubernetes = {
-            "conn_type": "kubernetes",
-            "extra": {"in_cluster": False, "namespace": NAMESPACE, "kube_config": cluster},
-        }
-        github = {"conn_type": "github", "host": f"{self.forge.url}/api/v3", "password": self.token}
-        settings = {
-            "AIRFLOW_CONN_GITHUB_DEFAULT": json.dumps(github),
-            "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(kubernetes),
-            "AIRFLOW__AGENTS__ANTHROPIC_URL": self.model_url,
-            "AIRFLOW__AGENTS__NAMESPACE": NAMESPACE,
-            "AIRFLOW__AGENTS__SECRET": SECRET,
-        }
-        if self._fast:
-            settings["AIRFLOW__AGENTS__POLL_INTERVAL"] = "2"
-        return settings
+        self._progress("Stand-ins are up")
+        return Hosts(
+            github_connection={
+                "conn_type": "github",
+                "host": f"{self.forge.url}/api/v3",
+                "password": self.token,
+            },
+            github_token=self.token,
+            anthropic_url=self.model_url or ANTHROPIC_URL,
+            anthropic_api_key=self._anthropic_api_key,
+            openai_url=self.model_url or OPENAI_URL,
+            openai_api_key=self._openai_api_key,
+        )

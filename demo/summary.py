@@ -19,13 +19,20 @@ _MUTATION_DETAILS = ("title", "branch", "head", "name", "conclusion", "method", 
 
 
 def success(
-    verdict: Verdict, stages: Sequence[Stage], results: Mapping[str, Any], *, seconds: float, style: Style
+    verdict: Verdict,
+    stages: Sequence[Stage],
+    results: Mapping[str, Any],
+    *,
+    program: str,
+    seconds: float,
+    style: Style,
 ) -> Iterator[str]:
     """Yield the lines for a run that kept its promise.
 
     :param verdict: what the forge says.
     :param stages: the stages of the run.
     :param results: task id → result of a step or decision of a gate.
+    :param program: name of the agent program.
     :param seconds: how long the run took.
     """
     pull = verdict.pull or {}
@@ -34,7 +41,7 @@ def success(
     yield f"  Pull request   {printable(str(pull.get('html_url')))}"
     yield f"                 {printable(str(pull.get('title')))}"
     yield f"  Commit on main {str(pull.get('merge_commit_sha'))[:12]} ({pull.get('commits')} commits of the branch, squashed)"
-    yield from effort(stages, results)
+    yield from effort(stages, results, program)
     yield ""
     yield from mutations(verdict.mutations)
 
@@ -65,7 +72,7 @@ def failure(
             yield f"  | {printable(line)}"
 
 
-def effort(stages: Sequence[Stage], results: Mapping[str, Any]) -> Iterator[str]:
+def effort(stages: Sequence[Stage], results: Mapping[str, Any], program: str) -> Iterator[str]:
     """Yield how often the agents worked, what they cost and which program they are."""
     done = [stage.name.partition(" ")[0] for stage in stages if stage.state != "pending"]
     steps = [result for result in results.values() if isinstance(result, Mapping)]
@@ -77,7 +84,7 @@ def effort(stages: Sequence[Stage], results: Mapping[str, Any]) -> Iterator[str]
     yield f"  Attempts       {done.count('implement')} (implement and test)"
     yield f"  Fix rounds     {done.count('fix')}"
     yield f"  Model cost     {money(cost)} in {calls} calls, as the gateways metered it"
-    yield f"  Agent program  Claude Code {', '.join(versions) or 'of unknown version'}, model {', '.join(models) or '-'}"
+    yield f"  Agent program  {program} {', '.join(versions) or 'of unknown version'}, model {', '.join(models) or '-'}"
 
 
 def mutations(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:

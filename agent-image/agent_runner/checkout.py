@@ -34,6 +34,8 @@ class Checkout:
     """Commit of the base branch."""
     start_sha: str
     """Commit that is checked out: of the work branch, or of the base branch where that does not exist yet."""
+    lfs: bool = False
+    """True where files in Git LFS have their content in the checkout."""
 
 
 def prepare(git: Git, spec: StepSpec) -> Checkout:
@@ -70,12 +72,7 @@ def discard_changes(git: Git, checkout: Checkout) -> None:
 def _wanted(heads: dict[str, str], spec: StepSpec) -> list[str]:
     """Return the branches to fetch; raise where the forge's branches are not as the step needs them."""
     if spec.base_branch not in heads:
-        raise failed(
-            "git",
-            "base_branch_missing",
-            f"{spec.repository} has no branch {spec.base_branch}.",
-            "Correct the base branch of the task.",
-        )
+        raise failed("base_branch_missing", f"{spec.repository} has no branch {spec.base_branch}.")
     actual = heads.get(spec.work_branch)
     reads_base_only = spec.expected_head is None and spec.step in ("plan", "test")
     if actual != spec.expected_head and not reads_base_only:
@@ -86,11 +83,9 @@ def _wanted(heads: dict[str, str], spec: StepSpec) -> list[str]:
 def head_moved(spec: StepSpec, actual: str | None) -> StepFailed:
     """Return the failure for a work branch that is at ``actual`` instead of ``spec.expected_head``."""
     return failed(
-        "git",
         "head_moved",
         f"{spec.work_branch} is at {actual or 'no commit (it does not exist)'}, expected was "
         f"{spec.expected_head or 'no commit (not to exist)'}: somebody else changed the branch.",
-        "Start from the branch as it is now.",
     )
 
 
@@ -100,7 +95,7 @@ def _check_out(git: Git, spec: StepSpec, branches: list[str]) -> Checkout:
     git.fetch(*branches)
     base = git.commit_id(f"refs/remotes/origin/{spec.base_branch}")
     if base is None:
-        raise GitError(failed("git", "git_failed", f"{spec.base_branch} was not fetched.").failure)
+        raise GitError(failed("git_failed", f"{spec.base_branch} was not fetched.").failure)
     start = base
     if spec.expected_head:
         start = git.commit_id(f"refs/remotes/origin/{spec.work_branch}") or ""
@@ -122,5 +117,13 @@ def _forget_leftovers(directory: Path) -> None:
     """Remove what an earlier step left: operations begun, locks, hooks, the index with its hidden bits."""
     for name in (*UNFINISHED, "index", "hooks", "info"):
         remove(directory / name)
+    remove_locks(directory)
+
+
+def remove_locks(directory: Path) -> None:
+    """Remove the locks of git processes that were killed; none may be running.
+
+    :param directory: the ``.git`` folder.
+    """
     for lock in (*directory.glob("*.lock"), *directory.glob("refs/**/*.lock")):
         remove(lock)

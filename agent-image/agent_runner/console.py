@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import sys
 
@@ -63,6 +65,14 @@ def announce(result: StepResult) -> None:
     """Write the marked line that holds the whole result; raise :class:`OSError` where that fails."""
     sys.stdout.write(f"{RESULT_MARKER}{result.to_json()}\n")
     sys.stdout.flush()
+
+
+def discard() -> None:
+    """Write nothing more: what could not be written would fail once more at exit and change the exit code."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _write(line: str) -> None:

@@ -22,6 +22,8 @@ class Draft:
     started: float = field(default_factory=time.monotonic)
     summary: str = ""
     session_id: str | None = None
+    session_key: str | None = None
+    resumed: bool = False
     base_sha: str | None = None
     head_sha: str | None = None
     commits: int = 0
@@ -52,6 +54,8 @@ class Draft:
             failure=failure,
             summary=self.summary,
             session_id=self.session_id,
+            session_key=self.session_key,
+            resumed=self.resumed,
             base_sha=self.base_sha,
             head_sha=self.head_sha,
             commits=self.commits,

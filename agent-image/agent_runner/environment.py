@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 ENV_GIT_NAME = "AGENT_GIT_NAME"
 ENV_GIT_EMAIL = "AGENT_GIT_EMAIL"
 ENV_CLAUDE_PROGRAM = "AGENT_CLAUDE_PROGRAM"
-ENV_IDLE_SECONDS = "AGENT_IDLE_SECONDS"
 
 DEFAULT_GIT_NAME = "airflow-agents[bot]"
 DEFAULT_GIT_EMAIL = "airflow-agents[bot]@users.noreply.github.com"
-DEFAULT_IDLE_SECONDS = 600.0
 
 # What an image sets for its compilers and package managers. Everything else stays out: on one machine the
 # runner's environment is that of a person.
@@ -50,8 +48,6 @@ class Environment:
     git_name: str = DEFAULT_GIT_NAME
     git_email: str = DEFAULT_GIT_EMAIL
     claude_program: str = "claude"
-    idle_seconds: float = DEFAULT_IDLE_SECONDS
-    """How long an agent may give no sign of life; while one of its tools runs, twice as long."""
     toolchain: Mapping[str, str]
     """Variables of the image that programs of the step inherit."""
     no_proxy: str = ""
@@ -76,15 +72,9 @@ class Environment:
             contract.ENV_HOME,
         )
         faults = [f"{name} is not set" for name in required if not variables.get(name)]
-        idle = variables.get(ENV_IDLE_SECONDS) or str(DEFAULT_IDLE_SECONDS)
-        if not re.fullmatch(r"\d{1,6}(\.\d+)?", idle) or float(idle) <= 0:
-            faults.append(f"{ENV_IDLE_SECONDS}: {idle!r} is not a positive number of seconds")
         if faults:
             raise failed(
-                "config",
-                "environment",
-                "The container's environment is incomplete: " + "; ".join(faults) + ".",
-                "Start the runner through the step operator, or set these variables.",
+                "environment", "The container's environment is incomplete: " + "; ".join(faults) + "."
             )
         spec_file, url_file, workspace, home = (Path(variables[name]).absolute() for name in required)
         return cls(
@@ -96,7 +86,6 @@ class Environment:
             git_name=variables.get(ENV_GIT_NAME) or DEFAULT_GIT_NAME,
             git_email=variables.get(ENV_GIT_EMAIL) or DEFAULT_GIT_EMAIL,
             claude_program=variables.get(ENV_CLAUDE_PROGRAM) or "claude",
-            idle_seconds=float(idle),
             toolchain={name: value for name, value in variables.items() if _TOOLCHAIN.fullmatch(name)},
             no_proxy=variables.get("NO_PROXY") or variables.get("no_proxy") or "",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_runner.contract import Failure, FailureCategory
+from agent_runner.contract import Failure, failure
 
 if TYPE_CHECKING:
     import signal
@@ -23,21 +23,13 @@ class StepCancelled(StepFailed):
 
     def __init__(self, received: signal.Signals) -> None:
         super().__init__(
-            Failure(
-                category="timeout",
-                code="terminated",
-                message=f"The runner was told to stop by {received.name} before the step was done.",
-                remedy="Run the step again, unless it was stopped on purpose: the pod was deleted, its node"
-                " drained, or its deadline passed.",
-                retryable=True,
+            failure(
+                "terminated",
+                f"The runner was told to stop by {received.name} before the step was done.",
             )
         )
 
 
-def failed(
-    category: FailureCategory, code: str, message: str, remedy: str = "", *, retryable: bool = False
-) -> StepFailed:
-    """Return the exception for a failure; the parameters are those of the contract's ``Failure``."""
-    return StepFailed(
-        Failure(category=category, code=code, message=message, remedy=remedy, retryable=retryable)
-    )
+def failed(code: str, message: str, remedy: str | None = None) -> StepFailed:
+    """Return the exception for a failure; the parameters are those of :func:`agent_runner.contract.failure`."""
+    return StepFailed(failure(code, message, remedy=remedy))

@@ -1,4 +1,4 @@
-"""Files that something hostile may have put into the way: a folder or a link where a file is to be."""
+"""Files that something hostile may have put into the way: a folder, a link or a pipe where a file is to be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 
@@ -32,6 +33,42 @@ def write_fresh(path: Path, text: str) -> None:
     """Write a new file, in the place of whatever is there."""
     remove(path)
     path.write_text(text, encoding="utf-8", errors="replace")
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all, in the place of whatever is there.
+
+    :raises OSError: it cannot be written; what was there before is as it was, unless it was a folder.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        if path.is_dir() and not path.is_symlink():
+            remove(path)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_small(path: Path, limit: int) -> bytes:
+    """Return the content of a plain file of at most ``limit`` bytes, else nothing; links are not followed."""
+    try:
+        # Without O_NONBLOCK a pipe in the place of the file would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            return b""
+        return os.read(descriptor, limit)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(path: Path) -> None:

@@ -38,11 +38,7 @@ class GatewayAddress:
         while not self.refresh():
             if limit.passed():
                 raise failed(
-                    "network",
-                    "gateway_missing",
-                    f"The gateway of this pod gave no address within {seconds:.0f} s.",
-                    "Read the log of the pod's gateway container.",
-                    retryable=True,
+                    "gateway_missing", f"The gateway of this pod gave no address within {seconds:.0f} s."
                 )
             self._stop.wait(min(_POLL_SECONDS, max(0.01, limit.remaining())))
         return self.current

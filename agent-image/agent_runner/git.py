@@ -7,6 +7,7 @@ reads it (:meth:`Git.restore_config`), and what could run a program is switched 
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_runner.contract import SHA_PATTERN
+from agent_runner.contract import SHA_PATTERN, failure
 from agent_runner.deadline import Deadline
 from agent_runner.failure import StepCancelled, StepFailed, failed
 from agent_runner.files import remove
@@ -44,6 +45,8 @@ _SETTINGS = (
     "protocol.ext.allow=never",
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
+    # To see whether a submodule is changed, git would run what its configuration names.
+    "diff.ignoreSubmodules=dirty",
     "commit.gpgSign=false",
     "diff.renames=false",
     "gc.auto=0",
@@ -110,16 +113,18 @@ class Git:
     ) -> None:
         program = shutil.which("git", path=environment.program()["PATH"])
         if program is None:
-            raise failed(
-                "image", "git_missing", "git is not on the PATH of the image.", "Add git to the image."
-            )
+            raise failed("git_missing", "git is not on the PATH of the image.")
         self.checkout = environment.checkout
         self.directory = environment.checkout / ".git"
         self._program = program
         self._supervision = supervision
         self._gateway = gateway
         self._repository = repository
-        self._identity = (f"user.name={environment.git_name}", f"user.email={environment.git_email}")
+        self._settings: tuple[str, ...] = (
+            *_SETTINGS,
+            f"user.name={environment.git_name}",
+            f"user.email={environment.git_email}",
+        )
         self._variables = {
             "PATH": environment.program()["PATH"],
             "HOME": str(environment.home),
@@ -139,6 +144,20 @@ class Git:
         """The repository's remote, at the gateway."""
         return f"{self._gateway.current}/git/{self._repository}.git"
 
+    def under(self, supervision: Supervision) -> Git:
+        """Return the same, watched over by another supervision."""
+        other = copy.copy(self)
+        other._supervision = supervision
+        return other
+
+    def configure(self, *settings: str) -> None:
+        """Add settings, each as ``name=value``, to all calls that follow."""
+        self._settings += settings
+
+    def has_program(self, name: str) -> bool:
+        """Say whether git would find a program on the PATH of the image."""
+        return shutil.which(name, path=self._variables["PATH"]) is not None
+
     def init(self, branch: str) -> None:
         """Make an empty repository in the checkout's folder."""
         self.checkout.mkdir(parents=True, exist_ok=True)
@@ -154,12 +173,7 @@ class Git:
         :raises StepFailed: ``.git`` is not a folder any more.
         """
         if self.directory.is_symlink() or not self.directory.is_dir():
-            raise failed(
-                "agent",
-                "checkout_broken",
-                "The agent removed or replaced the .git folder of its checkout.",
-                "Run the step again; if it comes back, tell the agent in the ticket to leave .git alone.",
-            )
+            raise failed("checkout_broken", "The agent removed or replaced the .git folder of its checkout.")
         for name in ("config", "config.worktree", "commondir"):
             remove(self.directory / name)
         (self.directory / "config").write_text(_CONFIG.format(url=self.url, branch=branch))
@@ -170,6 +184,16 @@ class Git:
         if not output.ok:
             raise self.error(arguments, output)
         return output.text
+
+    def fields(self, *arguments: str) -> list[str]:
+        """Run a local command with ``-z`` and return its fields, each as the file system has it.
+
+        :raises GitError: it fails.
+        """
+        output = self.attempt(*arguments)
+        if not output.ok:
+            raise self.error(arguments, output)
+        return [os.fsdecode(field) for field in output.stdout.split(b"\0")[:-1]]
 
     def attempt(self, *arguments: str, stdin: bytes = b"") -> GitOutput:
         """Run a local command and return what came of it."""
@@ -185,6 +209,12 @@ class Git:
         output = self.attempt(
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
         )
+        return output.text if output.ok and SHA_PATTERN.fullmatch(output.text) else None
+
+    def head_of(self, directory: Path) -> str | None:
+        """Return the commit that another repository is at, by its ``.git``, or ``None``."""
+        arguments = (f"--git-dir={directory}", "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        output = self._call(arguments, inside=False)
         return output.text if output.ok and SHA_PATTERN.fullmatch(output.text) else None
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
@@ -239,34 +269,16 @@ class Git:
         message = f"git {command}: {words}"
         status = next((int(code) for code in _HTTP_STATUS.findall(output.stderr)), None)
         if "No space left on device" in output.stderr or "Disk quota exceeded" in output.stderr:
-            failure = failed(
-                "storage", "disk_full", message, "Give the workspace volume more space.", retryable=True
-            )
+            code = "disk_full"
         elif status in (401, 403):
-            failure = failed(
-                "auth",
-                "forge_refused",
-                message,
-                "Check that the forge credential may read and write this repository.",
-            )
+            code = "forge_refused"
         elif status == 404 or re.search(r"^fatal: repository .* not found", output.stderr, re.MULTILINE):
-            failure = failed(
-                "config",
-                "repository_not_found",
-                message,
-                "Check the repository's name and that the forge credential may see it.",
-            )
+            code = "repository_not_found"
         elif output.passing:
-            failure = failed(
-                "network",
-                "gateway_unreachable",
-                message,
-                "Read the log of the pod's gateway container.",
-                retryable=True,
-            )
+            code = "gateway_unreachable"
         else:
-            failure = failed("git", "git_failed", message, "Read the task log.")
-        return GitError(failure.failure)
+            code = "git_failed"
+        return GitError(failure(code, message))
 
     def _call(
         self,
@@ -284,7 +296,7 @@ class Git:
 
         # Named outright, so that git neither searches for a repository nor believes `core.worktree`.
         location = (f"--git-dir={self.directory}", f"--work-tree={self.checkout}") if inside else ()
-        settings = [part for setting in (*_SETTINGS, *self._identity) for part in ("-c", setting)]
+        settings = [part for setting in self._settings for part in ("-c", setting)]
         ended = run_process(
             [self._program, *settings, *location, *arguments],
             cwd=self.checkout if inside else Path("/"),
@@ -299,11 +311,8 @@ class Git:
             raise StepCancelled(self._supervision.stop.received)
         if ended.cause == "deadline":
             raise failed(
-                "timeout",
                 "step_timeout" if self._supervision.deadline.passed() else "git_timeout",
                 f"git {arguments[0]} was stopped: no time was left.",
-                "Give the step more time (limits.seconds), or look why the forge is slow.",
-                retryable=not self._supervision.deadline.passed(),
             )
         # The address holds the gateway's nonce: it means nothing to a reader.
         words = stderr.text()

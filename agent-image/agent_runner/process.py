@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -24,12 +25,17 @@ if TYPE_CHECKING:
 TERM_GRACE_SECONDS = 5.0
 """From SIGTERM to SIGKILL."""
 STOP_GRACE_SECONDS = 2.0
-"""The same when the runner itself was told to stop: its result has to be out within three seconds."""
+"""The same when the runner itself was told to stop: what was done has to be saved in what is left of the
+pod's grace."""
+INTERRUPT_GRACE_SECONDS = 3.0
+"""From SIGINT to SIGTERM, for programs that sum up their work when they are interrupted."""
+STOP_INTERRUPT_GRACE_SECONDS = 1.5
+"""The same when the runner itself was told to stop."""
 _DRAIN_SECONDS = 1.0
 _TICK_SECONDS = 0.25
 _CHUNK_BYTES = 65_536
 
-Cause = Literal["exit", "deadline", "idle", "stopped"]
+Cause = Literal["exit", "deadline", "idle", "halted", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,8 @@ class Ended:
     returncode: int
     """As in :mod:`subprocess`: negative is the number of the signal that killed it."""
     cause: Cause
-    """``exit`` by itself; the others: stopped by the runner, for its deadline, its silence, or a signal."""
+    """``exit`` by itself; the others: stopped by the runner, for its deadline, its silence, what the caller
+    saw in its output, or a signal."""
 
     @property
     def signal_name(self) -> str | None:
@@ -121,6 +128,8 @@ def run_process(
     stdin: bytes = b"",
     deadline: Deadline | None = None,
     idle_seconds: Callable[[], float] | None = None,
+    halt: Callable[[], bool] | None = None,
+    interrupt: Callable[[], bool] | None = None,
 ) -> Ended:
     """Run a program to its end and hand on what it writes.
 
@@ -132,6 +141,9 @@ def run_process(
     :param stdin: given to the program as a file, so that neither side can block the other.
     :param deadline: when to stop it; never later than the supervision's.
     :param idle_seconds: asked again and again: how long it may write nothing to standard output.
+    :param halt: asked again and again, and after each chunk: whether to stop it.
+    :param interrupt: asked when it has to be stopped: whether with SIGINT first, and SIGTERM only then.
+        SIGKILL is the last in any case.
     :raises StepCancelled: a stop was asked for before the program was started.
     :raises OSError: the program could not be started.
     """
@@ -150,9 +162,13 @@ def run_process(
         )
     pump = _Pump(process, on_output, on_error)
     try:
-        cause = _watch(process, pump, supervision, limit, idle_seconds)
+        cause = _watch(process, pump, supervision, limit, idle_seconds, halt)
         if cause != "exit":
-            _end_group(process, pump, STOP_GRACE_SECONDS if cause == "stopped" else TERM_GRACE_SECONDS)
+            told = cause == "stopped"
+            if interrupt is not None and interrupt():
+                grace = STOP_INTERRUPT_GRACE_SECONDS if told else INTERRUPT_GRACE_SECONDS
+                _end_group(process, pump, signal.SIGINT, grace)
+            _end_group(process, pump, signal.SIGTERM, STOP_GRACE_SECONDS if told else TERM_GRACE_SECONDS)
     finally:
         _kill_group(process.pid)
         process.wait()
@@ -166,7 +182,11 @@ def _readable(data: bytes) -> IO[bytes]:
     """Return an open file that holds ``data``."""
     if not data:
         return Path(os.devnull).open("rb")
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    if sys.platform == "linux":
+        # In memory: a full disk must not keep a program from its prompt.
+        file: IO[bytes] = os.fdopen(os.memfd_create("stdin"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.write(data)
     file.seek(0)
     return file
@@ -232,6 +252,7 @@ def _watch(
     supervision: Supervision,
     limit: Deadline,
     idle_seconds: Callable[[], float] | None,
+    halt: Callable[[], bool] | None,
 ) -> Cause:
     """Pump until the process has ended or must be stopped; say which."""
     pump.watch(supervision.stop)
@@ -241,6 +262,8 @@ def _watch(
                 return "stopped"
             if limit.passed():
                 return "deadline"
+            if halt is not None and halt():
+                return "halted"
             pause = min(_TICK_SECONDS, limit.remaining())
             if idle_seconds is not None:
                 quiet_until = pump.last_output + idle_seconds()
@@ -259,9 +282,11 @@ def _watch(
         pump.unwatch(supervision.stop)
 
 
-def _end_group(process: subprocess.Popen[bytes], pump: _Pump, grace: float) -> None:
-    """SIGTERM to the group, then wait at most ``grace`` seconds for its leader; the caller sends SIGKILL."""
-    _signal_group(process.pid, signal.SIGTERM)
+def _end_group(process: subprocess.Popen[bytes], pump: _Pump, number: signal.Signals, grace: float) -> None:
+    """Send a signal to the group, then wait at most ``grace`` seconds for its leader."""
+    if process.poll() is not None:
+        return
+    _signal_group(process.pid, number)
     end = Deadline.after(grace)
     while process.poll() is None and not end.passed():
         if pump.open:

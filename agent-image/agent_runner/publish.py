@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_runner.checkout import UNFINISHED, Checkout, head_moved
+from agent_runner.checkout import UNFINISHED, Checkout, head_moved, remove_locks
 from agent_runner.console import one_line, say
 from agent_runner.draft import MAX_FILES, Draft
 from agent_runner.failure import failed
+from agent_runner.leftovers import commit_leftovers
 
 if TYPE_CHECKING:
     from agent_runner.contract import Outcome, StepSpec
@@ -18,23 +19,28 @@ if TYPE_CHECKING:
 _MARKER = re.compile(rb"^(.*):\d+: leftover conflict marker\.?$")
 _REFUSED = re.compile(r"^!\t[^\t]*\t\[(?P<kind>[a-z ]+)\](?: \((?P<reason>.*)\))?$", re.MULTILINE)
 _MAX_SUBJECT = 72
-_GITLINK = "160000"
+UNFINISHED_PREFIX = "WIP: "
+"""Starts the message of a commit of unfinished work."""
 
 
-def publish(git: Git, spec: StepSpec, checkout: Checkout, draft: Draft) -> Outcome:
+def publish(
+    git: Git, spec: StepSpec, checkout: Checkout, draft: Draft, *, unfinished: bool = False
+) -> Outcome:
     """Commit what is uncommitted, check the work, and push it.
 
     The agent may have committed, rebased, left another branch checked out, or pushed by itself.
 
-    :param draft: gets commits, changed files and the new head.
+    :param draft: gets commits, changed files and the new head, once they are on the forge.
+    :param unfinished: the agent did not come to its end; what is committed for it says so.
     :return: ``succeeded``, or ``no_changes`` where the agent changed nothing.
     :raises StepFailed: an operation is unfinished, conflict markers are left, the history does not follow
         from where the step began, or the push was refused.
     """
     git.restore_config(spec.work_branch)
+    remove_locks(git.directory)
     draft.head_sha = checkout.start_sha
     _refuse_unfinished(git)
-    _commit_leftovers(git, _message(spec, draft))
+    commit_leftovers(git, (UNFINISHED_PREFIX if unfinished else "") + _message(spec, draft))
     remote = git.remote_heads(spec.base_branch, spec.work_branch)
     on_forge = remote.get(spec.work_branch)
     base = remote.get(spec.base_branch, checkout.base_sha)
@@ -47,15 +53,15 @@ def publish(git: Git, spec: StepSpec, checkout: Checkout, draft: Draft) -> Outco
         return "no_changes"
     work = _measure(git, base, tip)
     _refuse_markers(git, work)
-    draft.commits = work.commits
-    draft.files_changed = work.files
     if on_forge == tip:
-        say(f"publish: the agent pushed {tip[:12]} to {spec.work_branch} itself")
+        say(f"publish: {tip[:12]} is on {spec.work_branch} already")
     else:
         _push(git, spec, tip, on_forge)
         say(
             f"publish: pushed {tip[:12]} to {spec.work_branch}: {work.commits} commits, {len(work.files)} files"
         )
+    draft.commits = work.commits
+    draft.files_changed = work.files
     draft.head_sha = tip
     return "succeeded"
 
@@ -73,36 +79,14 @@ class _Work:
 def _refuse_unfinished(git: Git) -> None:
     for name, operation in UNFINISHED.items():
         if (git.directory / name).exists():
-            raise failed(
-                "conflict",
-                "unfinished_rebase",
-                f"The agent left a {operation} unfinished.",
-                "Let the agent try again, or resolve the conflict by hand.",
-            )
-    unmerged = git.run("ls-files", "--unmerged", "-z").replace("\0", "\n").splitlines()
+            raise failed("unfinished_rebase", f"The agent left a {operation} unfinished.")
+    unmerged = git.fields("ls-files", "--unmerged", "-z")
     if unmerged:
         names = sorted({entry.partition("\t")[2] for entry in unmerged})
         raise failed(
-            "conflict",
             "unfinished_rebase",
             f"The agent left files with unresolved conflicts: {', '.join(names[:10])}.",
-            "Let the agent try again, or resolve the conflict by hand.",
         )
-
-
-def _commit_leftovers(git: Git, message: str) -> None:
-    """Commit what is uncommitted, on whatever is checked out; repositories inside it are left out."""
-    git.run("add", "--all")
-    fields = git.run("diff", "--cached", "--raw", "--no-abbrev", "--no-renames", "-z").split("\0")
-    changes = list(zip(fields[::2], fields[1::2], strict=False))
-    nested = [name for modes, name in changes if modes.split()[:2] == [":000000", _GITLINK]]
-    for name in nested:
-        say(f"publish: {name} is a repository of its own and is left out")
-        git.run("rm", "--cached", "--force", "--quiet", "--", f":(literal){name}")
-    if len(changes) == len(nested):
-        return
-    git.run("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--file=-", stdin=message.encode())
-    say("publish: committed what the agent had left uncommitted")
 
 
 def _message(spec: StepSpec, draft: Draft) -> str:
@@ -130,31 +114,27 @@ def _tip(git: Git, spec: StepSpec, checkout: Checkout, base: str) -> str | None:
         if contains_start or git.is_ancestor(checkout.base_sha, tip):
             return tip
         raise failed(
-            "agent",
             "unrelated_history",
             f"The agent left {tip[:12]}, which contains neither the commit it started from"
             f" ({checkout.start_sha[:12]}) nor the base branch.",
-            "Run the step again; if it comes back, tell the agent not to rewrite history.",
         )
     lost = all(git.is_ancestor(tip, base) for tip in filter(None, left))
     if lost and not git.is_ancestor(checkout.start_sha, base):
         raise failed(
-            "agent",
             "work_discarded",
             f"The agent reset {spec.work_branch} to the base branch, which would throw its work away.",
-            "Run the step again; if the work is to be dropped, close the pull request.",
         )
     return None
 
 
 def _measure(git: Git, base: str, tip: str) -> _Work:
     fork = git.run("merge-base", base, tip).partition("\n")[0]
-    names = git.run("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", fork, tip)
+    names = git.fields("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", fork, tip)
     return _Work(
         fork=fork,
         tip=tip,
         commits=int(git.run("rev-list", "--count", f"{base}..{tip}")),
-        files=tuple(name for name in names.split("\0") if name),
+        files=tuple(names),
     )
 
 
@@ -172,12 +152,7 @@ def _refuse_markers(git: Git, work: _Work) -> None:
     found = git.attempt("grep", "-l", "-z", "-E", "^(<<<<<<<|>>>>>>>) ", work.tip, "--", *paths).stdout
     names = [name.partition(b":")[2].decode(errors="replace") for name in found.split(b"\0") if name]
     if names:
-        raise failed(
-            "conflict",
-            "conflict_markers",
-            f"The agent left conflict markers in {', '.join(names[:10])}.",
-            "Let the agent try again, or resolve the conflict by hand.",
-        )
+        raise failed("conflict_markers", f"The agent left conflict markers in {', '.join(names[:10])}.")
 
 
 def _push(git: Git, spec: StepSpec, tip: str, on_forge: str | None) -> None:
@@ -212,9 +187,7 @@ def _push(git: Git, spec: StepSpec, tip: str, on_forge: str | None) -> None:
         if line.startswith("remote: ") and line.removeprefix("remote: ").strip()
     )
     raise failed(
-        "git",
         "push_refused",
         f"The push to {spec.work_branch} was refused: {refused['reason'] or refused['kind']}"
         + (f" ({one_line(said)})" if said else ""),
-        "Do what the reason asks for: it comes from the gateway, or from the rules of the branch.",
     )

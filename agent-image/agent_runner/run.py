@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import traceback
@@ -19,6 +20,7 @@ from agent_runner.contract import (
     StepResult,
     StepSpec,
     TerminationMessage,
+    failure,
 )
 from agent_runner.deadline import Deadline
 from agent_runner.draft import Draft
@@ -26,6 +28,7 @@ from agent_runner.environment import Environment
 from agent_runner.failure import StepCancelled, StepFailed, failed
 from agent_runner.gateway_address import GatewayAddress
 from agent_runner.git import Git
+from agent_runner.lfs import pull_lfs
 from agent_runner.process import Supervision
 from agent_runner.reaper import Reaper
 from agent_runner.stop import StopRequest
@@ -73,9 +76,9 @@ def run(variables: Mapping[str, str], stop: StopRequest, reaper: Reaper, draft: 
         console.say(f"stopped: {cancelled}")
         return draft.finish("cancelled", cancelled.failure)
     except StepFailed as stopped:
-        failure = stopped.failure
-        console.say(f"failed: {failure.category}/{failure.code}: {failure.message} {failure.remedy}")
-        return draft.finish("failed", failure)
+        why = stopped.failure
+        console.say(f"failed: {why.category}/{why.code}: {why.message} {why.remedy}")
+        return draft.finish("failed", why)
     except Exception as error:
         _show_traceback()
         return draft.finish("failed", _unexpected(error))
@@ -94,6 +97,11 @@ def _step(variables: Mapping[str, str], stop: StopRequest, reaper: Reaper, draft
     git = Git(environment, supervision, gateway, spec.repository)
     checkout = prepare(git, spec)
     draft.base_sha, draft.head_sha = checkout.base_sha, checkout.start_sha
+    checkout = dataclasses.replace(checkout, lfs=pull_lfs(git, console.say))
+    if spec.submodules and (checkout.path / ".gitmodules").is_file():
+        from agent_runner.submodules import checkout_submodules
+
+        checkout_submodules(git, gateway.refresh(), console.say)
     if spec.step == "test":
         return run_test_step(spec, environment, supervision, checkout, draft)
     return run_agent_step(spec, environment, supervision, gateway, git, checkout, draft)
@@ -103,16 +111,9 @@ def _read_spec(file: Path) -> StepSpec:
     try:
         return StepSpec.from_json(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise failed(
-            "config", "spec_unreadable", f"The step's specification cannot be read: {error}.", "Report a bug."
-        ) from error
+        raise failed("spec_unreadable", f"The step's specification cannot be read: {error}.") from error
     except ContractError as error:
-        raise failed(
-            "config",
-            "spec_invalid",
-            str(error),
-            "Use an image and a provider of the same version.",
-        ) from error
+        raise failed("spec_invalid", str(error)) from error
 
 
 def _deliver(result: StepResult, variables: Mapping[str, str]) -> int:
@@ -134,7 +135,7 @@ def _deliver(result: StepResult, variables: Mapping[str, str]) -> int:
         console.announce(result)
         delivered = delivered or not path
     except OSError:
-        pass
+        console.discard()
     return EXIT_RESULT if delivered else EXIT_NO_RESULT
 
 
@@ -142,14 +143,10 @@ def _unexpected(error: Exception) -> Failure:
     """Return the failure for an exception that no part of the runner foresaw."""
     message = console.one_line(f"{type(error).__name__}: {error}", 800)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return failed(
-            "storage", "disk_full", message, "Give the workspace volume more space.", retryable=True
-        ).failure
+        return failure("disk_full", message)
     if isinstance(error, MemoryError):
-        return failed(
-            "resource", "out_of_memory", message, "Give the pod more memory.", retryable=True
-        ).failure
-    return failed("unknown", "runner_error", message, "Read the traceback in the task log.").failure
+        return failure("out_of_memory", message)
+    return failure("runner_error", message)
 
 
 def _show_traceback() -> None:

@@ -34,46 +34,29 @@ def run_test_step(
     :raises StepFailed: the tests failed, were not found, or took too long.
     """
     draft.head_sha = checkout.start_sha
-    write_fresh(environment.git_config, git_config(environment))
+    write_fresh(environment.git_config, git_config(environment, lfs=checkout.lfs))
     variables = {**environment.program(), "CI": "1"}
     command = (spec.test_command or "").strip() or detect_tests(
         checkout.path, lambda: _has_pytest(variables, supervision, checkout)
     )
     if command is None:
-        raise failed(
-            "config",
-            "no_test_command",
-            "No test command is set, and the repository's files do not tell one.",
-            "Set the test command of the task, or add a Makefile with a target `test`.",
-        )
+        raise failed("no_test_command", "No test command is set, and the repository's files do not tell one.")
     say(f"tests: {command}")
     exit_code, tail, cause = _run(command, variables, supervision, checkout)
     draft.test = TestRun(command=command, exit_code=exit_code, tail=tail)
     if cause == "stopped" and supervision.stop.received is not None:
         raise StepCancelled(supervision.stop.received)
     if cause == "deadline":
-        raise failed(
-            "timeout",
-            "test_timeout",
-            f"The tests were stopped: the step may take {spec.limits.seconds} s.",
-            "Give the step more time (limits.seconds), or a test command that is quicker.",
-        )
+        raise failed("test_timeout", f"The tests were stopped: the step may take {spec.limits.seconds} s.")
     say(f"tests: exit code {exit_code}")
     if exit_code == 0:
         return "succeeded"
     if exit_code in (_COMMAND_NOT_FOUND, _NOT_EXECUTABLE):
         raise failed(
-            "config",
             "test_command_not_found",
             f"The test command could not be run (exit code {exit_code}): {output_line(tail[-300:])}",
-            "Correct the test command, or use an image that has the programs it needs.",
         )
-    raise failed(
-        "tests",
-        "tests_failed",
-        f"The tests failed with exit code {exit_code}.",
-        "Read the end of their output.",
-    )
+    raise failed("tests_failed", f"The tests failed with exit code {exit_code}.")
 
 
 def _run(

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from agent_runner.contract import REPOSITORY_PATTERN, branch_fault
+from agent_runner.contract import PROGRAM_PATTERN, REPOSITORY_PATTERN, branch_fault
 from airflow_provider_agents.domain.landing import LandingPolicy
 
 if TYPE_CHECKING:
@@ -81,6 +81,20 @@ class CodingTaskRequest(BaseModel):
         description="Branch that the agent pushes to. Empty: `ai/<task>`, one of its own for each run.",
         json_schema_extra=_setting("Branches", "Work branch"),
     )
+    read_repositories: tuple[str, ...] = Field(
+        default=(),
+        max_length=20,
+        description="Further repositories, as `owner/name`, that the agent may fetch: submodules, shared "
+        "libraries.",
+        json_schema_extra=_setting("Branches", "Further repositories"),
+    )
+    agent: str | None = Field(
+        default=None,
+        pattern=f"^{PROGRAM_PATTERN.pattern}$",
+        description="Agent program: `claude`, `codex`, `command`, or one that the image adds. "
+        "Empty: `[agents] agent`.",
+        json_schema_extra=_setting("Agent", "Program"),
+    )
     plan_model: str | None = Field(
         default=None,
         pattern=_MODEL,
@@ -127,6 +141,19 @@ class CodingTaskRequest(BaseModel):
         le=500,
         description="Most model turns of one fix round.",
         json_schema_extra=_setting("Agent", "Turns: fix"),
+    )
+    budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Most that all model calls of the run may cost, in USD. Empty: `[agents] budget_usd`.",
+        json_schema_extra=_setting("Budget", "Budget (USD)"),
+    )
+    budget_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most tokens that all model calls of the run may use, cached ones included. Empty: no limit.",
+        json_schema_extra=_setting("Budget", "Budget (tokens)"),
     )
     run_tests: bool = Field(
         default=True,
@@ -198,12 +225,27 @@ class CodingTaskRequest(BaseModel):
         description="Memory limit of a step's agent container, e.g. `8Gi`; half of it is requested.",
         json_schema_extra=_setting("Pod", "Memory"),
     )
+    workspace_size: str | None = Field(
+        default=None,
+        pattern=_MEMORY,
+        description="Size of the claim that keeps the run's checkout and session, e.g. `10Gi`. "
+        "Empty: `[agents] workspace_size`.",
+        json_schema_extra=_setting("Pod", "Workspace size"),
+    )
     step_timeout: float = Field(
         default=30,
         gt=0,
         le=24 * 60,
         description="Minutes that one step may take, counted from the start of its agent container.",
         json_schema_extra=_setting("Pod", "Step timeout (minutes)"),
+    )
+    stall_timeout: float = Field(
+        default=5,
+        gt=0,
+        le=24 * 60,
+        description="Minutes without a sign of life after which an agent is stopped and told to go on; while "
+        "one of its tools runs, twice as long.",
+        json_schema_extra=_setting("Pod", "Stall timeout (minutes)"),
     )
 
     @field_validator("*", mode="before")
@@ -217,6 +259,16 @@ class CodingTaskRequest(BaseModel):
         if not REPOSITORY_PATTERN.fullmatch(value) or value.split("/")[1] in (".", ".."):
             raise PydanticCustomError("repository", "must be owner/name, not a URL or a path")
         return value
+
+    @field_validator("read_repositories", mode="before")
+    @classmethod
+    def _none_is_no_repository(cls, value: Any) -> Any:
+        return () if value is None else value
+
+    @field_validator("read_repositories")
+    @classmethod
+    def _repositories_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cls._repository_form(name) for name in value)
 
     @field_validator("base_branch", "work_branch")
     @classmethod
@@ -300,6 +352,10 @@ class CodingTask(BaseModel):
         if self.ticket:
             return self.ticket.title
         return (self.request.prompt or "").strip().splitlines()[0][:100]
+
+    def with_request(self, **changes: Any) -> CodingTask:
+        """Return the task with other values in its request."""
+        return self.model_copy(update={"request": self.request.model_copy(update=changes)})
 
     @classmethod
     def accept(

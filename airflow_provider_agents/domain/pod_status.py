@@ -1,194 +1,222 @@
-"""What the status of a step's pod says, read from typed states first and from text last.
-
-A pod is the dictionary that the Kubernetes client's ``to_dict()`` gives (snake case), so that this works
-for the synchronous and the asynchronous client and needs neither.
-"""
+"""Why a step's pod ended as it did, read from typed states first and from text last."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
 
-from agent_runner.contract import Failure
-
-BASE_CONTAINER = "base"
-GATEWAY_CONTAINER = "gateway"
-
-TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
-
-_FATAL_IMAGE_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
-_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff"})
-_CONFIG_REASONS = frozenset({"CreateContainerConfigError", "RunContainerError"})
-_PASSING_PULL_FAULTS = (
-    "rate limit",
-    "too many requests",
-    "qps exceeded",
-    "unavailable",
-    "bad gateway",
-    "timeout",
+from agent_runner.contract import failure
+from airflow_provider_agents.domain.pod_fields import (
+    BASE_CONTAINER,
+    GATEWAY_CONTAINER,
+    TERMINAL_PHASES,
+    Pod,
+    base_ended,
+    base_started,
+    condition,
+    container,
+    ended_state,
+    is_terminal,
+    state_of,
+    status_of,
+    termination_message,
 )
-_GATEWAY_RESTARTS_AT_START = 1
+from airflow_provider_agents.domain.pod_start import (
+    gateway_failure,
+    missing_program,
+    start_fault,
+    start_timeout,
+)
 
-Pod = Mapping[str, Any]
+if TYPE_CHECKING:
+    from agent_runner.contract import Failure
 
+__all__ = [
+    "BASE_CONTAINER",
+    "GATEWAY_CONTAINER",
+    "STOPPED_DEADLINE",
+    "TERMINAL_PHASES",
+    "Pod",
+    "base_ended",
+    "base_started",
+    "better_known",
+    "disruption",
+    "end_failure",
+    "gateway_lost",
+    "is_terminal",
+    "overdue",
+    "start_fault",
+    "start_timeout",
+    "termination_message",
+]
 
-def is_terminal(pod: Pod) -> bool:
-    """Whether every container of the pod has ended for good."""
-    return _status(pod).get("phase") in TERMINAL_PHASES
+MAX_GATEWAY_RESTARTS = 5
+"""A gateway that ended so often while the agent worked will not hold: with the kubelet's growing pauses that
+is minutes of an agent without a model."""
 
+OVERDUE_SECONDS = 60
+"""After the end of its grace, a pod that is still there is on a node that does not answer."""
 
-def base_started(pod: Pod) -> bool:
-    """Whether the agent's container runs or has run."""
-    state = _state(_container(pod, BASE_CONTAINER))
-    return bool(state.get("running") or state.get("terminated"))
+STOPPED_DEADLINE = 1
+"""``activeDeadlineSeconds`` that the step operator patches into a running pod to end it in place."""
 
+_NODE_REASONS = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated", "ContainerStatusUnknown"})
+_ADMISSION_REASONS = frozenset({"NodeAffinity", "UnexpectedAdmissionError"})
+_DISRUPTIONS = {
+    "PreemptionByScheduler": "preempted",
+    "DeletionByTaintManager": "node_gone",
+    "DeletionByPodGC": "node_gone",
+    "EvictionByEvictionAPI": "drained",
+}
+"""Reasons of the condition ``DisruptionTarget`` that say all; the kubelet's needs the status's reason."""
+_STORAGE = re.compile(r"ephemeral|emptydir|inodes|diskpressure|imagefs|nodefs", re.IGNORECASE)
 
-def base_ended(pod: Pod) -> bool:
-    """Whether the agent's container has ended, though the gateway may still run."""
-    return is_terminal(pod) or bool(_state(_container(pod, BASE_CONTAINER)).get("terminated"))
-
-
-def termination_message(pod: Pod, container: str) -> str | None:
-    """Return what a container left as its termination message, from its present or its last state."""
-    status = _container(pod, container)
-    for state in (status.get("state"), status.get("last_state")):
-        terminated = (state or {}).get("terminated") or {}
-        if message := terminated.get("message"):
-            return str(message)
-    return None
-
-
-def start_fault(pod: Pod) -> Failure | None:
-    """Say what keeps the pod from starting, if waiting longer will not help; else ``None``."""
-    for status in _containers(pod):
-        waiting = (_state(status)).get("waiting") or {}
-        reason, message = waiting.get("reason") or "", waiting.get("message") or ""
-        if reason in _FATAL_IMAGE_REASONS or (
-            reason in _PULL_REASONS and not any(fault in message.lower() for fault in _PASSING_PULL_FAULTS)
-        ):
-            return _image_failure(status, reason, message)
-        if reason in _CONFIG_REASONS:
-            return Failure(
-                category="config",
-                code="container_config",
-                message=f"Container {status.get('name')} cannot be created: {reason}: {message}",
-                remedy="Correct what the message names: a secret, a config map or a mount.",
-            )
-    gateway = _container(pod, GATEWAY_CONTAINER)
-    if not base_started(pod) and (gateway.get("restart_count") or 0) >= _GATEWAY_RESTARTS_AT_START:
-        ended = ((gateway.get("last_state") or {}).get("terminated")) or {}
-        return Failure(
-            category="config",
-            code="gateway_crashed",
-            message=f"The gateway container does not start (exit code {ended.get('exit_code')}).",
-            remedy="See the log of the container `gateway`; the image may be older than the provider.",
-        )
-    return None
+_SPOILED_BY_MEMORY = frozenset(
+    {
+        "agent_aborted",
+        "agent_crashed",
+        "agent_error",
+        "git_failed",
+        "runner_error",
+        "terminated",
+        "tests_failed",
+    }
+)
+"""Failures that a process killed for want of memory leads to, as the runner sees them."""
 
 
 def end_failure(pod: Pod) -> Failure:
-    """Say why a pod ended without a result of the runner."""
-    status = _status(pod)
-    reason, text = status.get("reason") or "", status.get("message") or ""
-    if reason == "Evicted":
-        return Failure(
-            category="evicted",
-            code="evicted",
-            message=f"The pod was evicted: {text}",
-            remedy="Give the step more memory or the node less load.",
-            retryable=True,
-        )
-    if reason == "DeadlineExceeded":
-        return Failure(
-            category="timeout",
-            code="pod_deadline",
-            message="The pod was ended at its deadline before the runner could write a result.",
-            remedy="Raise step_timeout, or make the step smaller.",
-        )
-    if reason in ("NodeLost", "NodeShutdown", "Terminated", "Preempting", "Shutdown"):
-        return Failure(
-            category="evicted",
-            code="node_gone",
-            message=f"The node ended the pod: {reason} {text}".strip(),
-            retryable=True,
-        )
-    if fault := start_fault(pod):
+    """Say why a pod ended, or could not go on, without a result of the runner."""
+    if ended := disruption(pod) or _pod_reason(pod):
+        return ended
+    terminated = state_of(container(pod, BASE_CONTAINER)).get("terminated") or {}
+    if not terminated and (fault := start_fault(pod)):
         return fault
-    terminated = _state(_container(pod, BASE_CONTAINER)).get("terminated") or {}
-    if terminated.get("reason") == "OOMKilled":
-        return Failure(
-            category="resource",
-            code="out_of_memory",
-            message="The agent's container ran out of memory and was killed.",
-            remedy="Raise `memory`, or make the tests need less.",
-        )
     if terminated:
-        signal = terminated.get("signal")
-        how = f"signal {signal}" if signal else f"exit code {terminated.get('exit_code')}"
-        return Failure(
-            category="agent",
-            code="runner_crashed",
-            message=f"The runner ended without a result ({how}).",
-            remedy="See the end of the task log.",
-            retryable=True,
-        )
-    if not is_terminal(pod) and base_started(pod):
-        return Failure(
-            category="evicted",
-            code="not_ended",
-            message="The pod did not end when it was told to; its node may be gone.",
-            remedy="See the state of the node.",
-            retryable=True,
-        )
-    if not is_terminal(pod):
-        return Failure(
-            category="scheduling",
-            code="not_started",
-            message=_not_started(pod),
-            remedy="See the pod's events: node resources, claims, image, secrets.",
-            retryable=True,
-        )
-    return Failure(
-        category="unknown",
-        code="no_container_status",
-        message=f"The pod ended as {status.get('phase')} {reason} without saying why. {text}".strip(),
-        retryable=True,
-    )
+        return _base_failure(pod, terminated)
+    if is_terminal(pod):
+        status = status_of(pod)
+        words = " ".join(filter(None, (status.get("phase"), status.get("reason"), status.get("message"))))
+        return failure("no_container_status", f"The pod ended without saying why: {words}")
+    if base_started(pod):
+        return failure("not_ended", "The pod did not end when it was told to; its node may be gone.")
+    return start_timeout(pod)
 
 
-def _not_started(pod: Pod) -> str:
-    for condition in _status(pod).get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"The pod was not scheduled: {condition.get('reason')}: {condition.get('message')}"
-    waits = [
-        f"{status.get('name')}: {waiting.get('reason')} {waiting.get('message') or ''}".strip()
-        for status in _containers(pod)
-        if (waiting := _state(status).get("waiting"))
-    ]
-    return "The pod did not start in time. " + "; ".join(waits)
+def better_known(found: Failure, pod: Pod) -> Failure:
+    """Return what the pod's status knows better than the runner about its failure, else ``found``.
+
+    The runner learns that it was told to end, not why; and that a process was killed, not by whom.
+
+    :param found: the failure in the runner's result.
+    """
+    ended = ended_state(container(pod, BASE_CONTAINER))
+    if found.code in _SPOILED_BY_MEMORY and ended.get("reason") == "OOMKilled":
+        return _out_of_memory(f"The runner saw: {found.message}")
+    if found.code != "terminated":
+        return found
+    if lost := gateway_lost(pod):
+        return lost
+    if _stopped_in_place(pod):
+        return found
+    return disruption(pod) or _pod_reason(pod) or (_deleted(pod) if _is_deleted(pod) else found)
 
 
-def _image_failure(status: Mapping[str, Any], reason: str, message: str) -> Failure:
-    return Failure(
-        category="image",
-        code="image_pull",
-        message=f"Image {status.get('image')} of container {status.get('name')} cannot be pulled: {reason}: {message}",
-        remedy="Check `image` and the image pull secrets.",
-    )
+def gateway_lost(pod: Pod) -> Failure | None:
+    """Return the failure of a gateway that keeps ending while the agent works, else ``None``.
+
+    One restart or a few are survived: Kubernetes starts the gateway again, it finds its ledger, and the
+    agent goes on.
+    """
+    gateway = container(pod, GATEWAY_CONTAINER)
+    restarts = gateway.get("restart_count") or 0
+    if not base_started(pod) or restarts < MAX_GATEWAY_RESTARTS:
+        return None
+    return gateway_failure(gateway, f"ended {restarts} times while the agent worked")
 
 
-def _status(pod: Pod) -> Mapping[str, Any]:
-    return pod.get("status") or {}
+def overdue(pod: Pod, now: datetime) -> Failure | None:
+    """Return the failure of a pod that was told to end long ago and does not, else ``None``.
+
+    A node that is lost confirms nothing: its pods keep their last state in the API for ever.
+
+    :param now: with a time zone.
+    """
+    until = (pod.get("metadata") or {}).get("deletion_timestamp")
+    if not isinstance(until, datetime) or (now - until).total_seconds() < OVERDUE_SECONDS:
+        return None
+    words = condition(pod, "DisruptionTarget", "True").get("message") or "its node does not confirm it"
+    return failure("node_gone", f"The pod should have ended at {until:%H:%M:%S} UTC, but {words}.")
 
 
-def _containers(pod: Pod) -> list[Mapping[str, Any]]:
-    status = _status(pod)
-    return [*(status.get("init_container_statuses") or ()), *(status.get("container_statuses") or ())]
+def disruption(pod: Pod) -> Failure | None:
+    """Return why Kubernetes ends the pod for its own sake, from the condition that it sets, else ``None``.
+
+    The condition is set before the pod is deleted, and is often the last that is seen of it.
+    """
+    found = condition(pod, "DisruptionTarget", "True")
+    code = _DISRUPTIONS.get(found.get("reason") or "")
+    if code is None:
+        return None
+    words = f"{found.get('reason')}: {found.get('message') or ''}"
+    return failure(code, f"Kubernetes ended the pod: {words}".strip())
 
 
-def _container(pod: Pod, name: str) -> Mapping[str, Any]:
-    return next((status for status in _containers(pod) if status.get("name") == name), {})
+def _pod_reason(pod: Pod) -> Failure | None:
+    """Read the reason in the pod's status, which the kubelet gives where it ended the pod."""
+    status = status_of(pod)
+    reason, text = status.get("reason") or "", status.get("message") or ""
+    words = f"{reason}: {text}".strip(": ")
+    if reason == "Evicted":
+        if _STORAGE.search(text):
+            return failure(
+                "evicted",
+                f"The pod was evicted: {text}",
+                remedy="Raise `workspace_size`, or make the work need less room on the node's disk.",
+            )
+        return failure("evicted", f"The pod was evicted: {text}")
+    if reason == "DeadlineExceeded":
+        if lost := gateway_lost(pod):
+            return lost
+        return failure("pod_deadline", "The pod was ended at its deadline before the runner wrote a result.")
+    if reason == "Preempting":
+        return failure("preempted", f"The node ended the pod for a more important one: {words}")
+    if reason in _NODE_REASONS or status.get("phase") == "Unknown":
+        return failure("node_gone", f"The node ended the pod: {words}")
+    if reason in _ADMISSION_REASONS or reason.startswith("OutOf"):
+        return failure("unschedulable", f"The node did not admit the pod: {words}")
+    return None
 
 
-def _state(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    return status.get("state") or {}
+def _base_failure(pod: Pod, terminated: Pod) -> Failure:
+    reason, message = terminated.get("reason") or "", terminated.get("message") or ""
+    if reason == "OOMKilled":
+        return _out_of_memory()
+    if reason == "ContainerStatusUnknown":
+        return failure("node_gone", f"The node lost the agent's container: {message}".strip(": "))
+    if missing_program(message):
+        return failure("agent_missing", f"The agent's container cannot be started: {message}")
+    if _is_deleted(pod):
+        return _deleted(pod)
+    signal = terminated.get("signal")
+    how = f"signal {signal}" if signal else f"exit code {terminated.get('exit_code')}"
+    return failure("runner_crashed", f"The runner ended without a result ({how}).")
+
+
+def _out_of_memory(more: str = "") -> Failure:
+    return failure("out_of_memory", f"The agent's container ran out of memory and was killed. {more}".strip())
+
+
+def _stopped_in_place(pod: Pod) -> bool:
+    """Whether the step operator ended the pod: it shortens the deadline to what no pod is created with."""
+    return (pod.get("spec") or {}).get("active_deadline_seconds") == STOPPED_DEADLINE
+
+
+def _is_deleted(pod: Pod) -> bool:
+    return bool((pod.get("metadata") or {}).get("deletion_timestamp"))
+
+
+def _deleted(pod: Pod) -> Failure:
+    name = pod["metadata"].get("name")
+    return failure("pod_gone", f"Pod {name} was deleted while its step ran.")

@@ -11,35 +11,45 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_agents.exceptions import InvalidInputError
+from airflow_provider_agents.hooks.github_app import OPERATOR_PERMISSIONS, GitHubApp, app_of
 from airflow_provider_agents.hooks.github_urls import GitHubUrls, github_urls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from airflow.sdk import Connection
 
+    from airflow_provider_agents.hooks.github_app import InstallationToken
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 T = TypeVar("T")
 
-_APP_EXTRAS = ("app_id", "installation_id", "private_key", "key_path")
-
 
 @dataclass(frozen=True, slots=True)
 class GitHubCredential:
-    """What a connection says: which GitHub, and the token for it (kept out of its ``repr``)."""
+    """What a connection says: which GitHub, and the token or the App for it.
+
+    Secrets are kept out of its ``repr``. It has a token or an App, never both.
+    """
 
     urls: GitHubUrls
-    token: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    """The connection's password; empty for an App."""
+    app: GitHubApp | None = None
 
 
 class AgentsGitHubHook(BaseHook):
     """GitHub over asynchronous REST and GraphQL, which the hook of the GitHub provider offers neither of.
 
-    It uses that provider's connection type ``github`` and registers none: ``password`` is the token, and
-    ``host`` the REST base URL of a GitHub Enterprise Server (empty for github.com).
+    It uses that provider's connection type ``github`` and registers none. ``host`` is the REST base URL of a
+    GitHub Enterprise Server (empty for github.com). ``password`` is a token; without one, the extra names a
+    GitHub App: ``app_id``, ``private_key`` or ``key_path``, and optionally ``installation_id`` and
+    ``token_permissions``. An App's tokens are made when needed and kept in this process until five minutes
+    before they expire; sessions that stay open go on with the next one.
 
     :param github_conn_id: the connection.
+    :param repository: ``owner/name``, the only one that an App's token is good for; ``None``: all that the
+        App is installed on, which needs ``installation_id`` or an App with only one installation.
     :param timeout_seconds: bound of each HTTP exchange.
     """
 
@@ -48,16 +58,22 @@ class AgentsGitHubHook(BaseHook):
     conn_type = "github"
 
     def __init__(
-        self, github_conn_id: str = default_conn_name, *, timeout_seconds: float = 30.0, **kwargs: Any
+        self,
+        github_conn_id: str = default_conn_name,
+        *,
+        repository: str | None = None,
+        timeout_seconds: float = 30.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.github_conn_id = github_conn_id
+        self.repository = repository
         self.timeout_seconds = timeout_seconds
 
     def get_conn(self) -> GitHubCredential:
-        """Return the credential of the connection; for workers, outside an event loop.
+        """Return what the connection says; for workers, outside an event loop. Asks GitHub nothing.
 
-        :raises InvalidInputError: the connection is missing, has no token, or a host that is none.
+        :raises InvalidInputError: the connection is missing, has neither token nor App, or a host that is none.
         """
         try:
             return credential(self.get_connection(self.github_conn_id))
@@ -65,7 +81,7 @@ class AgentsGitHubHook(BaseHook):
             raise _missing(self.github_conn_id) from None
 
     async def aget_conn(self) -> GitHubCredential:
-        """Return the credential of the connection; for triggers, inside an event loop.
+        """Return what the connection says; for triggers, inside an event loop. Asks GitHub nothing.
 
         :raises InvalidInputError: as :meth:`get_conn`.
         """
@@ -89,12 +105,7 @@ class AgentsGitHubHook(BaseHook):
         :param work: takes the client, e.g. ``lambda github: github.issue("acme/shop", 7)``.
         :raises RuntimeError: when an event loop runs already; use :meth:`client` there.
         """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
-            raise RuntimeError("an event loop runs already: use `async with hook.client()` in it")
+        _no_loop("async with hook.client()")
         found = self.get_conn()
 
         async def session() -> T:
@@ -103,36 +114,97 @@ class AgentsGitHubHook(BaseHook):
 
         return asyncio.run(session())
 
+    def mint(self, repositories: Sequence[str], permissions: Mapping[str, str]) -> InstallationToken:
+        """Have a new token of the connection's App made, for workers; Airflow's logs mask it.
+
+        :param repositories: ``owner/name`` of all that it may touch, of one owner.
+        :param permissions: all that it may do there: ``{"contents": "read"}``.
+        :raises InvalidInputError: the connection has no App, or its ``token_permissions`` allow less.
+        :raises ForgeError: GitHub made none; the message says why.
+        """
+        from airflow.sdk.log import mask_secret
+
+        _no_loop("await hook.amint()")
+        token = asyncio.run(self._mint(self.get_conn(), repositories, permissions))
+        mask_secret(token.token)
+        return token
+
+    async def amint(self, repositories: Sequence[str], permissions: Mapping[str, str]) -> InstallationToken:
+        """As :meth:`mint`, for triggers.
+
+        The token is not masked: a triggerer lives long, and its masks would grow with every token.
+        """
+        return await self._mint(await self.aget_conn(), repositories, permissions)
+
+    async def _mint(
+        self, found: GitHubCredential, repositories: Sequence[str], permissions: Mapping[str, str]
+    ) -> InstallationToken:
+        from airflow_provider_agents.hooks.github_app_tokens import new_token
+
+        if found.app is None:
+            raise InvalidInputError([f"connection {self.github_conn_id!r} is no GitHub App: it has a token"])
+        return await new_token(
+            found.urls,
+            found.app,
+            repositories,
+            found.app.permissions(permissions),
+            timeout_seconds=self.timeout_seconds,
+        )
+
     @asynccontextmanager
     async def _open(self, found: GitHubCredential) -> AsyncIterator[GitHubClient]:
+        from airflow_provider_agents.hooks.github_app_tokens import forget, token_for
         from airflow_provider_agents.hooks.github_client import GitHubClient
         from airflow_provider_agents.hooks.github_transport import open_transport
 
-        async with open_transport(found.urls, found.token, timeout_seconds=self.timeout_seconds) as transport:
+        repositories = [self.repository] if self.repository else []
+
+        async def of_app() -> str:
+            assert found.app is not None
+            wanted = found.app.token_permissions or OPERATOR_PERMISSIONS
+            timeout = self.timeout_seconds
+            made = await token_for(found.urls, found.app, repositories, wanted, timeout_seconds=timeout)
+            return made.token
+
+        async with open_transport(
+            found.urls,
+            of_app if found.app else found.token,
+            refused=forget,
+            timeout_seconds=self.timeout_seconds,
+        ) as transport:
             yield GitHubClient(transport)
 
 
 def credential(connection: Connection) -> GitHubCredential:
     """Return what a connection of type ``github`` says.
 
-    :raises InvalidInputError: it has no token, or a host that is none.
+    :raises InvalidInputError: it has neither token nor App, or a host that is none.
     """
     urls = github_urls(connection.host, connection.port)
     token = (connection.password or "").strip()
+    name = connection.conn_id
     if not token:
-        name = connection.conn_id
-        # The raw text: reading the decoded extra would call Airflow's supervisor, inside an event loop too.
-        if any(f'"{key}"' in (connection.extra or "") for key in _APP_EXTRAS):
-            fault = (
-                f"connection {name!r} authenticates as a GitHub App (app_id in its extra), which is not "
-                "supported yet; put a personal access token into its password"
-            )
-        else:
-            fault = f"connection {name!r} has no token; put one into its password"
-        raise InvalidInputError([fault])
+        if app := app_of(connection.extra, name):
+            return GitHubCredential(urls=urls, app=app)
+        raise InvalidInputError(
+            [
+                (
+                    f"connection {name!r} has no token; put one into its password, or a GitHub App into its extra: "
+                    '{"app_id": …, "private_key": …}'
+                )
+            ]
+        )
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise InvalidInputError([f"connection {connection.conn_id!r}: its password is not a token"])
+        raise InvalidInputError([f"connection {name!r}: its password is not a token"])
     return GitHubCredential(urls=urls, token=token)
+
+
+def _no_loop(instead: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"an event loop runs already: use `{instead}` in it")
 
 
 def _missing(conn_id: str) -> InvalidInputError:

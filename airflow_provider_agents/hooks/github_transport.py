@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_agents import __version__
@@ -34,6 +37,9 @@ MOST_REDIRECTS = 3
 READ_RETRY_DELAYS = (0.5, 2.0)
 """Seconds before each further attempt at a read that found GitHub unavailable."""
 
+TokenSource = Callable[[], Awaitable[str]]
+"""Gives the token to send now: it may change while a session is open."""
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _METHOD_KEEPING_REDIRECTS = frozenset({307, 308})
 
@@ -58,25 +64,63 @@ class _Tail:
         del self.data[: -self.limit]
 
 
+class _Bearer:
+    """The token in use, and those before it, all of which are kept out of messages.
+
+    :param refused: told of a token that GitHub answered with 401.
+    """
+
+    def __init__(self, token: str | TokenSource, refused: Callable[[str], None] | None) -> None:
+        self._source = token if callable(token) else None
+        self._refused = refused
+        self._used: deque[str] = deque([] if callable(token) else [token], maxlen=4)
+
+    async def refresh(self) -> None:
+        """Have the token that is to be sent now."""
+        if self._source is not None:
+            token = await self._source()
+            if not self._used or self._used[-1] != token:
+                self._used.append(token)
+
+    def header(self) -> str:
+        return f"Bearer {self._used[-1]}"
+
+    def refused(self) -> None:
+        if self._refused is not None:
+            self._refused(self._used[-1])
+
+    def hide(self, text: str) -> str:
+        for token in self._used:
+            text = text.replace(token, "***")
+        return text
+
+
 @asynccontextmanager
 async def open_transport(
-    urls: GitHubUrls, token: str, *, timeout_seconds: float = 30.0
+    urls: GitHubUrls,
+    token: str | TokenSource,
+    *,
+    refused: Callable[[str], None] | None = None,
+    timeout_seconds: float = 30.0,
 ) -> AsyncIterator[GitHubTransport]:
     """Open a session with the GitHub at ``urls`` and close it at the end.
 
     The token goes to the origin of ``urls.rest_url`` and nowhere else, whatever a redirect says. Proxies
     are taken from the usual environment variables, a private certificate authority from ``SSL_CERT_FILE``.
 
+    :param token: or who gives it, asked before each request.
+    :param refused: called with a token that GitHub answers with 401.
     :param timeout_seconds: bound of each HTTP exchange, from connecting to the last byte.
     """
     import aiohttp
     from yarl import URL
 
     origin = URL(urls.rest_url).origin()
+    bearer = _Bearer(token, refused)
 
     async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         if request.url.origin() == origin:
-            request.headers["Authorization"] = f"Bearer {token}"
+            request.headers["Authorization"] = bearer.header()
         try:
             return await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -90,7 +134,7 @@ async def open_transport(
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=True,
     ) as session:
-        yield GitHubTransport(session, urls, secret=token)
+        yield GitHubTransport(session, urls, bearer)
 
 
 class GitHubTransport:
@@ -101,10 +145,12 @@ class GitHubTransport:
     whether the write happened.
     """
 
-    def __init__(self, session: ClientSession, urls: GitHubUrls, *, secret: str) -> None:
+    def __init__(self, session: ClientSession, urls: GitHubUrls, bearer: _Bearer) -> None:
         self._session = session
         self._urls = urls
-        self._secret = secret
+        self._bearer = bearer
+        self.clock_ahead = timedelta()
+        """How far GitHub's clock was ahead of this machine's in the last answer."""
 
     def __repr__(self) -> str:
         return f"<GitHubTransport {self._urls.rest_url}>"
@@ -126,6 +172,24 @@ class GitHubTransport:
         :raises ForgeUnavailableError: the answer was lost or a server error: it may have happened.
         """
         return await self._json(method, self._rest(path), operation, body)
+
+    async def answer(
+        self, method: str, path: str, operation: Operation, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Mapping[str, str], Any]:
+        """Return status, headers and body of whatever GitHub answers, for who has own words for refusals.
+
+        For calls that may be repeated: they are tried again as reads are, when GitHub is unavailable.
+
+        :raises ForgeUnavailableError: GitHub could not be reached, or answered with a server error.
+        """
+
+        async def once() -> tuple[int, Mapping[str, str], Any]:
+            status, headers, answer = await self._exchange(method, self._rest(path), operation, body)
+            if status >= 500:
+                raise response_error(operation, status, headers, answer, datetime.now(UTC))
+            return status, headers, answer
+
+        return await self._retrying(once)
 
     async def query(self, document: str, variables: Mapping[str, Any], operation: Operation) -> GraphQLAnswer:
         """Return the answer to a GraphQL query; partial data is an answer, with its errors beside it."""
@@ -208,24 +272,30 @@ class GitHubTransport:
         """
         import aiohttp
 
+        await self._bearer.refresh()
         try:
             for _ in range(MOST_REDIRECTS + 1):
                 async with self._session.request(
                     method, url, json=body, headers=self._headers(url), allow_redirects=False
                 ) as response:
                     if response.status not in _REDIRECTS:
+                        self._note(response)
                         return response.status, response.headers, await self._body(response, operation, tail)
                     url = self._redirected(method, response, operation, elsewhere=tail is not None)
             fault = f"more than {MOST_REDIRECTS} redirects"
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Neither its repr nor its cause goes on: those of aiohttp hold the request's headers.
-            fault = (
-                f"{type(error).__name__}: {error}".removeprefix("ClientConnectionError: ")
-                .rstrip(": ")
-                .replace(self._secret, "***")
-            )
+            fault = f"{type(error).__name__}: {error}".removeprefix("ClientConnectionError: ").rstrip(": ")
+            fault = self._bearer.hide(fault)
         lost = "" if query or method == "GET" else "; it may have happened all the same"
         raise ForgeUnavailableError(f"GitHub could not be reached to {operation.what}: {fault}{lost}")
+
+    def _note(self, response: ClientResponse) -> None:
+        if response.status == 401:
+            self._bearer.refused()
+        with contextlib.suppress(TypeError, ValueError, IndexError):
+            theirs = parsedate_to_datetime(response.headers.get("Date", ""))
+            self.clock_ahead = theirs - datetime.now(UTC)
 
     def _headers(self, url: URL) -> dict[str, str]:
         from yarl import URL
@@ -247,7 +317,7 @@ class GitHubTransport:
                 raise ForgeUnavailableError(
                     f"GitHub could not {operation.what}: the answer is longer than {MOST_BYTES:,} bytes"
                 )
-        text = bytes(data).decode(errors="replace").replace(self._secret, "***")
+        text = self._bearer.hide(bytes(data).decode(errors="replace"))
         try:
             return json.loads(text)
         except ValueError:

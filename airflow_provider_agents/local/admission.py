@@ -83,8 +83,8 @@ class Admission:
             faults += pod_validation.validate_update(old, item)
         elif resource in ("secrets", "configmaps"):
             faults += validation.validate_data(item)
-        elif resource == "persistentvolumeclaims" and item.get("spec") != old["spec"]:
-            faults.append(Fault("spec", "Forbidden", "spec is immutable after creation"))
+        elif resource == "persistentvolumeclaims":
+            faults += validation.validate_claim_update(old, item)
         if faults:
             raise invalid(resource, name, faults)
         return item

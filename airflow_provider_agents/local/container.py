@@ -204,8 +204,8 @@ class Container:
             self._event("Pulled", f'Container image "{name}" already present on machine')
             return image
         problem = (
-            f'failed to pull and unpack image "{name}": nothing on this machine stands for it: '
-            f"start the local runtime with --image '{name}=COMMAND'"
+            f'failed to pull and unpack image "{name}": failed to resolve reference "{name}": {name}: not found: '
+            f"nothing on this machine stands for it: start the local runtime with --image '{name}=COMMAND'"
         )
         self._event("Pulling", f'Pulling image "{name}"')
         self._event("Failed", f'Failed to pull image "{name}": {problem}', warning=True)

@@ -1,4 +1,4 @@
-"""Events: what happened to a pod, as ``kubectl describe`` shows it."""
+"""Events: what happened to a pod or a claim, as ``kubectl describe`` shows it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ MAX_EVENTS = 2_000
 """Events kept in all; the oldest go first."""
 
 
+_COMPONENTS = {"Pod": "kubelet", "PersistentVolumeClaim": "persistentvolume-controller"}
+
+
 class EventRecorder:
     """Writes events into the store. The same event again raises its count."""
 
@@ -25,14 +28,14 @@ class EventRecorder:
         self._known: dict[tuple[str, ...], tuple[str, str]] = {}
 
     def record(
-        self, pod: Json, reason: str, message: str, *, warning: bool = False, container: str | None = None
+        self, item: Json, reason: str, message: str, *, warning: bool = False, container: str | None = None
     ) -> None:
-        """Record that ``reason`` happened to ``pod``.
+        """Record that ``reason`` happened to ``item``, a pod or a claim.
 
         :param container: field path of the container it happened to, such as ``spec.containers{base}``.
         """
-        metadata = pod["metadata"]
-        component = "default-scheduler" if reason in ("Scheduled", "FailedScheduling") else "kubelet"
+        metadata, kind = item["metadata"], item["kind"]
+        component = "default-scheduler" if reason in ("Scheduled", "FailedScheduling") else _COMPONENTS[kind]
         key = (metadata["uid"], reason, message, container or "")
         if key in self._known:
             namespace, name = self._known[key]
@@ -40,7 +43,7 @@ class EventRecorder:
                 return
         name = f"{metadata['name']}.{uuid.uuid4().hex[:16]}"
         reference = {
-            "kind": "Pod",
+            "kind": kind,
             "apiVersion": "v1",
             "namespace": metadata["namespace"],
             "name": metadata["name"],

@@ -6,31 +6,56 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_agents.local.api_errors import ApiError, bad_request
 from airflow_provider_agents.local.pod import Stop
-from airflow_provider_agents.local.server import respond
+from airflow_provider_agents.local.server import number, respond
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from airflow_provider_agents.local.container import Container
+    from airflow_provider_agents.local.outage import Outage
     from airflow_provider_agents.local.pods import Pods
+    from airflow_provider_agents.local.scheduling import Scheduling
 
 
 class FaultRoutes:
     """Serves ``/_local``: no part of Kubernetes."""
 
-    def __init__(self, pods: Pods) -> None:
+    def __init__(self, pods: Pods, scheduling: Scheduling, outage: Outage) -> None:
         self._pods = pods
+        self._scheduling = scheduling
+        self._outage = outage
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the routes."""
         pod = "/_local/pods/{namespace}/{name}"
         router.add_get("/_local/processes", self._processes)
+        router.add_post("/_local/outage", self._begin_outage)
+        router.add_post("/_local/unschedulable", self._refuse_pods)
         router.add_post(f"{pod}/evict", self._evict)
+        router.add_post(f"{pod}/node-shutdown", self._shut_down)
         router.add_post(f"{pod}/kill", self._kill)
         router.add_post(f"{pod}/oom", self._oom)
 
     async def _processes(self, request: web.Request) -> web.Response:
         return respond({"processes": self._pods.processes()})
+
+    async def _begin_outage(self, request: web.Request) -> web.Response:
+        """Let the API be away: ``?kind=unavailable|reset|hang&seconds=``; 0 seconds ends it."""
+        kind, seconds = request.query.get("kind", "unavailable"), number(request, "seconds")
+        self._outage.begin(kind, 60 if seconds is None else seconds)
+        return respond({"outage": kind, "seconds": seconds})
+
+    async def _refuse_pods(self, request: web.Request) -> web.Response:
+        """Let no node take new pods: ``?message=``, as the scheduler words it; empty: the node takes them."""
+        self._scheduling.refusal = request.query.get("message", "")
+        return respond({"refusal": self._scheduling.refusal})
+
+    async def _shut_down(self, request: web.Request) -> web.Response:
+        """End the pod as a node does that is shut down in an orderly way."""
+        lifecycle = self._pods.lifecycle(request.match_info["namespace"], request.match_info["name"])
+        message = "Pod was terminated in response to imminent node shutdown."
+        lifecycle.stop(Stop(lifecycle.own_grace, "Terminated", message, disruption=True))
+        return respond({"ended": lifecycle.name})
 
     async def _evict(self, request: web.Request) -> web.Response:
         """Evict the pod at once, as a node that runs out of memory does."""

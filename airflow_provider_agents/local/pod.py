@@ -168,15 +168,14 @@ class PodLifecycle:
         return container.role is Role.SIDECAR or container.exit_code == 0
 
     async def _schedule(self) -> None:
-        """Wait until the claims of the pod exist, then take the pod."""
+        """Wait until the claims of the pod exist and the node takes pods, then take this one."""
         spec = self._latest["spec"]
         names = [
             volume["persistentVolumeClaim"]["claimName"]
             for volume in spec.get("volumes") or []
             if volume.get("persistentVolumeClaim")
         ]
-        while missing := [name for name in names if self._find("persistentvolumeclaims", name) is None]:
-            message = f'0/1 nodes are available: persistentvolumeclaim "{missing[0]}" not found.'
+        while message := self._scheduling_fault(names):
             self._event("FailedScheduling", message, warning=True)
             self._update_status(functools.partial(_set_unschedulable, message))
             await asyncio.sleep(self._services.timing.retry)
@@ -193,6 +192,11 @@ class PodLifecycle:
         self._change(take)
         self._deadline_changed.set()
         self._event("Scheduled", f"Successfully assigned {self.namespace}/{self.name} to {NODE}")
+
+    def _scheduling_fault(self, claims: list[str]) -> str:
+        """Say why the pod cannot be scheduled now, as the scheduler words it; empty: it can."""
+        obstacle = self._services.claims.obstacle(self.namespace, claims)
+        return obstacle or self._services.scheduling.refusal
 
     async def _mount(self) -> None:
         pause = self._services.timing.retry

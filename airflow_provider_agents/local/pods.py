@@ -33,6 +33,7 @@ class Pods:
         for pod in recover(self._services):
             self._begin(pod)
         store.subscribe(self._on_change)
+        self._services.claims.recover()
         collect_garbage(store, self._services.claims)
 
     async def stop(self) -> None:
@@ -45,6 +46,7 @@ class Pods:
                 lifecycle.stop(Stop(grace, "Terminated", message, disruption=True))
             await asyncio.gather(*(lifecycle.wait() for lifecycle in active))
         await asyncio.gather(*self._removals)
+        await self._services.claims.settle()
 
     def delete(self, namespace: str, name: str, grace: float | None) -> Json:
         """Delete a pod: at once if it has ended or ``grace`` is 0, else when its containers have ended.

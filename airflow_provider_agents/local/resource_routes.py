@@ -67,9 +67,12 @@ class ResourceRoutes:
         if problem := _namespace_problem(namespace):
             raise problem
         item = self._admission.create(resource, namespace, await read_json(request))
-        if resource == "persistentvolumeclaims":
-            self._services.claims.bind(item)
-        return respond(self._store.create(resource, namespace, item), 201)
+        if resource != "persistentvolumeclaims":
+            return respond(self._store.create(resource, namespace, item), 201)
+        self._services.claims.admit(item)
+        claim = self._store.create(resource, namespace, item)
+        self._services.claims.created(claim)
+        return respond(claim, 201)
 
     async def _replace(self, request: web.Request) -> web.StreamResponse:
         resource, namespace, name = _place(request)
@@ -97,6 +100,9 @@ class ResourceRoutes:
                 f"the name of the object ({metadata['name']}) does not match the name on the URL"
             )
         changed = self._admission.update(resource, current, apply(current))
+
+        if resource == "persistentvolumeclaims":
+            self._services.claims.grow(changed)
 
         def store(item: Json) -> None:
             item.clear()

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, TextIO
 from aiohttp import web
 
 from airflow_provider_agents.local.admission import Admission
+from airflow_provider_agents.local.claim_faults import ClaimFaultRoutes
 from airflow_provider_agents.local.claims import Claims
 from airflow_provider_agents.local.events import EventRecorder
 from airflow_provider_agents.local.faults import FaultRoutes
 from airflow_provider_agents.local.images import Image, ImageTable
 from airflow_provider_agents.local.log_routes import LogRoutes
 from airflow_provider_agents.local.objects import ObjectStore
+from airflow_provider_agents.local.outage import Outage
 from airflow_provider_agents.local.pods import Pods
 from airflow_provider_agents.local.resource_routes import ResourceRoutes
 from airflow_provider_agents.local.sandbox import BubblewrapSandbox, NoSandbox, Sandbox
 from airflow_provider_agents.local.server import make_application
 from airflow_provider_agents.local.services import Services, Timing
+from airflow_provider_agents.local.storage_classes import StorageClassRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +94,12 @@ class LocalKubernetes:
             application = make_application()
             # The one for logs comes first: its path would fit the subresources of the other.
             LogRoutes(self._pods).add_to(application.router)
-            FaultRoutes(self._pods).add_to(application.router)
+            outage = Outage()
+            # Within the one that answers with Status objects, before all others.
+            application.middlewares.insert(1, outage.middleware)
+            FaultRoutes(self._pods, services.scheduling, outage).add_to(application.router)
+            ClaimFaultRoutes(services.claims, services.store).add_to(application.router)
+            StorageClassRoutes().add_to(application.router)
             ResourceRoutes(services, self._pods, self._admission).add_to(application.router)
             self._runner = web.AppRunner(
                 application, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIMEOUT
@@ -130,8 +138,8 @@ class LocalKubernetes:
         folder = self._folder / "pods"
         folder.mkdir(exist_ok=True)
         store = ObjectStore(self._folder / "objects")
-        claims = Claims(self._folder / "claims", store)
         events = EventRecorder(store)
+        claims = Claims(self._folder / "claims", store, events)
         return Services(folder, store, events, self._images, self._make_sandbox(), claims, self._timing)
 
     def _make_sandbox(self) -> Sandbox:

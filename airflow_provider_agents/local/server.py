@@ -144,8 +144,10 @@ async def core_versions(request: web.Request) -> web.Response:
 
 
 async def groups(request: web.Request) -> web.Response:
-    """Answer ``/apis``: no group is served."""
-    return respond({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
+    """Answer ``/apis``: beside the core there are storage classes."""
+    served = {"groupVersion": "storage.k8s.io/v1", "version": "v1"}
+    group = {"name": "storage.k8s.io", "versions": [served], "preferredVersion": served}
+    return respond({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]})
 
 
 async def resources(request: web.Request) -> web.Response:

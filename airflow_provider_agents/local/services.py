@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from airflow_provider_agents.local.scheduling import Scheduling
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -54,6 +56,7 @@ class Services:
     sandbox: Sandbox
     claims: Claims
     timing: Timing = field(default_factory=Timing)
+    scheduling: Scheduling = field(default_factory=Scheduling)
 
     def pod_folder(self, pod: Json) -> Path:
         """Return the folder of a pod."""

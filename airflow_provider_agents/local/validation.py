@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.local import downward, names
@@ -95,6 +96,24 @@ def validate_claim(item: Json) -> list[Fault]:
     else:
         faults += check_quantity(field, storage)
     return faults
+
+
+def validate_claim_update(old: Json, new: Json) -> list[Fault]:
+    """Check a change of a claim: a bound one may ask for more storage, nothing else may change."""
+    if new.get("spec") == old["spec"]:
+        return []
+    before, after = copy.deepcopy(old["spec"]), copy.deepcopy(new.get("spec") or {})
+    was = before.get("resources", {}).get("requests", {}).pop("storage", None)
+    now = ((after.get("resources") or {}).get("requests") or {}).pop("storage", None)
+    if before != after or old["status"]["phase"] != "Bound":
+        detail = "spec is immutable after creation except resources.requests for bound claims"
+        return [Fault("spec", "Forbidden", detail)]
+    field = "spec.resources.requests.storage"
+    if faults := check_quantity(field, now):
+        return faults
+    if downward.quantity(now) < downward.quantity(was):
+        return [Fault(field, "Forbidden", "field can not be less than status.capacity")]
+    return []
 
 
 def check_quantity(field: str, value: Any) -> list[Fault]:

@@ -16,8 +16,8 @@ from airflow_provider_agents.domain.coding_task import (
     parse_request,
 )
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
-from airflow_provider_agents.operators.agent_step import STEP_RETRY_POLICY
 from airflow_provider_agents.operators.failure_reason import leaving_reason
+from airflow_provider_agents.operators.forge import FORGE_RETRY_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,14 +32,16 @@ _WRITERS = frozenset({"WRITE", "MAINTAIN", "ADMIN"})
 class AcceptTaskOperator(BaseOperator):
     """Turn the conf of a run into an accepted :class:`~airflow_provider_agents.domain.coding_task.CodingTask`.
 
-    Reads the repository, the base branch and the issue. Bad input fails here, with every fault named, and
-    before any model is paid.
+    Reads the repository, the base branch and the issue, and tries the credentials that the pods will have
+    (:class:`~airflow_provider_agents.operators.credential_check.CredentialCheck`). Bad input fails here, with
+    every fault named, and before any pod starts or any model is paid.
 
     :param conf: the request; ``None``: the run's params. (templated)
     :param bounds: how many attempts and rounds the graph has.
     :param github_conn_id: Airflow connection of type ``github``. (templated)
     :return: the accepted task as a dictionary.
-    :raises InvalidInputError: if something in the request is wrong; the message names each fault.
+    :raises InvalidInputError: if something in the request is wrong, or a credential of the pods; the message
+        names each fault.
     """
 
     template_fields: Sequence[str] = ("conf", "github_conn_id")
@@ -56,7 +58,7 @@ class AcceptTaskOperator(BaseOperator):
     ) -> None:
         kwargs.setdefault("retries", 2)
         kwargs.setdefault("retry_delay", timedelta(seconds=15))
-        kwargs.setdefault("retry_policy", STEP_RETRY_POLICY)
+        kwargs.setdefault("retry_policy", FORGE_RETRY_POLICY)
         super().__init__(**kwargs)
         self.conf = conf
         self.bounds = bounds or Bounds()
@@ -64,6 +66,7 @@ class AcceptTaskOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_agents.hooks.github import AgentsGitHubHook
+        from airflow_provider_agents.operators.credential_check import CredentialCheck
 
         ti = context["ti"]
         with leaving_reason(context):
@@ -72,8 +75,14 @@ class AcceptTaskOperator(BaseOperator):
             if request is None:
                 raise InvalidInputError(faults)
             run_key = f"{ti.dag_id}/{ti.run_id}"
-            hook = AgentsGitHubHook(self.github_conn_id)
+            hook = AgentsGitHubHook(self.github_conn_id, repository=request.repository)
             task = hook.run(lambda client: _look_up(client, request, run_key))
+            CredentialCheck(
+                repository=request.repository,
+                read_repositories=request.read_repositories,
+                program=request.agent or settings.text("agent", "claude"),
+                github_conn_id=self.github_conn_id,
+            ).run()
         self.log.info("Accepted %s: %s", task.name, task.title)
         self.log.info(
             "Work branch %s, from %s at %s.", task.work_branch, request.base_branch, task.base_sha[:12]

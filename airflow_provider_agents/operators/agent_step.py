@@ -7,32 +7,36 @@ again; the generation below tells the two apart.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
-from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 from kubernetes.client.exceptions import ApiException
 
 from agent_runner.contract import (
-    RESULT_MARKER,
     AgentSettings,
-    GatewayConfig,
+    Budget,
     Limits,
     Step,
     StepSpec,
+    failure,
 )
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, parse_request
 from airflow_provider_agents.domain.outbound import outbound_title
-from airflow_provider_agents.domain.pod_status import GATEWAY_CONTAINER, base_ended, base_started, is_terminal
-from airflow_provider_agents.exceptions import InvalidInputError, StepInfrastructureError
+from airflow_provider_agents.domain.pod_status import BASE_CONTAINER, base_ended, base_started, is_terminal
+from airflow_provider_agents.domain.workspace import Workspace
+from airflow_provider_agents.exceptions import InvalidInputError, StepError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
+from airflow_provider_agents.operators.earlier_steps import EarlierSteps
 from airflow_provider_agents.operators.failure_reason import leaving_reason
+from airflow_provider_agents.operators.gateway_settings import gateway_config
 from airflow_provider_agents.operators.pod_parts import (
     GRACE_SECONDS,
     LABEL_PREFIX,
@@ -40,10 +44,18 @@ from airflow_provider_agents.operators.pod_parts import (
     START_SECONDS,
     PodParts,
 )
+from airflow_provider_agents.operators.pod_reader import PodReader
+from airflow_provider_agents.operators.pod_start import earlier_pods, make_way
+from airflow_provider_agents.operators.restarts import Restarts
+from airflow_provider_agents.operators.retry_policy import STEP_RETRIES, StepRetryPolicy
+from airflow_provider_agents.operators.step_books import StepBooks
+from airflow_provider_agents.operators.step_credentials import StepCredentials, resolve
 from airflow_provider_agents.operators.step_outcome import StepOutcome, read_outcome
-from airflow_provider_agents.operators.task_state import generation, recall, remember
+from airflow_provider_agents.operators.stored_outcome import StoredOutcome
+from airflow_provider_agents.operators.task_state import generation
 from airflow_provider_agents.prompts import render
-from airflow_provider_agents.triggers.agent_pod import AgentPodTrigger, new_lines, seconds_since
+from airflow_provider_agents.triggers.agent_pod import AgentPodTrigger, event_failure
+from airflow_provider_agents.triggers.credential_renewal import CredentialRenewal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,34 +64,11 @@ if TYPE_CHECKING:
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
     from kubernetes.client import models as k8s
 
+    from agent_runner.contract import Failure, StepResult
     from airflow_provider_agents.hooks.github import AgentsGitHubHook
 
 DEFAULT_IMAGE = "airflow-agents/agent:latest"
 
-STEP_RETRIES = 2
-STEP_RETRY_POLICY = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(
-            exception="airflow_provider_agents.exceptions.StepFailedError",
-            action=RetryAction.FAIL,
-            reason="the agent or its input: repeating the step costs money and changes nothing",
-        ),
-        RetryRule(
-            exception="airflow_provider_agents.exceptions.InvalidInputError",
-            action=RetryAction.FAIL,
-            reason="the input is wrong",
-        ),
-        RetryRule(
-            exception="airflow_provider_agents.exceptions.ForgeAccessError",
-            action=RetryAction.FAIL,
-            reason="a permission or a name is wrong",
-        ),
-    ]
-)
-"""Drives Airflow's retries from the step's own failure: only what may succeed unchanged is retried."""
-
-_LOG_TAIL_LINES = 200
-"""Of the runtime's 16 KiB chunks, not of ours: enough for the whole result line."""
 _MAX_REDEFERRALS = 3
 
 
@@ -95,6 +84,15 @@ class AgentStepOperator(KubernetesPodOperator):
     :param base_branch: branch that the work starts from. (templated)
     :param work_branch: branch that the step reads and pushes; empty: ``ai/task-<digest of the run>``. (templated)
     :param model: model name; empty: ``[agents] model``, else the agent program's default. (templated)
+    :param agent: agent program: ``claude``, ``codex``, or one that the image adds; empty: ``[agents] agent``.
+    :param budget_usd: most that the step may spend on model calls, over all its tries, in USD; empty: no
+        limit. A ``coding_task`` brings its own, for all steps of the run together.
+    :param budget_tokens: the same in tokens; empty: no limit.
+    :param read_repositories: further repositories, as ``owner/name``, that the agent may fetch.
+    :param workspace: what a :class:`~.workspace.PrepareWorkspaceOperator` returned: the claim that keeps
+        checkout, session and ledgers; none: they end with the pod. (templated)
+    :param earlier_steps: task ids of the agent steps before this one: it goes on with their session.
+    :param run_steps: task ids of all agent steps of the run, which share its budget.
     :param effort: how much the model thinks: ``low`` … ``max``.
     :param max_turns: most model turns.
     :param step_timeout: how long the step may take, from the start of its container; 30 minutes if not given.
@@ -113,6 +111,7 @@ class AgentStepOperator(KubernetesPodOperator):
     must_push: ClassVar[bool] = False
     output_schema: ClassVar[dict[str, Any] | None] = None
     no_changes_fails: ClassVar[bool] = False
+    uses_model: ClassVar[bool] = True
 
     template_fields: Sequence[str] = (
         *KubernetesPodOperator.template_fields,
@@ -123,6 +122,7 @@ class AgentStepOperator(KubernetesPodOperator):
         "work_branch",
         "model",
         "github_conn_id",
+        "workspace",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         **KubernetesPodOperator.template_fields_renderers,
@@ -148,6 +148,13 @@ class AgentStepOperator(KubernetesPodOperator):
         memory: str | None = None,
         secret: str | None = None,
         github_conn_id: str | None = None,
+        agent: str | None = None,
+        budget_usd: float | None = None,
+        budget_tokens: int | None = None,
+        read_repositories: Sequence[str] = (),
+        workspace: Any = None,
+        earlier_steps: Sequence[str] = (),
+        run_steps: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         if "base_container_name" in kwargs:
@@ -162,7 +169,7 @@ class AgentStepOperator(KubernetesPodOperator):
         kwargs.setdefault("logging_interval", 2)
         kwargs.setdefault("retries", STEP_RETRIES)
         kwargs.setdefault("retry_delay", timedelta(seconds=15))
-        kwargs.setdefault("retry_policy", STEP_RETRY_POLICY)
+        kwargs.setdefault("retry_policy", StepRetryPolicy())
         # A backstop beyond the pod's own deadline. The longest step_timeout that a run may ask for is a day.
         longest = step_timeout or timedelta(days=1)
         margin = timedelta(seconds=2 * START_SECONDS + 5 * GRACE_SECONDS)
@@ -181,23 +188,49 @@ class AgentStepOperator(KubernetesPodOperator):
         self.memory = memory
         self.secret = secret
         self.github_conn_id = github_conn_id or settings.text("github_conn_id", "github_default")
+        self.agent = agent
+        self.budget_usd = budget_usd
+        self.budget_tokens = budget_tokens
+        self.read_repositories = list(read_repositories)
+        self.workspace = workspace
+        self.earlier_steps = list(earlier_steps)
+        self.run_steps = list(run_steps)
         self._task: CodingTask | None = None
         self._spec: StepSpec | None = None
+        self._books: StepBooks | None = None
+        self._credentials: StepCredentials | None = None
+        self._budget = Budget()
         self._values: dict[str, Any] | None = None
+        self._seen: Failure | None = None
 
     # What a step decides
 
     def build_prompt(self, task: CodingTask, context: Context) -> str:
-        """Return the first message to the agent."""
+        """Return the first message to an agent that knows nothing of the task yet."""
         raise NotImplementedError
 
-    def step_settings(self, task: CodingTask) -> AgentSettings:
-        """Return program, model and turns of this step."""
+    def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
+        """Return what is said instead to an agent whose session goes on: only what is new."""
+        return ""
+
+    def step_settings(
+        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+    ) -> AgentSettings:
+        """Return program, model and turns of this step.
+
+        :param model: that the run asks for at this step.
+        :param turns: that the run allows this step.
+        """
         return AgentSettings(
-            model=self.model or settings.text("model") or None,
+            program=task.request.agent or settings.text("agent", "claude"),
+            model=self.model or model or settings.text("model") or None,
             effort=self.effort or task.request.effort,
-            max_turns=self.max_turns,
+            max_turns=self.max_turns or turns,
         )
+
+    def earlier(self, context: Context) -> EarlierSteps:
+        """Return what the run's earlier agent steps left."""
+        return EarlierSteps(context, self.earlier_steps)
 
     def build_spec(self, task: CodingTask, context: Context) -> StepSpec:
         """Return the specification of the step, without the head that it will find."""
@@ -210,6 +243,7 @@ class AgentStepOperator(KubernetesPodOperator):
             base_branch=request.base_branch,
             work_branch=task.work_branch,
             prompt=self.build_prompt(task, context),
+            resume_prompt=self.build_resume_prompt(task, context),
             instructions=render(
                 "instructions",
                 step=self.step,
@@ -220,7 +254,11 @@ class AgentStepOperator(KubernetesPodOperator):
                 minutes=max(1, int(timeout.total_seconds() // 60)),
             ),
             agent=agent,
-            limits=Limits(seconds=max(1, int(timeout.total_seconds()))),
+            limits=Limits(
+                seconds=max(1, int(timeout.total_seconds())),
+                stall_seconds=max(1, int(request.stall_timeout * 60)),
+            ),
+            session_key=self.earlier(context).session_key(self) if self.uses_model else None,
             test_command=request.test_command,
             output_schema=self.output_schema,
             commit_message=outbound_title(task.title, task.name) if self.must_push else None,
@@ -229,12 +267,17 @@ class AgentStepOperator(KubernetesPodOperator):
     def resolve_task(self, context: Context) -> CodingTask:
         """Return the task that this step works on: the accepted one, or one made of the arguments."""
         if self.coding_task:
-            return CodingTask.model_validate(self.coding_task)
+            task = CodingTask.model_validate(self.coding_task)
+            return task if self.agent is None else task.with_request(agent=self.agent)
         values = {
             "repository": self.repository,
             "prompt": self.prompt or ("Run the tests." if self.step == "test" else None),
             "base_branch": self.base_branch,
             "work_branch": self.work_branch,
+            "agent": self.agent,
+            "budget_usd": self.budget_usd,
+            "budget_tokens": self.budget_tokens,
+            "read_repositories": self.read_repositories,
         }
         request, faults = parse_request(values, Bounds())
         if request is None:
@@ -251,10 +294,12 @@ class AgentStepOperator(KubernetesPodOperator):
 
     def _execute(self, context: Context) -> Any:
         self._task = self.resolve_task(context)
+        self._books = self._open_books(context)
         spec = self.build_spec(self._task, context)
-        if (stored := self._stored(spec, context)) is not None:
+        if (stored := StoredOutcome(self, context).get(spec)) is not None:
             self.log.info("An earlier try finished this step; its stored result is used.")
             return self._publish(stored, context)
+        self._budget = self._remaining_budget(self._task, context)
         # What comes onto the branch after this is a person's: the gateway will not let it be overwritten.
         head = self._head(spec)
         self.log.info(
@@ -270,20 +315,22 @@ class AgentStepOperator(KubernetesPodOperator):
         if context is None or self._task is None or self._spec is None:
             return pod
         request = self._task.request
+        credentials = self._credentials_of(pod)
         parts = PodParts(
             spec=self._spec,
-            gateway=GatewayConfig(
-                repository=self._spec.repository,
-                work_branch=self._spec.work_branch,
-                expected_head=self._spec.expected_head,
+            gateway=gateway_config(
+                self._spec,
+                budget=self._budget,
                 forge_url=self._github().get_conn().urls.git_url,
                 push=self.must_push,
-                anthropic_url=settings.text("anthropic_url", "https://api.anthropic.com").rstrip("/"),
-                secret_name=self.secret or settings.text("secret", "agent-secrets"),
+                read_repositories=request.read_repositories,
+                secret_name=credentials.secret_name or credentials.installation_secret or "-",
             ),
+            credentials=credentials.volume(),
+            claim=workspace.claim if (workspace := self._workspace) else None,
             image=self.image or request.image or settings.text("image", DEFAULT_IMAGE),
             cpu=self.cpu or request.cpu,
-            memory=self.memory or request.memory,
+            memory=Restarts(self, context).memory(self.memory or request.memory),
             service_account=settings.text("service_account", "agent-runner"),
             labels=self._labels(self._task, self._spec, context),
         )
@@ -291,22 +338,54 @@ class AgentStepOperator(KubernetesPodOperator):
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
         """Return the pod of this step and generation, whatever became of it; create it if there is none."""
-        labels = pod_request_obj.metadata.labels
-        identity = ("dag_id", "run_id", "task_id", "map_index", _label("generation"), _label("spec"))
-        selector = ",".join(f"{key}={labels[key]}" for key in identity if key in labels)
-        found = self.client.list_namespaced_pod(
-            namespace=pod_request_obj.metadata.namespace,
-            label_selector=f"{selector},{self.POD_CHECKED_KEY}!=True",
-        ).items
-        if alive := [pod for pod in found if not pod.metadata.deletion_timestamp]:
-            pod = min(alive, key=lambda candidate: candidate.metadata.creation_timestamp)
+        pod, dying = earlier_pods(self.client, pod_request_obj, read_label=self.POD_CHECKED_KEY)
+        if pod is not None:
+            self._credentials = self._credentials_of(pod).of_pod(pod.metadata.name)
             self.log.info(
                 "Pod %s of an earlier try is there (%s); it is used.", pod.metadata.name, pod.status.phase
             )
             return pod
-        self.pod_manager.create_pod(pod=pod_request_obj)
-        self.log.info("Created pod %s.", pod_request_obj.metadata.name)
-        return pod_request_obj
+        make_way(self.client, self._reader, self._workspace, dying)
+        if self._task is not None and self._spec is not None and self.uses_model:
+            self._open_books(context).reserve_for(
+                pod_request_obj.metadata.name,
+                self._task.name,
+                self._spec,
+                self._budget,
+                ledgers_kept=self._workspace is not None,
+            )
+        return self._create(pod_request_obj, context)
+
+    def _create(self, pod: k8s.V1Pod, context: Context) -> k8s.V1Pod:
+        """Create the secret that the pod owns, if any, and the pod."""
+        credentials = self._credentials_of(pod).create_secret(self.client, pod.metadata.labels)
+        self._credentials = credentials
+        try:
+            self.pod_manager.create_pod(pod=pod)
+        except Exception:
+            if self._reader.is_gone(pod.metadata.name, pod.metadata.namespace):
+                credentials.delete_secret(self.client)
+                self._open_books(context).drop(pod.metadata.name)
+            raise
+        credentials.adopt(self.client)
+        self.log.info("Created pod %s.", pod.metadata.name)
+        return pod
+
+    def _credentials_of(self, pod: k8s.V1Pod) -> StepCredentials:
+        if self._task is None:
+            raise RuntimeError("the task is not known")
+        request = self._task.request
+        return resolve(
+            self.step,
+            request.repository,
+            pod_name=pod.metadata.name,
+            namespace=pod.metadata.namespace,
+            program=self.step_settings(self._task).program,
+            read_repositories=request.read_repositories,
+            github_conn_id=self.github_conn_id,
+            kubernetes_conn_id=self.kubernetes_conn_id,
+            secret=self.secret or settings.text("secret", "agent-secrets"),
+        )
 
     def invoke_defer_method(self, last_log_time: Any = None, context: Context | None = None) -> None:
         """Defer, with the link to the pod in place while the task waits."""
@@ -322,7 +401,13 @@ class AgentStepOperator(KubernetesPodOperator):
         """Defer to our trigger in place of the stock one."""
         if type(trigger) is not KubernetesPodTrigger:
             raise TypeError(f"Expected KubernetesPodTrigger to replace, not {type(trigger).__name__}")
-        super().defer(trigger=AgentPodTrigger(**trigger.serialize()[1]), **kwargs)
+        renewal = self._credentials.renewal if self._credentials is not None else None
+        super().defer(
+            trigger=AgentPodTrigger(
+                **trigger.serialize()[1], renewal=renewal.to_dict() if renewal is not None else None
+            ),
+            **kwargs,
+        )
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
         """Take over from the trigger: stop what still runs, read the result, delete the pod."""
@@ -330,29 +415,39 @@ class AgentStepOperator(KubernetesPodOperator):
             return self._harvest(event, context)
 
     def _harvest(self, event: dict[str, Any], context: Context) -> Any:
+        name, namespace = event["name"], event["namespace"]
         try:
-            pod = self.hook.get_pod(event["name"], event["namespace"])
+            pod = self.hook.get_pod(name, namespace)
         except ApiException as error:
             if error.status != 404:
                 raise
-            name = f"{event['namespace']}/{event['name']}"
-            raise StepInfrastructureError(f"Pod {name} was deleted before its result was read.") from None
+            gone = failure("pod_gone", f"Pod {namespace}/{name} was deleted before its result was read.")
+            raise self._error(event_failure(event) or gone, None, context) from None
         self.pod = pod
+        self._seen = event_failure(event)
         if event["status"] == "error" and not base_ended(pod.to_dict()):
+            self._task = self.resolve_task(context)
+            self._credentials = self._credentials_of(pod).of_pod(pod.metadata.name)
             self._defer_again(event, context)
-        pod = self._settle(pod)
-        self._write_log(pod, event.get("last_log_time"))
+        pod = self._reader.settle(pod)
+        if self.get_logs:
+            self._reader.show_new_lines(pod, event.get("last_log_time"))
         self.cleanup(pod=pod, remote_pod=pod, context=context)
         return self._values
 
     def await_pod_completion(self, pod: k8s.V1Pod) -> None:  # type: ignore[override]
         """Wait in the worker (``deferrable=False``), logging as the trigger does."""
         last: str | None = None
+        renewal = self._credentials.renewal if self._credentials is not None else None
+        renewing = CredentialRenewal(renewal.to_dict()) if renewal is not None else None
         while True:
             remote = self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)
-            last = self._write_log(remote, last)
+            if self.get_logs:
+                last = self._reader.show_new_lines(remote, last)
             if is_terminal(remote.to_dict()):
                 return
+            if renewing is not None:
+                asyncio.run(renewing.tick())
             time.sleep(self.poll_interval)
 
     def cleanup(
@@ -369,45 +464,44 @@ class AgentStepOperator(KubernetesPodOperator):
         # pod that still runs when the task's time is over.
         remote_pod = self.hook.get_pod(remote_pod.metadata.name, remote_pod.metadata.namespace)
         if not self.deferrable:
-            remote_pod = self._settle(remote_pod)
+            remote_pod = self._reader.settle(remote_pod)
         spec = StepSpec.from_json(remote_pod.metadata.annotations[SPEC_ANNOTATION])
         outcome = read_outcome(
             remote_pod.to_dict(),
-            self._result_lines(remote_pod),
+            self._reader.result_lines(remote_pod),
             spec,
             forge_head=(lambda: self._head(spec)) if self.must_push else None,
+            seen=self._seen,
         )
+        if base_started(remote_pod.to_dict()):
+            self._open_books(context).settle(remote_pod.metadata.name, outcome.ledger)
+        else:
+            # Nobody was there who could have called a model.
+            self._open_books(context).drop(remote_pod.metadata.name)
         if outcome.finished:
-            self._store(outcome, spec, context)
+            StoredOutcome(self, context).put(outcome, spec)
         if not base_started(remote_pod.to_dict()):
-            self._show_gateway_log(remote_pod)
+            self._reader.show_gateway_log(remote_pod)
         if not self.process_pod_deletion(remote_pod, reraise=False):
             self.patch_already_checked(remote_pod, reraise=False)
-        self._publish(outcome, context)
+        self._publish(outcome, context, memory=_memory_of(remote_pod))
 
-    # What outlives a try
+    # How it ends
 
-    def _stored(self, spec: StepSpec, context: Context) -> StepOutcome | None:
-        record = recall(context, self._state_key(context))
-        if isinstance(record, dict) and record.get("spec") == spec.fingerprint():
-            return StepOutcome.from_dict(record["outcome"])
-        return None
-
-    def _store(self, outcome: StepOutcome, spec: StepSpec, context: Context) -> None:
-        record = {"spec": spec.fingerprint(), "outcome": outcome.to_dict()}
-        remember(context, self._state_key(context), record)
-
-    def _state_key(self, context: Context) -> str:
-        return f"step_{generation(self, context)}"
-
-    def _publish(self, outcome: StepOutcome, context: Context) -> dict[str, Any]:
+    def _publish(self, outcome: StepOutcome, context: Context, memory: str | None = None) -> dict[str, Any]:
         """Push the outcome as XCom ``return_value``; raise the error that it is, if any."""
         self._values = outcome.to_dict()
         context["ti"].xcom_push(key="return_value", value=self._values)
         self.log.info("%s", outcome.summary(self.step))
-        if error := outcome.error(no_changes_fails=self.no_changes_fails):
-            raise error
+        if fault := outcome.fault(no_changes_fails=self.no_changes_fails):
+            raise self._error(fault, outcome.result, context, memory)
         return self._values
+
+    def _error(
+        self, fault: Failure, result: StepResult | None, context: Context, memory: str | None = None
+    ) -> StepError:
+        """Return the exception that the task ends with; what is said last in its log."""
+        return StepError.of(Restarts(self, context).judge(fault, memory or "8Gi"), result)
 
     # Helpers
 
@@ -428,7 +522,8 @@ class AgentStepOperator(KubernetesPodOperator):
     def _github(self) -> AgentsGitHubHook:
         from airflow_provider_agents.hooks.github import AgentsGitHubHook
 
-        return AgentsGitHubHook(self.github_conn_id)
+        repository = self._task.request.repository if self._task else None
+        return AgentsGitHubHook(self.github_conn_id, repository=repository)
 
     def _defer_again(self, event: dict[str, Any], context: Context) -> None:
         """Go back to waiting: the trigger gave up, the pod did not. Bounded."""
@@ -438,60 +533,35 @@ class AgentStepOperator(KubernetesPodOperator):
             self.trigger_kwargs = {**(self.trigger_kwargs or {}), "_redefer_count": count + 1}
             self.invoke_defer_method(last_log_time=event.get("last_log_time"), context=context)
 
-    def _settle(self, pod: k8s.V1Pod) -> k8s.V1Pod:
-        """Return the pod at its end, so that both containers' messages are there.
+    @property
+    def _reader(self) -> PodReader:
+        return PodReader(self.client, self.hook.get_pod, self.log)
 
-        A pod that still runs is stopped in place, by a deadline of one second: deleting it would lose
-        what it has to say. One that never started is left as it is.
-        """
-        name, namespace = pod.metadata.name, pod.metadata.namespace
-        if not base_started(pod.to_dict()):
-            return pod
-        if not base_ended(pod.to_dict()):
-            self.log.info("Stopping pod %s.", name)
-            self.client.patch_namespaced_pod(name, namespace, {"spec": {"activeDeadlineSeconds": 1}})
-        give_up = time.monotonic() + (pod.spec.termination_grace_period_seconds or 30) + 30
-        while not is_terminal(pod.to_dict()) and time.monotonic() < give_up:
-            time.sleep(1)
-            pod = self.hook.get_pod(name, namespace)
-        return pod
+    @property
+    def _workspace(self) -> Workspace | None:
+        """The run's claim, where it has one."""
+        return Workspace.from_dict(self.workspace) if isinstance(self.workspace, Mapping) else None
 
-    def _result_lines(self, pod: k8s.V1Pod) -> list[str]:
-        return [line for line in self._read_log(pod, tail_lines=_LOG_TAIL_LINES) if RESULT_MARKER in line]
+    def _open_books(self, context: Context) -> StepBooks:
+        if self._books is None:
+            self._books = StepBooks(context, self.run_steps)
+        return self._books
 
-    def _write_log(self, pod: k8s.V1Pod, last: str | None) -> str | None:
-        """Write the lines newer than the time stamp ``last``; return the stamp of the last one written."""
-        if self.get_logs and base_started(pod.to_dict()):
-            lines = self._read_log(pod, timestamps=True, since_seconds=seconds_since(last))
-            for stamp, line in new_lines(lines, last):
-                last = stamp
-                if RESULT_MARKER not in line:
-                    self.log.info("%s", line)
-        return last
-
-    def _show_gateway_log(self, pod: k8s.V1Pod) -> None:
-        """Show why the agent's container did not start, while there still is a pod to ask."""
-        for line in self._read_log(pod, container=GATEWAY_CONTAINER, tail_lines=20):
-            self.log.warning("gateway: %s", line)
-
-    def _read_log(self, pod: k8s.V1Pod, **options: Any) -> list[str]:
-        try:
-            answer = self.client.read_namespaced_pod_log(
-                name=pod.metadata.name,
-                namespace=pod.metadata.namespace,
-                _preload_content=False,
-                _request_timeout=60,
-                **{
-                    "container": self.base_container_name,
-                    **{name: value for name, value in options.items() if value is not None},
-                },
-            )
-        except ApiException as error:
-            self.log.warning("The log of pod %s cannot be read: %s", pod.metadata.name, error.reason)
-            return []
-        # Not splitlines(): that also splits at characters which programs print inside of a line.
-        return str(answer.data.decode(errors="replace")).split("\n")
+    def _remaining_budget(self, task: CodingTask, context: Context) -> Budget:
+        """Return what the next pod may spend. Tests have no model; a step on its own has the limits it is given."""
+        if not self.uses_model:
+            return Budget(usd=0.0, tokens=0)
+        limit = task.request.budget_usd
+        if limit is None and self.coding_task:
+            limit = settings.amount("budget_usd", 20.0) or None
+        return self._open_books(context).budget(limit, task.request.budget_tokens)
 
 
 def _label(name: str) -> str:
     return f"{LABEL_PREFIX}{name}"
+
+
+def _memory_of(pod: k8s.V1Pod) -> str | None:
+    base = next((c for c in pod.spec.containers if c.name == BASE_CONTAINER), None)
+    limits = base.resources.limits if base is not None and base.resources else None
+    return (limits or {}).get("memory")

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_agents.domain.budget import from_values
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.run_report import RunReport, run_report
 from airflow_provider_agents.exceptions import TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.failure_reason import FAILURE_KEY
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
+from airflow_provider_agents.operators.pulled import values_of
+from airflow_provider_agents.operators.step_books import LEDGER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,21 +24,20 @@ if TYPE_CHECKING:
 
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
-_DID_NOT_RUN = ("skipped", "upstream_failed")
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunTasks:
     """Where in the graph the values of a run are: task ids."""
 
     accept: str
+    workspace: str
     open_pull_request: str
     steps: tuple[str, ...]
     gates: tuple[str, ...]
 
     def all(self) -> list[str]:
         """Return every task whose failure ends the run."""
-        return [self.accept, *self.steps, self.open_pull_request, *self.gates]
+        return [self.accept, self.workspace, *self.steps, self.open_pull_request, *self.gates]
 
 
 class _RunEndOperator(BaseOperator):
@@ -48,24 +50,24 @@ class _RunEndOperator(BaseOperator):
     def read_report(self, context: Context) -> RunReport:
         """Put the report of the run together from XComs and task states."""
         ti = context["ti"]
-
-        def values(task_ids: Sequence[str], key: str) -> dict[str, Any]:
-            return {task_id: ti.xcom_pull(task_ids=task_id, key=key) for task_id in task_ids}
-
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=self.tasks.all(), run_ids=[ti.run_id])
-        state_of = states.get(ti.run_id, {})
-        failed = [task for task, state in state_of.items() if state == "failed"]
-        # A clear leaves XComs in place until the task runs again: one that then does not run decided nothing.
-        gates = [gate for gate in self.tasks.gates if state_of.get(gate) not in _DID_NOT_RUN]
+        failed = [task for task, state in states.get(ti.run_id, {}).items() if state == "failed"]
         failures = {
             task: str(ti.xcom_pull(task_ids=task, key=FAILURE_KEY) or "failed; see its log")
             for task in self.tasks.all()
             if task in failed
         }
+        # Money was spent whatever became of the task.
+        books = [
+            record
+            for task in self.tasks.steps
+            for record in from_values(ti.xcom_pull(task_ids=task, key=LEDGER_KEY))
+        ]
         return run_report(
-            steps=values(self.tasks.steps, "return_value"),
-            decisions=values(gates, "decision"),
+            steps=values_of(context, self.tasks.steps),
+            decisions=values_of(context, self.tasks.gates, "decision"),
             failures=failures,
+            books=books,
             pull_request=ti.xcom_pull(task_ids=self.tasks.open_pull_request),
         )
 
@@ -109,7 +111,7 @@ class FinishOperator(ForgeMixin, _RunEndOperator):
             if (await client.issue(repository, number)).state == "OPEN":
                 await client.close_issue(repository, number)
 
-        self.ask_forge(close)
+        self.ask_forge(repository, close)
         self.log.info("Issue #%d of %s is closed.", number, repository)
 
 

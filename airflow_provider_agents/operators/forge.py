@@ -45,11 +45,14 @@ class ForgeMixin:
 
     github_conn_id: str
 
-    def ask_forge(self, question: Callable[[GitHubClient], Coroutine[Any, Any, T]]) -> T:
-        """Run ``question`` with a client of the connection, in this worker."""
+    def ask_forge(self, repository: str, question: Callable[[GitHubClient], Coroutine[Any, Any, T]]) -> T:
+        """Run ``question`` with a client of the connection, in this worker.
+
+        :param repository: ``owner/name`` that it is about: the token of a GitHub App is made for that alone.
+        """
         from airflow_provider_agents.hooks.github import AgentsGitHubHook
 
-        return AgentsGitHubHook(self.github_conn_id).run(question)
+        return AgentsGitHubHook(self.github_conn_id, repository=repository).run(question)
 
 
 def connection_id(given: str | None) -> str:

@@ -107,7 +107,9 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
 
     def _read(self, task: CodingTask) -> PullRequestSnapshot:
         number = int(self.pull_request["number"])
-        return self.ask_forge(lambda client: client.snapshot(task.request.repository, number))
+        return self.ask_forge(
+            task.request.repository, lambda client: client.snapshot(task.request.repository, number)
+        )
 
     def _history(self, snapshot: PullRequestSnapshot, context: Context) -> LandingHistory:
         seen = recall(context, "heads_first_seen") or {}
@@ -152,7 +154,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
 
         said = ""
         try:
-            self.ask_forge(merge)
+            self.ask_forge(request.repository, merge)
         except ForgeConflictError as error:
             said = f"GitHub did not merge: {error}"
         except ForgeUnavailableError as error:
@@ -170,7 +172,9 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         """Give the fix step what it has to answer."""
         from airflow_provider_agents.hooks.github_feedback import gather_feedback
 
-        found = self.ask_forge(lambda client: gather_feedback(client, snapshot, decision.reason))
+        found = self.ask_forge(
+            snapshot.repository, lambda client: gather_feedback(client, snapshot, decision.reason)
+        )
         feedback = {
             "reason": decision.message,
             "text": feedback_text(found),

@@ -106,7 +106,7 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
                 draft=wanted.draft,
             )
 
-        pull_request = self.ask_forge(open_or_find)
+        pull_request = self.ask_forge(wanted.repository, open_or_find)
         ti.xcom_push(key=PULL_REQUEST_URL_KEY, value=pull_request.url)
         ti.xcom_push(key="pull_request_number", value=pull_request.number)
         if pull_request.state != "OPEN":

@@ -14,6 +14,9 @@ from kubernetes.client import models as k8s
 
 from agent_runner import contract
 from airflow_provider_agents.domain.pod_status import BASE_CONTAINER, GATEWAY_CONTAINER
+from airflow_provider_agents.domain.quantity import half
+from airflow_provider_agents.domain.workspace import HOME_FOLDER, LEDGER_FOLDER, WORKSPACE_FOLDER
+from airflow_provider_agents.operators.kubernetes_objects import workspace_mount, workspace_volumes
 
 if TYPE_CHECKING:
     from agent_runner.contract import GatewayConfig, StepSpec
@@ -49,6 +52,10 @@ class PodParts:
     memory: str
     service_account: str
     labels: dict[str, str]
+    credentials: k8s.V1Volume
+    """Mounted by the gateway alone."""
+    claim: str | None = None
+    """Claim of the run, which keeps checkout, session and ledgers; ``None``: they end with the pod."""
 
     def add_to(self, pod: k8s.V1Pod) -> k8s.V1Pod:
         """Complete ``pod`` in place and return it. What the user set on the operator stays."""
@@ -96,8 +103,8 @@ class PodParts:
         ]
         base.volume_mounts = [
             *(base.volume_mounts or []),
-            k8s.V1VolumeMount(name="workspace", mount_path=_WORKSPACE),
-            k8s.V1VolumeMount(name="home", mount_path=_HOME),
+            workspace_mount(WORKSPACE_FOLDER, _WORKSPACE, self.claim),
+            workspace_mount(HOME_FOLDER, _HOME, self.claim),
             k8s.V1VolumeMount(name="tmp", mount_path=_TMP),
             k8s.V1VolumeMount(name="spec", mount_path=_SPEC, read_only=True),
             k8s.V1VolumeMount(name="gateway-url", mount_path=_GATEWAY_URL, read_only=True),
@@ -110,19 +117,21 @@ class PodParts:
             command=["agent-runner"],
             args=["gateway"],
             restart_policy="Always",  # a native sidecar: ends after the base container
-            env=_env(
-                {
-                    contract.ENV_GATEWAY_CONFIG: self.gateway.to_json(),
-                    contract.ENV_GATEWAY_URL_FILE: f"{_GATEWAY_URL}/url",
-                    contract.ENV_SECRETS_DIR: _SECRETS,
-                    contract.ENV_LEDGER_DIR: _LEDGER,
-                    contract.ENV_SCRATCH_DIR: _SCRATCH,
-                    contract.ENV_TERMINATION_LOG: _TERMINATION_LOG,
-                    "HOME": _SCRATCH,
-                    "TMPDIR": _SCRATCH,
-                }
-            )
-            + [_pod_name()],
+            env=[
+                _pod_name(),
+                *_env(
+                    {
+                        contract.ENV_GATEWAY_CONFIG: self.gateway.to_json(),
+                        contract.ENV_GATEWAY_URL_FILE: f"{_GATEWAY_URL}/url",
+                        contract.ENV_SECRETS_DIR: _SECRETS,
+                        contract.ENV_LEDGER_DIR: _LEDGER,
+                        contract.ENV_SCRATCH_DIR: _SCRATCH,
+                        contract.ENV_TERMINATION_LOG: _TERMINATION_LOG,
+                        "HOME": _SCRATCH,
+                        "TMPDIR": _SCRATCH,
+                    }
+                ),
+            ],
             resources=k8s.V1ResourceRequirements(
                 requests={"cpu": "50m", "memory": "64Mi"}, limits={"cpu": "1", "memory": "256Mi"}
             ),
@@ -137,9 +146,9 @@ class PodParts:
             termination_message_path=_TERMINATION_LOG,
             volume_mounts=[
                 k8s.V1VolumeMount(name="gateway-url", mount_path=_GATEWAY_URL),
-                k8s.V1VolumeMount(name="ledger", mount_path=_LEDGER),
+                workspace_mount(LEDGER_FOLDER, _LEDGER, self.claim),
                 k8s.V1VolumeMount(name="scratch", mount_path=_SCRATCH),
-                k8s.V1VolumeMount(name="credentials", mount_path=_SECRETS, read_only=True),
+                k8s.V1VolumeMount(name=self.credentials.name, mount_path=_SECRETS, read_only=True),
             ],
         )
 
@@ -148,7 +157,8 @@ class PodParts:
             return k8s.V1Volume(name=name, empty_dir=k8s.V1EmptyDirVolumeSource())
 
         return [
-            *(empty(name) for name in ("workspace", "home", "tmp", "gateway-url", "ledger", "scratch")),
+            *workspace_volumes(self.claim),
+            *(empty(name) for name in ("tmp", "gateway-url", "scratch")),
             k8s.V1Volume(
                 name="spec",
                 downward_api=k8s.V1DownwardAPIVolumeSource(
@@ -162,35 +172,8 @@ class PodParts:
                     ]
                 ),
             ),
-            # Optional: without the secret the gateway starts all the same and names what is missing.
-            k8s.V1Volume(
-                name="credentials",
-                secret=k8s.V1SecretVolumeSource(
-                    secret_name=self.gateway.secret_name,
-                    optional=True,
-                    default_mode=0o440,
-                    items=[
-                        k8s.V1KeyToPath(key=key, path=key)
-                        for key in contract.SECRET_KEYS
-                    ],
-                ),
-            ),
+            self.credentials,
         ]
-
-
-def half(quantity: str) -> str:
-    """Return half of a Kubernetes quantity: ``4`` → ``2000m``, ``8Gi`` → ``4Gi``, ``7Gi`` → ``3584Mi``."""
-    number = quantity.rstrip("kKMGTim")
-    unit = quantity[len(number) :]
-    value = float(number) / 2
-    if unit == "m" or (unit and value.is_integer()):
-        return f"{max(1, int(value))}{unit}"
-    if not unit:
-        return f"{max(1, int(value * 1000))}m"
-    smaller = {"Ti": "Gi", "Gi": "Mi", "Mi": "Ki", "T": "G", "G": "M", "M": "k"}.get(unit)
-    if smaller is None:
-        return f"{max(1, int(value))}{unit}"
-    return f"{max(1, int(value * (1024 if unit.endswith('i') else 1000)))}{smaller}"
 
 
 def _env(values: dict[str, str]) -> list[k8s.V1EnvVar]:

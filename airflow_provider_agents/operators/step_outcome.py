@@ -12,15 +12,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runner.contract import ContractError, Failure, Ledger, StepResult, StepSpec, TerminationMessage
+from agent_runner.contract import (
+    ContractError,
+    Failure,
+    Ledger,
+    StepResult,
+    StepSpec,
+    TerminationMessage,
+    failure,
+)
 from airflow_provider_agents.domain.pod_status import (
     BASE_CONTAINER,
     GATEWAY_CONTAINER,
     Pod,
+    better_known,
     end_failure,
     termination_message,
 )
-from airflow_provider_agents.exceptions import StepError, StepFailedError, StepInfrastructureError
+
+_AFTER_A_REFUSAL = frozenset({"agent", "quota", "auth", "network", "rate_limit"})
+"""What an agent program may make of a refused call, each in its own words."""
 
 _PLACES = ("pod_name", "repository", "base_branch", "work_branch")
 
@@ -66,26 +77,18 @@ class StepOutcome:
             **{name: str(values.get(name) or "") for name in _PLACES},
         )
 
-    def error(self, *, no_changes_fails: bool = False) -> StepError | None:
-        """Return the exception that this outcome is, or ``None`` if the task is green."""
-        failure = self.result.failure
+    def fault(self, *, no_changes_fails: bool = False) -> Failure | None:
+        """Return why the step did not do its work, or ``None`` if it did.
+
+        :param no_changes_fails: whether an agent that changed nothing has failed.
+        """
         if self.result.outcome == "no_changes" and no_changes_fails:
-            failure = Failure(
-                category="agent",
-                code="no_changes",
-                message=f"The agent changed nothing. Its closing words: {self.result.summary[:500] or '-'}",
-                remedy="Say in the ticket what is to be changed, or use another model.",
-            )
-        elif self.finished:
+            words = self.result.summary[:500] or "-"
+            return failure("no_changes", f"The agent changed nothing. Its closing words: {words}")
+        if self.finished:
             return None
-        if failure is None:
-            message = f"The step ended as {self.result.outcome} without saying why."
-            failure = Failure(category="unknown", code=self.result.outcome, message=message)
-        text = f"[{failure.category}/{failure.code}] {failure.message}"
-        if failure.remedy:
-            text += f" Remedy: {failure.remedy}"
-        kind = StepInfrastructureError if failure.retryable else StepFailedError
-        return kind(text, self.result)
+        ended = f"The step ended as {self.result.outcome} without saying why."
+        return self.result.failure or failure("no_reason", ended)
 
     def summary(self, step: str) -> str:
         """Return one line for the task log."""
@@ -98,7 +101,12 @@ class StepOutcome:
 
 
 def read_outcome(
-    pod: Pod, log_lines: list[str], spec: StepSpec, *, forge_head: Callable[[], str | None] | None
+    pod: Pod,
+    log_lines: list[str],
+    spec: StepSpec,
+    *,
+    forge_head: Callable[[], str | None] | None,
+    seen: Failure | None = None,
 ) -> StepOutcome:
     """Put the outcome together from a pod that has ended.
 
@@ -106,19 +114,15 @@ def read_outcome(
     :param spec: what the step was asked to do.
     :param forge_head: for a step whose success implies a push: reads the work branch at the forge. Asked
         only where the ledger, which knows better, is missing.
+    :param seen: what the trigger saw, who reads the pod's events too; used where the runner left no result.
     """
     ledger = _read_ledger(pod)
     try:
-        result = _read_result(pod, log_lines)
+        result = _read_result(pod, log_lines, seen)
     except ContractError as error:
         result = StepResult(
             outcome="failed",
-            failure=Failure(
-                category="agent",
-                code="malformed_result",
-                message=f"The runner's result cannot be read: {error}",
-                remedy="The image may not fit this version of the provider.",
-            ),
+            failure=failure("malformed_result", f"The runner's result cannot be read: {error}"),
         )
     if forge_head is not None and result.outcome == "succeeded":
         pushes = ledger.pushes if ledger else ()
@@ -127,13 +131,14 @@ def read_outcome(
             result = dataclasses.replace(
                 result,
                 outcome="failed",
-                failure=Failure(
-                    category="git",
-                    code="unverified_head",
-                    message=f"The runner says it pushed {result.head_sha}, the {'gateway saw' if ledger else 'forge has'} {pushed}.",
-                    remedy="Look at the log of the step and at the branch.",
+                failure=failure(
+                    "unverified_head",
+                    f"The runner says it pushed {result.head_sha}, "
+                    f"the {'gateway saw' if ledger else 'forge has'} {pushed}.",
                 ),
             )
+    if (fact := _fact(pod, result, ledger, seen)) is not None:
+        result = dataclasses.replace(result, outcome="failed", failure=fact)
     return StepOutcome(
         result=result,
         ledger=ledger,
@@ -144,14 +149,39 @@ def read_outcome(
     )
 
 
-def _read_result(pod: Pod, log_lines: list[str]) -> StepResult:
+def _fact(pod: Pod, result: StepResult, ledger: Ledger | None, seen: Failure | None) -> Failure | None:
+    """Return the failure that pod and gateway know better than the runner, or ``None``."""
+    claimed = result.failure
+    if claimed is None or result.outcome not in ("failed", "cancelled"):
+        return None
+    if (known := better_known(claimed, pod)) is not claimed:
+        return known
+    if claimed.code == "terminated" and seen is not None:
+        # It was told to stop for what the trigger saw.
+        return seen
+    spent = ledger is not None and ledger.budget_refusals > 0
+    if spent and claimed.category in _AFTER_A_REFUSAL and claimed.code != "budget_exhausted":
+        return failure(
+            "budget_exhausted", f"The gateway refused model calls: the budget is spent. {claimed.message}"
+        )
+    return None
+
+
+def _read_result(pod: Pod, log_lines: list[str], seen: Failure | None) -> StepResult:
     text = termination_message(pod, BASE_CONTAINER)
     if not text:
-        return StepResult(outcome="failed", failure=end_failure(pod))
+        return StepResult(outcome="failed", failure=_unsaid(pod, seen))
     message = TerminationMessage.from_json(text)
     whole = (message.whole(line) for line in reversed(log_lines))
     # Without its log line (rotated away) the cut result is still all that control flow needs.
     return next((result for result in whole if result), message.result)
+
+
+def _unsaid(pod: Pod, seen: Failure | None) -> Failure:
+    """Return why a pod left no result. Of a trigger that lost sight of the pod, the pod itself knows more."""
+    if seen is None or seen.code.startswith("kubernetes_"):
+        return end_failure(pod)
+    return seen
 
 
 def _read_ledger(pod: Pod) -> Ledger | None:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from agent_runner.contract import AgentSettings, Step
-from airflow_provider_agents import prompts, settings
+from airflow_provider_agents import prompts
 from airflow_provider_agents.domain.coding_task import CodingTask
+from airflow_provider_agents.domain.digest import digest
 from airflow_provider_agents.domain.untrusted import fence, one_line
 from airflow_provider_agents.operators.agent_step import AgentStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from agent_runner.contract import AgentSettings, Step
 
 _PLAN_BYTES = 20_000
 _OUTPUT_BYTES = 12_000
@@ -32,8 +34,11 @@ class AgentPlanOperator(AgentStepOperator):
     def build_prompt(self, task: CodingTask, context: Context) -> str:
         return prompts.render("plan", **_ticket_values(task))
 
-    def step_settings(self, task: CodingTask) -> AgentSettings:
-        return _agent(self, task, task.request.plan_model, task.request.plan_turns)
+    def step_settings(
+        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+    ) -> AgentSettings:
+        request = task.request
+        return super().step_settings(task, model=request.plan_model, turns=request.plan_turns)
 
 
 class AgentImplementOperator(AgentStepOperator):
@@ -62,6 +67,18 @@ class AgentImplementOperator(AgentStepOperator):
         self.test_result = test_result
 
     def build_prompt(self, task: CodingTask, context: Context) -> str:
+        return self._prompt(task, history=digest(self.earlier(context).notes(besides="plan")))
+
+    def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
+        return self._prompt(task, resumed=True)
+
+    def step_settings(
+        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+    ) -> AgentSettings:
+        request = task.request
+        return super().step_settings(task, model=request.implement_model, turns=request.implement_turns)
+
+    def _prompt(self, task: CodingTask, *, history: str = "", resumed: bool = False) -> str:
         return prompts.render(
             "implement",
             **_ticket_values(task),
@@ -69,10 +86,9 @@ class AgentImplementOperator(AgentStepOperator):
             attempt=self.attempt,
             attempts=task.request.max_attempts,
             failure=_test_failure(self.test_result),
+            history=history,
+            resumed=resumed,
         )
-
-    def step_settings(self, task: CodingTask) -> AgentSettings:
-        return _agent(self, task, task.request.implement_model, task.request.implement_turns)
 
 
 class AgentTestOperator(AgentStepOperator):
@@ -85,6 +101,7 @@ class AgentTestOperator(AgentStepOperator):
     """
 
     step: ClassVar[Step] = "test"
+    uses_model: ClassVar[bool] = False
     template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "test_command")
 
     def __init__(self, *, test_command: str | None = None, **kwargs: Any) -> None:
@@ -103,8 +120,7 @@ class AgentTestOperator(AgentStepOperator):
         task = super().resolve_task(context)
         if not self.test_command:
             return task
-        request = task.request.model_copy(update={"test_command": self.test_command})
-        return task.model_copy(update={"request": request})
+        return task.with_request(test_command=self.test_command)
 
 
 class AgentFixOperator(AgentStepOperator):
@@ -112,6 +128,7 @@ class AgentFixOperator(AgentStepOperator):
 
     An agent that changes nothing is not a failure: the gate that follows decides what that means.
 
+    :param plan: result of an :class:`AgentPlanOperator`. (templated)
     :param feedback: what the landing gate found: ``reason`` (a sentence), ``text`` (fenced) and
         ``conflict``. (templated)
     :param round_number: number of this round, counted from 1, where there may be several.
@@ -120,14 +137,23 @@ class AgentFixOperator(AgentStepOperator):
     step: ClassVar[Step] = "fix"
     must_push: ClassVar[bool] = True
     output_schema: ClassVar[dict[str, Any] | None] = prompts.FIX_SCHEMA
-    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "feedback")
+    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "plan", "feedback")
 
-    def __init__(self, *, feedback: Any, round_number: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, feedback: Any, plan: Any = None, round_number: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.plan = plan
         self.feedback = feedback
         self.round_number = round_number
 
     def build_prompt(self, task: CodingTask, context: Context) -> str:
+        return self._prompt(task, history=digest(self.earlier(context).notes(besides="plan")))
+
+    def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
+        return self._prompt(task, resumed=True)
+
+    def _prompt(self, task: CodingTask, *, history: str = "", resumed: bool = False) -> str:
         feedback = self.feedback if isinstance(self.feedback, Mapping) else {"text": str(self.feedback)}
         return prompts.render(
             "fix",
@@ -139,20 +165,16 @@ class AgentFixOperator(AgentStepOperator):
             conflict=bool(feedback.get("conflict")),
             round=self.round_number,
             rounds=task.request.max_rounds,
+            plan=_plan_text(self.plan),
+            history=history,
+            resumed=resumed,
         )
 
-    def step_settings(self, task: CodingTask) -> AgentSettings:
-        return _agent(self, task, task.request.fix_model, task.request.fix_turns)
-
-
-def _agent(
-    operator: AgentStepOperator, task: CodingTask, model: str | None, turns: int | None
-) -> AgentSettings:
-    return AgentSettings(
-        model=operator.model or model or settings.text("model") or None,
-        effort=operator.effort or task.request.effort,
-        max_turns=operator.max_turns or turns,
-    )
+    def step_settings(
+        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+    ) -> AgentSettings:
+        request = task.request
+        return super().step_settings(task, model=request.fix_model, turns=request.fix_turns)
 
 
 def _ticket_values(task: CodingTask) -> dict[str, Any]:

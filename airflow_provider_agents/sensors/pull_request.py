@@ -165,7 +165,7 @@ class PullRequestSensor(BaseSensorOperator):
 
     def _read(self, context: Context) -> PullRequestSnapshot:
         number = self._number()
-        hook = AgentsGitHubHook(self.github_conn_id)
+        hook = AgentsGitHubHook(self.github_conn_id, repository=self.repository)
         snapshot = hook.run(lambda github: github.snapshot(self.repository, number))
         context["ti"].xcom_push(key=PULL_REQUEST_URL_KEY, value=snapshot.url)
         return snapshot

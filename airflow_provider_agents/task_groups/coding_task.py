@@ -25,9 +25,15 @@ from airflow_provider_agents.operators.steps import (
     AgentPlanOperator,
     AgentTestOperator,
 )
+from airflow_provider_agents.operators.workspace import (
+    PrepareWorkspaceOperator,
+    ReleaseWorkspaceOperator,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from airflow_provider_agents.operators.agent_step import AgentStepOperator
 
 
 def coding_task_group(
@@ -54,10 +60,20 @@ def coding_task_group(
     """
     bounds = bounds or Bounds()
     step_arguments = {"github_conn_id": github_conn_id, **(step_arguments or {})}
+    cluster = {name: step_arguments.get(name) for name in ("kubernetes_conn_id", "namespace")}
     group = TaskGroup(group_id, tooltip="A ticket becomes a merged pull request") if group_id else None
     with group or nullcontext():
         accept = AcceptTaskOperator(task_id="accept", conf=conf, bounds=bounds, github_conn_id=github_conn_id)
         task = Pulled(accept.task_id)
+        # After `accept`: bad input leaves no claim behind.
+        accepted = f"ti.xcom_pull(task_ids='{accept.task_id}')"
+        workspace = PrepareWorkspaceOperator(
+            task_id="workspace",
+            size=f"{{{{ {accepted}['request']['workspace_size'] }}}}",
+            ticket=f"{{{{ {accepted}['name'] }}}}",
+            **cluster,
+        )
+        step_arguments["workspace"] = Pulled(workspace.task_id)
         with TaskGroup("plan", tooltip="How it will be done"), TaskGroup("round_1", tooltip="Plan"):
             plan = AgentPlanOperator(task_id="plan", coding_task=task, **step_arguments)
 
@@ -70,10 +86,24 @@ def coding_task_group(
             trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         )
         rounds = _land(
-            task, Pulled(open_pull_request.task_id), bounds.max_rounds, poll_interval, step_arguments
+            task,
+            Pulled(open_pull_request.task_id),
+            Pulled(plan.task_id),
+            bounds.max_rounds,
+            poll_interval,
+            step_arguments,
         )
         gates = [gate for gate, _ in rounds]
+        agents: list[AgentStepOperator] = [
+            plan,
+            *(implement for implement, _, _ in attempts),
+            *(fix for _, fix in rounds if fix),
+        ]
+        for number, agent in enumerate(agents):
+            agent.earlier_steps = [earlier.task_id for earlier in agents[:number]]
+            agent.run_steps = [each.task_id for each in agents]
         tasks = RunTasks(
+            workspace=workspace.task_id,
             accept=accept.task_id,
             open_pull_request=open_pull_request.task_id,
             steps=(
@@ -87,10 +117,16 @@ def coding_task_group(
             task_id="finish", tasks=tasks, github_conn_id=github_conn_id, trigger_rule=TriggerRule.ALL_DONE
         )
         report = ReportOperator(task_id="report", tasks=tasks).as_teardown()
+        release = ReleaseWorkspaceOperator(
+            task_id="release_workspace",
+            workspace=Pulled(workspace.task_id),
+            gates=[gate.task_id for gate in gates],
+            kubernetes_conn_id=cluster["kubernetes_conn_id"],
+        ).as_teardown(setups=workspace)
 
-        accept >> plan >> attempts[0][0]
+        accept >> workspace >> plan >> attempts[0][0]
         [gate for _, _, gate in attempts] >> open_pull_request >> gates[0]
-        gates >> finish >> report
+        gates >> finish >> [report, release]
     return group
 
 
@@ -128,7 +164,12 @@ def _build(
 
 
 def _land(
-    task: Any, pull_request: Any, max_rounds: int, poll_interval: float, step_arguments: Mapping[str, Any]
+    task: Any,
+    pull_request: Any,
+    plan: Any,
+    max_rounds: int,
+    poll_interval: float,
+    step_arguments: Mapping[str, Any],
 ) -> list[tuple[LandingGateOperator, AgentFixOperator | None]]:
     """Add gate → fix for each round, and a last gate that judges the last fix."""
     rounds: list[tuple[LandingGateOperator, AgentFixOperator | None]] = []
@@ -149,6 +190,7 @@ def _land(
                     fix = AgentFixOperator(
                         task_id="fix",
                         coding_task=task,
+                        plan=plan,
                         feedback=Pulled(gate.task_id, "feedback"),
                         round_number=number,
                         **step_arguments,

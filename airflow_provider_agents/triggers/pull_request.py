@@ -132,7 +132,7 @@ class PullRequestTrigger(BaseTrigger):
         yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> dict[str, Any]:
-        hook = AgentsGitHubHook(self.github_conn_id)
+        hook = AgentsGitHubHook(self.github_conn_id, repository=self.repository)
         readings = poll_pull_request(
             hook, self.repository, self.number, interval=self.poll_interval, deadline=self._deadline
         )

@@ -10,6 +10,7 @@ import os
 import signal
 from pathlib import Path
 
+from demo.github.app_tokens import AppRegistration
 from demo.github.server import DEFAULT_LOGIN, StandInGitHub
 
 
@@ -29,7 +30,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--mergeability-delay", type=float, default=1.0, metavar="SECONDS")
     parser.add_argument("--check-timeout", type=float, default=120.0, metavar="SECONDS")
-    return parser.parse_args(arguments)
+    app = parser.add_argument_group("GitHub App", "registered and installed on all repositories")
+    app.add_argument("--app-id", help="by default there is no App")
+    app.add_argument("--app-key", type=Path, metavar="PEM", help="the App's public key")
+    app.add_argument("--app-installation-id", type=int, default=1)
+    app.add_argument("--app-token-seconds", type=float, default=3600.0, help="how long its tokens live")
+    given = parser.parse_args(arguments)
+    if bool(given.app_id) != bool(given.app_key):
+        parser.error("--app-id and --app-key go together")
+    return given
 
 
 async def serve(arguments: argparse.Namespace) -> None:
@@ -46,6 +55,15 @@ async def serve(arguments: argparse.Namespace) -> None:
     for given in arguments.token:
         login, separator, token = given.rpartition("=")
         server.add_token(login if separator else DEFAULT_LOGIN, token)
+    if arguments.app_id:
+        server.add_app(
+            AppRegistration(
+                app_id=arguments.app_id,
+                public_key=arguments.app_key.read_text(),
+                installation_id=arguments.app_installation_id,
+                token_seconds=arguments.app_token_seconds,
+            )
+        )
     made = {} if arguments.token else {"token": server.add_token()}
     async with server:
         announce(arguments.ready_file, {"url": server.url, **made})

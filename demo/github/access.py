@@ -46,14 +46,24 @@ def api_user(store: Store, header: str | None, *, documentation_url: str) -> Use
 
 def git_user(store: Store, header: str | None) -> User | None:
     """Return who sends a Basic ``Authorization`` header: the password is the token, any name will do."""
-    scheme, _, encoded = (header or "").partition(" ")
+    if (header or "").partition(" ")[0].lower() != "basic":
+        return None
+    token = token_of(header)
+    return None if token is None else user_of_token(store, token)
+
+
+def token_of(header: str | None) -> str | None:
+    """Return the token in an ``Authorization`` header, ``None`` where there is none."""
+    scheme, _, value = (header or "").partition(" ")
+    if scheme.lower() in ("bearer", "token"):
+        return value.strip()
     if scheme.lower() != "basic":
         return None
     try:
-        pair = base64.b64decode(encoded, validate=True).decode()
+        pair = base64.b64decode(value, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return None
-    return user_of_token(store, pair.partition(":")[2])
+    return pair.partition(":")[2]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from demo.github import acts, graphql, issues, rest_code, rest_issues, rest_pulls
 from demo.github.access import RateLimits, api_user
+from demo.github.app_tokens import AppTokens
 from demo.github.control import Control, loopback_only
 from demo.github.errors import DOCUMENTATION, ApiError
 from demo.github.faults import Faults, Handler
@@ -29,6 +30,8 @@ from demo.github.state import BranchRules, Issue, Permission, Repository, User
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from demo.github.app_tokens import AppRegistration
 
 HOST = "127.0.0.1"
 GRAPHQL_PATH = "/api/graphql"
@@ -71,6 +74,7 @@ class StandInGitHub:
         self.limits = RateLimits()
         self.requests = RequestLog()
         self._logs = JobLogs(self.forge)
+        self._app_tokens = AppTokens(self.forge)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -123,6 +127,10 @@ class StandInGitHub:
         chosen = token or f"ghp_{secrets.token_hex(18)}"
         self.forge.store.tokens[chosen] = self.add_user(login)
         return chosen
+
+    def add_app(self, app: AppRegistration) -> None:
+        """Register and install an App, in the place of an earlier one."""
+        self._app_tokens.registration = app
 
     async def seed_repository(
         self,
@@ -187,10 +195,12 @@ class StandInGitHub:
 
     def _application(self) -> web.Application:
         application = web.Application(
-            middlewares=[self._log, self._refuse, self._inject], client_max_size=16 << 20
+            middlewares=[self._log, self._refuse, self._app_tokens.guard, self._inject],
+            client_max_size=16 << 20,
         )
         for method, path, endpoint in (*rest_issues.ROUTES, *rest_pulls.ROUTES, *rest_code.ROUTES):
             application.router.add_route(method, PREFIX + path, self._rest(endpoint))
+        application.add_routes(self._app_tokens.routes())
         application.router.add_post(GRAPHQL_PATH, self._graphql)
         application.router.add_route("*", "/api/{rest:.*}", _no_such_endpoint)
         application.add_routes(Control(self).routes())

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
+from demo.github.grants import GRANT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -120,6 +122,12 @@ class Repository(Entity):
 
     def permission_of(self, user: User | None) -> Permission | None:
         """Return what ``user`` may do here; ``None`` means that they cannot even see it."""
+        grant = GRANT.get()
+        if grant is not None and user is not None and user.login == grant.login:
+            if not grant.covers(self.full_name):
+                return None
+            writes = any(level != "read" for level in grant.permissions.values())
+            return "write" if writes else "read"
         if user is not None and user.login == self.owner.login:
             return "admin"
         granted = self.permissions.get(user.login) if user is not None else None

@@ -19,7 +19,8 @@ from demo.scenario import SCRIPT
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m demo.model", description="Play a script as Anthropic's Messages API on 127.0.0.1."
+        prog="python -m demo.model",
+        description="Play a script as Anthropic's Messages API and OpenAI's Responses API on 127.0.0.1.",
     )
     parser.add_argument(
         "--ready-file", type=Path, required=True, help='gets {"url": …} as JSON once the server listens'
@@ -28,13 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--script", type=Path, default=SCRIPT, help="YAML or JSON (default: the sample's script)"
     )
-    parser.add_argument("--api-key", help="key that requests must bear (default: none is asked for)")
+    parser.add_argument(
+        "--api-key", help="key that Anthropic requests must bear (default: none is asked for)"
+    )
+    parser.add_argument(
+        "--openai-api-key", help="key that OpenAI requests must bear (default: none is asked for)"
+    )
     options = parser.parse_args(arguments)
     try:
         script = Script.load(options.script)
-        asyncio.run(
-            _serve(StandInModel(script, api_key=options.api_key, port=options.port), options.ready_file)
+        model = StandInModel(
+            script, api_key=options.api_key, openai_api_key=options.openai_api_key, port=options.port
         )
+        asyncio.run(_serve(model, options.ready_file))
     except (ScriptError, OSError) as error:
         print(f"stand-in model: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""What a request of the agent program tells about its conversation.
+"""What a request of the Messages API tells about its conversation.
 
 Everything is read from the request itself, so the stand-in keeps no state between requests: it can be
 restarted, and a request can be sent again.
@@ -28,11 +28,11 @@ class Conversation:
     step: str | None
     """The step header's text after ``# Step: ``; ``None`` if no user message has such a line."""
     prompt: str
-    """The user's own words in the message with the step header."""
+    """The user's own words in the message with the step header, or without one in the first message."""
     turn: int
     """How many answers the conversation holds since that message."""
     tools: tuple[str, ...]
-    """Names of the tools that the request offers."""
+    """Names of the tools that the request offers, as Claude Code calls them."""
     working_directory: str | None
 
 
@@ -53,6 +53,8 @@ def read(body: Mapping[str, Any]) -> Conversation:
             text = "\n\n".join(t for t in _texts(message["content"]) if not t.lstrip().startswith(REMINDER))
             if header := STEP_HEADER.search(text):
                 step, prompt, turn = header[1], text, 0
+            elif not prompt:
+                prompt, turn = text, 0
     tools = body.get("tools") or []
     return Conversation(
         step=step,

@@ -1,4 +1,4 @@
-"""Errors in the form of Anthropic's API."""
+"""Errors, in the form of either API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ApiError(Exception):
     """A request that is answered with an error instead of a message.
 
     :param status: HTTP status code.
-    :param kind: Anthropic's name of the error, such as ``invalid_request_error``.
+    :param kind: the API's name of the error, such as ``invalid_request_error``.
     :param message: what is wrong, for a person.
     :param headers: further headers of the answer, such as ``retry-after``.
     """
@@ -26,8 +26,14 @@ class ApiError(Exception):
         self.message = message
         self.headers = dict(headers or {})
 
+    def openai_body(self) -> dict[str, Any]:
+        """Return the answer's JSON body as OpenAI's API has it; its codes are the script's names of errors."""
+        return {
+            "error": {"message": self.message, "type": self.kind, "param": None, "code": self.kind},
+        }
+
     def body(self, request_id: str) -> dict[str, Any]:
-        """Return the answer's JSON body."""
+        """Return the answer's JSON body as Anthropic's API has it."""
         return {
             "type": "error",
             "error": {"type": self.kind, "message": self.message},

@@ -17,7 +17,10 @@
             text: Done.
 
 ``{cwd}`` in a text or in a tool's input becomes the working directory of the agent program. Every other
-brace stays as it is written.
+brace stays as it is written. ``when`` needs ``step``, ``contains`` or both; a scene without ``step`` is for
+prompts that need no step header, such as those that an agent gives its subagents.
+
+Calls are written with Claude Code's tools. For Codex they are translated (:mod:`demo.model.codex_tools`).
 """
 
 from __future__ import annotations
@@ -75,13 +78,16 @@ class Scene:
     """The turns of one step, and which step it is for."""
 
     name: str
-    step: re.Pattern[str]
+    step: re.Pattern[str] | None
+    """``None``: for any prompt that holds the texts, with or without a step header."""
     contains: tuple[str, ...]
     turns: tuple[Turn, ...]
 
-    def matches(self, step: str, prompt: str) -> bool:
+    def matches(self, step: str | None, prompt: str) -> bool:
         """Say whether the scene is for the step header ``step`` and the whole text ``prompt``."""
-        return bool(self.step.fullmatch(step)) and all(text in prompt for text in self.contains)
+        if self.step is not None and (step is None or not self.step.fullmatch(step)):
+            return False
+        return all(text in prompt for text in self.contains)
 
     def playable(self, tools: Iterable[str]) -> tuple[Turn, ...]:
         """Return the turns that an agent program with ``tools`` can follow.
@@ -138,8 +144,8 @@ class Script:
             raise ScriptError("; ".join(reader.faults))
         return cls(scenes)
 
-    def find(self, step: str, prompt: str) -> Scene | None:
-        """Return the first scene for this step, or ``None``."""
+    def find(self, step: str | None, prompt: str) -> Scene | None:
+        """Return the first scene for this step header and prompt, or ``None``."""
         return next((scene for scene in self.scenes if scene.matches(step, prompt)), None)
 
 
@@ -187,21 +193,26 @@ def _scene(reader: _Reader, value: object, where: str) -> Scene:
         contains = [contains]
     elif "contains" in when:
         contains = reader.sequence(contains, f"{where}.when.contains")
-    pattern = reader.text(when.get("step"), f"{where}.when.step")
-    try:
-        step = re.compile(pattern)
-    except re.error as error:
-        reader.faults.append(f"{where}.when.step: {pattern!r} is no regular expression: {error}")
-        step = re.compile("")
+    if "when" in item and not when.keys() & {"step", "contains"}:
+        reader.faults.append(f"{where}.when: step or contains is needed")
     return Scene(
         name=reader.text(item.get("name"), f"{where}.name"),
-        step=step,
+        step=_pattern(reader, when["step"], f"{where}.when.step") if "step" in when else None,
         contains=tuple(reader.text(text, f"{where}.when.contains[{i}]") for i, text in enumerate(contains)),
         turns=tuple(
             _turn(reader, turn, f"{where}.turns[{i}]")
             for i, turn in enumerate(reader.sequence(item.get("turns"), f"{where}.turns"))
         ),
     )
+
+
+def _pattern(reader: _Reader, value: object, where: str) -> re.Pattern[str]:
+    pattern = reader.text(value, where)
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        reader.faults.append(f"{where}: {pattern!r} is no regular expression: {error}")
+        return re.compile("")
 
 
 def _turn(reader: _Reader, value: object, where: str) -> Turn:

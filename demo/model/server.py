@@ -11,39 +11,53 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from demo.model import conversation
-from demo.model.answers import Answer, answer
+from demo.model import apis, conversation
+from demo.model.apis import ANTHROPIC, OPENAI, Api
+from demo.model.bill import Bill
 from demo.model.errors import ApiError, invalid_request
-from demo.model.streaming import encode, events
+from demo.model.streaming import encode
 from demo.model.usage import measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from demo.model.play import Answer, Said
     from demo.model.script import Script
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
-"""Largest request body; the API's own limit."""
+"""Largest request body; the Messages API's own limit."""
 MAX_RECORDS = 1_000
 """How many of the latest requests are remembered."""
-REQUEST_ID = "request-id"
+REQUEST_IDS = {ANTHROPIC.name: "request-id", OPENAI.name: "x-request-id"}
+"""Header that names a request, by API."""
 
 
 class StandInModel:
-    """Anthropic's Messages API, played from a script.
+    """Anthropic's Messages API and OpenAI's Responses API, played from a script.
 
-    It serves ``POST /v1/messages`` (streamed and plain), ``POST /v1/messages/count_tokens`` and, for whoever
-    watches, ``GET /_demo/requests``. Usable as ``async with StandInModel(script) as model: model.url``.
+    It serves ``POST /v1/messages`` and ``POST /v1/responses`` (streamed and plain), ``POST
+    /v1/messages/count_tokens``, ``GET /v1/models`` in both forms, and for whoever watches ``GET
+    /_demo/requests`` and ``GET /_demo/bill``. Usable as ``async with StandInModel(script) as model: model.url``.
 
     :param script: what it says.
-    :param api_key: key that requests must bear, as ``x-api-key`` or as bearer token; ``None``: any or none.
+    :param api_key: key that Anthropic requests must bear, as ``x-api-key`` or as bearer token; ``None``: any or
+        none.
+    :param openai_api_key: the same for OpenAI requests, as bearer token.
     :param port: TCP port on 127.0.0.1; 0: a free one.
     """
 
-    def __init__(self, script: Script, *, api_key: str | None = None, port: int = 0) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        api_key: str | None = None,
+        openai_api_key: str | None = None,
+        port: int = 0,
+    ) -> None:
         self._script = script
-        self._api_key = api_key
+        self._keys = {ANTHROPIC.name: api_key, OPENAI.name: openai_api_key}
+        self._bill = Bill()
         self._port = port
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
@@ -67,9 +81,12 @@ class StandInModel:
         :raises OSError: the port is taken.
         """
         app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._errors])
-        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_post("/v1/messages", self._answer)
+        app.router.add_post("/v1/responses", self._answer)
         app.router.add_post("/v1/messages/count_tokens", self._count_tokens)
+        app.router.add_get("/v1/models", self._models)
         app.router.add_get("/_demo/requests", self._requests)
+        app.router.add_get("/_demo/bill", self._show_bill)
         app.on_response_prepare.append(_identify)
         # A dropped client ends its handler; an open stream does not hold up the end of the server.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
@@ -102,12 +119,19 @@ class StandInModel:
         """Return what ``GET /_demo/requests`` shows: a count, and the latest requests without secrets."""
         return {"count": self._count, "requests": list(self._records)}
 
+    def bill(self) -> dict[str, Any]:
+        """Return what ``GET /_demo/bill`` shows: calls and tokens charged so far, by model."""
+        return self._bill.as_json()
+
     async def _requests(self, _: web.Request) -> web.Response:
         return web.json_response(self.requests())
 
+    async def _show_bill(self, _: web.Request) -> web.Response:
+        return web.json_response(self.bill())
+
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Answer every refusal in the API's form."""
+        """Answer every refusal in the form of the API that was asked."""
         try:
             response: web.StreamResponse = await handler(request)
         except ApiError as error:
@@ -116,32 +140,33 @@ class StandInModel:
             failure = ApiError(error.status, "not_found_error", f"Not found: {request.method} {request.path}")
         else:
             return response
+        api = apis.of(request)
         request_id = _request_id()
-        headers = {**failure.headers, REQUEST_ID: request_id}
-        return web.json_response(failure.body(request_id), status=failure.status, headers=headers)
+        headers = {**failure.headers, REQUEST_IDS[api.name]: request_id}
+        return web.json_response(api.error(failure, request_id), status=failure.status, headers=headers)
 
-    async def _messages(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        api = apis.of(request)
         record = self._record(request)
         try:
-            body = await self._read(request, record)
-            if not isinstance(body.get("max_tokens"), int) or body["max_tokens"] < 1:
-                raise invalid_request("max_tokens: Field required, a whole number of at least 1")
-            reply = answer(self._script, body)
-            record.update(scene=reply.scene, turn=reply.turn)
-            await asyncio.sleep(reply.delay_seconds)
-            self._fail_as_scripted(reply)
+            body = await self._read(request, api, record)
+            reply = api.answer(self._script, body)
+            record.update(scene=reply.said.scene, turn=reply.said.turn)
+            await asyncio.sleep(reply.said.delay_seconds)
+            self._fail_as_scripted(reply.said)
         except ApiError as error:
             record["status"] = error.status
             raise
-        record.update(status=200, usage=reply.usage.as_json())
+        record.update(status=200, usage=api.usage(reply))
+        self._bill.charge(body["model"], reply.usage)
         if body.get("stream") is True:
-            return await self._stream(request, reply)
+            return await self._stream(request, api, reply)
         return web.json_response(reply.message)
 
     async def _count_tokens(self, request: web.Request) -> web.Response:
         record = self._record(request)
         try:
-            body = await self._read(request, record)
+            body = await self._read(request, ANTHROPIC, record)
             conversation.read(body)
         except ApiError as error:
             record["status"] = error.status
@@ -150,20 +175,26 @@ class StandInModel:
         record.update(status=200, usage={"input_tokens": tokens})
         return web.json_response({"input_tokens": tokens})
 
-    async def _stream(self, request: web.Request, reply: Answer) -> web.StreamResponse:
+    async def _models(self, request: web.Request) -> web.Response:
+        """List models, for whoever asks whether a credential is good. Costs nothing, and is no conversation."""
+        api = apis.of(request)
+        self._authenticate(request, api)
+        return web.json_response(api.model_list(api.models))
+
+    async def _stream(self, request: web.Request, api: Api, reply: Answer) -> web.StreamResponse:
         headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        for name, data in events(reply.message, reply.usage):
+        for name, data in api.events(reply):
             await response.write(encode(name, data))
             await asyncio.sleep(0)
         await response.write_eof()
         return response
 
-    async def _read(self, request: web.Request, record: dict[str, Any]) -> Mapping[str, Any]:
+    async def _read(self, request: web.Request, api: Api, record: dict[str, Any]) -> Mapping[str, Any]:
         """Check the request's key and version and return its body; note in ``record`` what it asks."""
-        self._authenticate(request)
-        if "anthropic-version" not in request.headers:
+        self._authenticate(request, api)
+        if api is ANTHROPIC and "anthropic-version" not in request.headers:
             raise invalid_request("anthropic-version: header is required")
         try:
             body = json.loads(await request.read())
@@ -175,27 +206,27 @@ class StandInModel:
             raise invalid_request("The request body is not a JSON object")
         if not isinstance(body.get("model"), str) or not body["model"]:
             raise invalid_request("model: Field required")
-        messages = body.get("messages")
-        record.update(model=body["model"], messages=len(messages) if isinstance(messages, list) else 0)
+        talk = body.get(api.conversation)
+        record.update(model=body["model"], messages=len(talk) if isinstance(talk, list) else 0)
+        api.check(request, body)
         return body
 
-    def _authenticate(self, request: web.Request) -> None:
-        if self._api_key is None:
+    def _authenticate(self, request: web.Request, api: Api) -> None:
+        wanted = self._keys[api.name]
+        if wanted is None:
             return
-        # Agent programs send the first header; Anthropic's Python library, from version 2 on, the second.
-        given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix(
-            "Bearer "
-        )
+        kind, missing, wrong = api.key_fault
+        given = api.key(request)
         if not given:
-            raise ApiError(401, "authentication_error", "x-api-key header is required")
-        if not hmac.compare_digest(given.encode(errors="replace"), self._api_key.encode()):
-            raise ApiError(401, "authentication_error", "invalid x-api-key")
+            raise ApiError(401, kind, missing)
+        if not hmac.compare_digest(given.encode(errors="replace"), wanted.encode()):
+            raise ApiError(401, kind, wrong)
 
-    def _fail_as_scripted(self, reply: Answer) -> None:
-        fault = reply.error
+    def _fail_as_scripted(self, said: Said) -> None:
+        fault = said.error
         if fault is None:
             return
-        key = (reply.scene, reply.turn)
+        key = (said.scene, said.turn)
         if fault.times is not None and self._faults[key] >= fault.times:
             return
         self._faults[key] += 1
@@ -222,6 +253,6 @@ def _request_id() -> str:
     return f"req_{uuid.uuid4().hex[:24]}"
 
 
-async def _identify(_: web.Request, response: web.StreamResponse) -> None:
+async def _identify(request: web.Request, response: web.StreamResponse) -> None:
     """Give an answer the id that each answer of the API bears; an error has it in its body as well."""
-    response.headers.setdefault(REQUEST_ID, _request_id())
+    response.headers.setdefault(REQUEST_IDS[apis.of(request).name], _request_id())

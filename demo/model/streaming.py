@@ -1,4 +1,4 @@
-"""An assistant message as the server-sent events of a streamed answer."""
+"""A message of the Messages API as the server-sent events of a streamed answer."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def events(message: Mapping[str, Any], usage: Usage) -> Iterator[tuple[str, dict
         if index == 0:
             yield _event("ping")
         if text:
-            for chunk in _chunks(block["text"], TEXT_CHUNK):
+            for chunk in chunks(block["text"], TEXT_CHUNK):
                 yield _delta(index, type="text_delta", text=chunk)
         else:
             written = json.dumps(block["input"], ensure_ascii=False)
-            for chunk in _chunks(written, INPUT_CHUNK):
+            for chunk in chunks(written, INPUT_CHUNK):
                 yield _delta(index, type="input_json_delta", partial_json=chunk)
         yield _event("content_block_stop", index=index)
     ended = {"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]}
@@ -55,6 +55,7 @@ def _delta(index: int, **delta: str) -> tuple[str, dict[str, Any]]:
     return _event("content_block_delta", index=index, delta=delta)
 
 
-def _chunks(text: str, size: int) -> Iterator[str]:
+def chunks(text: str, size: int) -> Iterator[str]:
+    """Yield ``text`` in pieces of at most ``size`` characters."""
     for start in range(0, len(text), size):
         yield text[start : start + size]

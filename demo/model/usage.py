@@ -63,6 +63,23 @@ def measure(body: Mapping[str, Any], answer: list[dict[str, Any]]) -> Usage:
     )
 
 
+def measure_items(items: list[Any], *, known: int, answer: list[Any]) -> Usage:
+    """Count the tokens of a request whose prompt is cached without being asked for: a Responses request.
+
+    :param items: the whole prompt.
+    :param known: how many of its first items the request before this one held already.
+    :param answer: what is answered.
+    """
+    read = _tokens(sum(_size(item) for item in items[:known]))
+    total = _tokens(sum(_size(item) for item in items))
+    return Usage(
+        input=max(total - read, 1),
+        cache_creation=0,
+        cache_read=read,
+        output=max(_tokens(sum(_size(item) for item in answer)), 1),
+    )
+
+
 def _parts(body: Mapping[str, Any]) -> Iterator[tuple[int, bool, bool]]:
     """Yield bytes, whether a cache mark is there, whether an assistant message starts; in prompt order."""
     for tool in body.get("tools") or []:

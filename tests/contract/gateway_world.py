@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ZERO = "0" * 40
 BRANCH = "agents/42-fix"
+POD = "agent-implement-1"
 WORK_REF = f"refs/heads/{BRANCH}"
 
 
@@ -151,6 +152,34 @@ class Forge:
         await self.git("update-ref", ref, commit)
         return commit
 
+    async def repository_of(self, name: str) -> str:
+        """Make a further repository with one commit on ``main``; return the commit."""
+        folder = self.root / f"{name}.git"
+        folder.mkdir(parents=True)
+        await git(folder, "init", "-q", "--bare", "-b", "main")
+        blob = (await git(folder, "hash-object", "-w", "--stdin", stdin=name)).stdout.strip()
+        tree = (await git(folder, "mktree", stdin=f"100644 blob {blob}\tNAME\n")).stdout.strip()
+        first = (await git(folder, "commit-tree", tree, "-m", "first")).stdout.strip()
+        await git(folder, "update-ref", "refs/heads/main", first)
+        return first
+
+    async def store(self, content: str) -> str:
+        """Store a blob."""
+        return (await git(self.repository, "hash-object", "-w", "--stdin", stdin=content)).stdout.strip()
+
+    async def commit_files(self, ref: str, parent: str, entries: dict[str, str], mode: str = "100644") -> str:
+        """Put a person's commit on ``ref`` that has only ``entries``: path → object."""
+        index = {"GIT_INDEX_FILE": str(self.root / "index")}
+        await git(self.repository, "read-tree", "--empty", **index)
+        for path, entry in entries.items():
+            await git(
+                self.repository, "update-index", "--add", "--cacheinfo", f"{mode},{entry},{path}", **index
+            )
+        tree = (await git(self.repository, "write-tree", **index)).stdout.strip()
+        commit = await self.git("commit-tree", tree, "-p", parent, "-m", "files")
+        await self.git("update-ref", ref, commit)
+        return commit
+
 
 @dataclass
 class Ran:
@@ -159,7 +188,9 @@ class Ran:
     stderr: str
 
 
-async def git(folder: Path, *arguments: str, check: bool = True, **extra: str) -> Ran:
+async def git(
+    folder: Path, *arguments: str, check: bool = True, stdin: str | None = None, **extra: str
+) -> Ran:
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder.parent),
@@ -177,13 +208,13 @@ async def git(folder: Path, *arguments: str, check: bool = True, **extra: str) -
         *arguments,
         cwd=folder,
         env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(60):
-            out, err = await process.communicate()
+            out, err = await process.communicate(None if stdin is None else stdin.encode())
     finally:
         if process.returncode is None:
             process.kill()
@@ -214,7 +245,9 @@ class World:
         return Settings(
             config=GatewayConfig(**values),  # type: ignore[arg-type]
             secrets_dir=self.folder / "secrets",
+            scratch_dir=self.folder / "scratch",
             ledger_dir=self.folder / "ledger",
+            pod_name=POD,
             url_file=self.folder / "url",
             termination_log=self.folder / "termination",
         )
@@ -235,6 +268,10 @@ class World:
 
     def spy(self, verb: str = "POST", end: str = "/git-receive-pack") -> list[Seen]:
         return [seen for seen in self.forge.seen if seen.method == verb and seen.path.endswith(end)]
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.folder / "ledger" / f"{POD}.jsonl"
 
     def termination(self) -> Ledger:
         return Ledger.from_json((self.folder / "termination").read_text())
@@ -263,7 +300,9 @@ async def start_process(world: World, log: Path, **config: object) -> asyncio.su
                 contract.ENV_GATEWAY_CONFIG: settings.config.to_json(),
                 contract.ENV_GATEWAY_URL_FILE: str(settings.url_file),
                 contract.ENV_SECRETS_DIR: str(settings.secrets_dir),
+                contract.ENV_SCRATCH_DIR: str(settings.scratch_dir),
                 contract.ENV_LEDGER_DIR: str(settings.ledger_dir),
+                contract.ENV_POD_NAME: settings.pod_name,
                 contract.ENV_TERMINATION_LOG: str(settings.termination_log),
             },
             stdin=asyncio.subprocess.DEVNULL,
@@ -312,7 +351,7 @@ async def open_world(tmp_path: Path) -> AsyncIterator[World]:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         forge.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        for name in ("secrets", "ledger"):
+        for name in ("secrets", "ledger", "scratch"):
             (tmp_path / name).mkdir()
         (tmp_path / "secrets" / contract.SECRET_KEY_FORGE).write_text(forge.token + "\n")
         world = World(forge, tmp_path, base, stack, forge.handle)

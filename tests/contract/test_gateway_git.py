@@ -9,10 +9,11 @@ import shutil
 import signal
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from aiohttp import web
 
-from agent_runner.contract import Push
+from agent_runner.contract import DEFAULT_PROTECTED_PATHS, Push
 from agent_runner.gateway import forge as forge_module
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 from gateway_world import BRANCH, WORK_REF, ZERO, World, commit, git, open_world, start_process, stop_process
+
+either_way = pytest.mark.parametrize(
+    "protected_paths", [(), DEFAULT_PROTECTED_PATHS], ids=["streamed", "held"]
+)
+"""Pushes pass through as they come, or wait on disk while they are looked at."""
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -70,8 +76,9 @@ async def test_gzipped_fetch_is_forwarded_as_it_is(world: World) -> None:
     assert (await git(clone, "rev-parse", "origin/topic-59")).code == 0
 
 
-async def test_large_objects_both_ways(world: World) -> None:
-    gateway = await world.gateway()
+@either_way
+async def test_large_objects_both_ways(world: World, protected_paths: tuple[str, ...]) -> None:
+    gateway = await world.gateway(protected_paths=protected_paths)
     clone = await world.branch(gateway)
     large = os.urandom(3 << 20)
     head = await commit(clone, "large", large)
@@ -85,11 +92,74 @@ async def test_large_objects_both_ways(world: World) -> None:
     assert (other / "large.txt").read_bytes() == large
 
 
+# Further repositories
+
+
+async def test_further_repositories_may_be_read_only(world: World) -> None:
+    library = await world.forge.repository_of("acme/Library")
+    gateway = await world.gateway(read_repositories=("acme/Library",))
+    for name in ("acme/Library", "Acme/library"):
+        await git(world.folder, "clone", "-q", f"{gateway.url}/git/{name}.git", name.replace("/", "-"))
+    clone = world.folder / "acme-Library"
+    assert (await git(clone, "rev-parse", "HEAD")).stdout.strip() == library
+    assert {seen.path.split(".git/")[0] for seen in world.forge.seen} == {"/acme/Library"}
+    await commit(clone, "one")
+    seen = len(world.forge.seen)
+    ran = await git(clone, "push", "origin", "HEAD:main", check=False)
+    assert ran.code == 128
+    assert "remote: agent gateway: acme/Library may only be read here; this step may push to" in ran.stderr
+    assert len(world.forge.seen) == seen
+    assert gateway.ledger.refusals[-1] == "push: acme/Library may only be read"
+    ran = await git(world.folder, "ls-remote", f"{gateway.url}/git/acme/other.git", check=False)
+    assert "only the repositories acme/Library, acme/widget can be reached here" in ran.stderr
+
+
+async def test_push_takes_the_name_as_it_is(world: World) -> None:
+    gateway = await world.gateway()
+    clone = await world.branch(gateway)
+    ran = await git(clone, "push", f"{gateway.url}/git/Acme/Widget.git", BRANCH, check=False)
+    assert ran.code == 128
+    assert not world.spy()
+
+
+async def test_push_to_a_repository_to_read_without_its_list_of_refs(world: World) -> None:
+    await world.forge.repository_of("acme/library")
+    gateway = await world.gateway(read_repositories=("acme/library",))
+    async with aiohttp.ClientSession() as session:
+        answer = await session.post(
+            f"{gateway.url}/git/acme/library.git/git-receive-pack",
+            data=b"0000",
+            headers={"Content-Type": "application/x-git-receive-pack-request"},
+        )
+        assert answer.status == 403
+        assert "acme/library may only be read here" in await answer.text()
+    assert world.forge.seen == []
+
+
+async def test_gateway_says_what_it_serves(world: World) -> None:
+    gateway = await world.gateway(read_repositories=("acme/library", "acme/Widget"))
+    async with aiohttp.ClientSession() as session:
+        answer = await session.get(f"{gateway.url}/git/served")
+        assert await answer.json() == {
+            "forge": world.forge.url,
+            "repositories": ["acme/library", "acme/widget"],
+        }
+
+
+async def test_forge_that_has_no_further_repository(world: World) -> None:
+    gateway = await world.gateway(read_repositories=("acme/gone",))
+    ran = await git(world.folder, "ls-remote", f"{gateway.url}/git/acme/gone.git", check=False)
+    assert "the forge has no repository acme/gone for the credential in key github-token" in ran.stderr
+
+
 # Pushing
 
 
-async def test_push_creates_the_branch_and_is_in_the_ledger(world: World) -> None:
-    gateway = await world.gateway()
+@either_way
+async def test_push_creates_the_branch_and_is_in_the_ledger(
+    world: World, protected_paths: tuple[str, ...]
+) -> None:
+    gateway = await world.gateway(protected_paths=protected_paths)
     clone = await world.branch(gateway)
     head = await commit(clone, "two")
     ran = await git(clone, "push", "origin", BRANCH)
@@ -99,8 +169,11 @@ async def test_push_creates_the_branch_and_is_in_the_ledger(world: World) -> Non
     assert world.termination() == gateway.ledger
 
 
-async def test_second_push_and_force_push_over_own_commits(world: World) -> None:
-    gateway = await world.gateway()
+@either_way
+async def test_second_push_and_force_push_over_own_commits(
+    world: World, protected_paths: tuple[str, ...]
+) -> None:
+    gateway = await world.gateway(protected_paths=protected_paths)
     clone = await world.branch(gateway)
     await git(clone, "push", "-q", "origin", BRANCH)
     second = await commit(clone, "two")
@@ -146,8 +219,11 @@ async def test_push_over_a_commit_of_somebody_else_is_refused(world: World) -> N
     assert not world.spy(), "a refused push must not reach the forge"
 
 
-async def test_push_races_with_a_person_after_the_advertisement(world: World) -> None:
-    gateway = await world.gateway()
+@either_way
+async def test_push_races_with_a_person_after_the_advertisement(
+    world: World, protected_paths: tuple[str, ...]
+) -> None:
+    gateway = await world.gateway(protected_paths=protected_paths)
     clone = await world.branch(gateway)
     person = ""
 
@@ -212,8 +288,11 @@ async def test_push_options_and_certificates_are_not_offered(world: World) -> No
     assert not world.spy()
 
 
-async def test_answer_lost_on_the_way_is_settled_by_asking(world: World) -> None:
-    gateway = await world.gateway()
+@either_way
+async def test_answer_lost_on_the_way_is_settled_by_asking(
+    world: World, protected_paths: tuple[str, ...]
+) -> None:
+    gateway = await world.gateway(protected_paths=protected_paths)
     clone = await world.branch(gateway)
     world.forge.lose_answers = 1
     ran = await git(clone, "push", "origin", BRANCH, check=False)
@@ -225,8 +304,11 @@ async def test_answer_lost_on_the_way_is_settled_by_asking(world: World) -> None
     assert await world.forge.head() == second
 
 
-async def test_forge_fails_before_it_has_made_the_push(world: World) -> None:
-    gateway = await world.gateway()
+@either_way
+async def test_forge_fails_before_it_has_made_the_push(
+    world: World, protected_paths: tuple[str, ...]
+) -> None:
+    gateway = await world.gateway(protected_paths=protected_paths)
     clone = await world.branch(gateway)
 
     async def fail() -> None:
@@ -284,7 +366,7 @@ async def test_kill_and_restart_between_pushes_forgets_nothing(world: World) -> 
     await git(clone, "push", "-q", "origin", BRANCH)
     await stop_process(process)
     assert [push.new for push in world.termination().pushes] == [first], "kept up to date without an end"
-    with (world.folder / "ledger" / "ledger.jsonl").open("ab") as ledger:
+    with (world.ledger_file).open("ab") as ledger:
         ledger.write(b'{"event":"push","ref":"refs/he')
 
     process = await start_process(world, log)
@@ -294,7 +376,7 @@ async def test_kill_and_restart_between_pushes_forgets_nothing(world: World) -> 
     assert await world.forge.head() == second
     assert await stop_process(process, signal.SIGTERM) == 0
     assert [push.new for push in world.termination().pushes] == [first, second]
-    lines = (world.folder / "ledger" / "ledger.jsonl").read_bytes().splitlines()
+    lines = (world.ledger_file).read_bytes().splitlines()
     assert [json.loads(line)["event"] for line in lines if line.endswith(b"}")] == ["push_sent", "push"] * 2
     printed = log.read_text()
     assert f"pushed {WORK_REF}" in printed
@@ -302,9 +384,10 @@ async def test_kill_and_restart_between_pushes_forgets_nothing(world: World) -> 
     assert url.rsplit("/", 1)[1] not in printed
 
 
-async def test_killed_while_the_forge_works_on_a_push(world: World) -> None:
+@either_way
+async def test_killed_while_the_forge_works_on_a_push(world: World, protected_paths: tuple[str, ...]) -> None:
     log = world.folder / "gateway.log"
-    process = await start_process(world, log)
+    process = await start_process(world, log, protected_paths=protected_paths)
     url = (world.folder / "url").read_text()
     await git(world.folder, "clone", "-q", f"{url}/git/acme/widget.git", "clone")
     clone = world.folder / "clone"
@@ -321,7 +404,7 @@ async def test_killed_while_the_forge_works_on_a_push(world: World) -> None:
     async with asyncio.timeout(10):
         while await world.forge.head() != first:
             await asyncio.sleep(0.05)
-    await start_process(world, log)
+    await start_process(world, log, protected_paths=protected_paths)
     second = await commit(clone, "two")
     await git(clone, "push", "-q", "origin", BRANCH)
     assert await world.forge.head() == second

@@ -211,7 +211,8 @@ async def test_unreachable_forge_is_said(world: World) -> None:
         ("GET", "/{nonce}/git/acme/widget.git/HEAD", 403),
         ("GET", "/{nonce}/git/acme/widget.git/objects/info/packs", 403),
         ("GET", "/{nonce}/git/acme/widget.git/git-upload-pack", 403),
-        ("POST", "/{nonce}/git/acme/widget.git/info/lfs/objects/batch", 403),
+        ("GET", "/{nonce}/git/served?x=1", 403),
+        ("POST", "/{nonce}/git/served", 403),
         ("POST", "/{nonce}/git/acme/widget.git/git-upload-pack", 415),
         ("DELETE", "/{nonce}/git/acme/widget.git/git-receive-pack", 403),
     ],
@@ -269,7 +270,7 @@ async def test_hand_made_pushes(
 async def test_push_broken_off_by_the_client_is_not_taken_for_made(world: World) -> None:
     """A half push whose new commit a person then puts on the branch does not become this step's commit."""
     person = await world.forge.commit("refs/heads/elsewhere", world.base, "a person's")
-    gateway = await world.gateway()
+    gateway = await world.gateway(protected_paths=())
     arrived = asyncio.Event()
 
     async def note() -> None:
@@ -285,9 +286,8 @@ async def test_push_broken_off_by_the_client_is_not_taken_for_made(world: World)
     writer.write(head.encode() + body)
     await asyncio.wait_for(arrived.wait(), 10)
     writer.transport.abort()
-    ledger = world.folder / "ledger" / "ledger.jsonl"
     async with asyncio.timeout(10):
-        while "push_rejected" not in ledger.read_text():
+        while "push_rejected" not in world.ledger_file.read_text():
             await asyncio.sleep(0.02)
     assert gateway.ledger.pushes == ()
     world.forge.before_push = None

@@ -5,6 +5,7 @@ cncf-kubernetes 10.25; a failure here says what to look at before the upper boun
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -88,9 +89,10 @@ def test_the_trigger_that_we_replace() -> None:
         "container_name",
         "since_seconds",
     ]
+    assert parameters(AsyncKubernetesHook.get_pod_events) == ["self", "name", "namespace", "resource_version"]
     assert parameters(AsyncKubernetesHook.delete_pod) == ["self", "name", "namespace", "grace_period_seconds"]
     own = set(parameters(AgentPodTrigger.__init__)) - {"self", "kwargs"}
-    assert own == {"failed_polls"}
+    assert own == {"failed_seconds", "renewal"}
     assert own.isdisjoint(parameters(KubernetesPodTrigger.__init__))
 
 
@@ -104,7 +106,22 @@ def test_our_trigger_keeps_what_the_stock_one_serializes() -> None:
     path, arguments = trigger.serialize()
     assert path == "airflow.providers.cncf.kubernetes.triggers.pod.KubernetesPodTrigger"
     ours = AgentPodTrigger(**arguments)
-    assert {**arguments, "failed_polls": ours.failed_polls} == ours.serialize()[1]
+    own = {"failed_seconds": ours.failed_seconds, "renewal": None}
+    assert {**arguments, **own} == ours.serialize()[1]
+
+
+@pytest.mark.parametrize("library", ["kubernetes", "kubernetes_asyncio"])
+def test_the_fields_that_we_read_of_pods_and_events(library: str) -> None:
+    models = importlib.import_module(f"{library}.client")
+    event = models.CoreV1Event(metadata={}, involved_object=models.V1ObjectReference(uid="u"))
+    names = {"reason", "message", "type", "count", "series", "last_timestamp", "event_time"}
+    assert names <= set(event.to_dict())
+    assert event.to_dict()["involved_object"]["uid"] == "u"
+    assert {"count", "last_observed_time"} <= set(models.CoreV1EventSeries().to_dict())
+    assert {"deletion_timestamp", "uid"} <= set(models.V1ObjectMeta().to_dict())
+    assert "active_deadline_seconds" in models.V1PodSpec(containers=[]).to_dict()
+    fields = {"phase", "reason", "message", "conditions", "container_statuses", "init_container_statuses"}
+    assert fields <= set(models.V1PodStatus().to_dict())
 
 
 def deferred(monkeypatch: pytest.MonkeyPatch, operator: Any) -> tuple[list[Any], TaskDeferred]:

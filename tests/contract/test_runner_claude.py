@@ -6,9 +6,12 @@ that a checkout's settings do not reach it, and how a session goes on.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import os
 import shutil
+import signal
 import sys
 from collections import deque
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent_runner.agents.claude import API_KEY
-from agent_runner.contract import AgentSettings
+from agent_runner.contract import AgentSettings, Limits
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/agent_runner"))
 
@@ -66,7 +69,8 @@ class Model(stand_ins.GitServer):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.RequestHandlerClass = ModelHandler
-        self.turns: deque[dict[str, Any] | int] = deque()
+        self.turns: deque[dict[str, Any] | int | None] = deque()
+        """A content block, an HTTP status, or ``None`` for no answer at all."""
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
 
@@ -81,6 +85,9 @@ class ModelHandler(stand_ins.Handler):
         self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.server.keys.add(self.headers["x-api-key"])
         turn = self.server.turns.popleft() if self.server.turns else text("Nothing left to do.")
+        if turn is None:
+            self.server.release.wait(30)
+            return
         if isinstance(turn, int):
             error = {"type": "error", "error": {"type": "some_error", "message": "as scripted"}}
             self._send(turn, "application/json", json.dumps(error).encode())
@@ -124,6 +131,7 @@ def pod(tmp_path: Path) -> Iterator[stand_ins.Pod]:
     made = stand_ins.make_pod(tmp_path / "pod", forge, Model)
     made.variables["AGENT_CLAUDE_PROGRAM"] = str(PROGRAM)
     yield made
+    made.git_server.release.set()
     made.git_server.shutdown()
     made.git_server.server_close()
 
@@ -182,7 +190,7 @@ def test_implement_then_fix_in_the_same_session(pod: stand_ins.Pod, model: Model
             text("Both files are there."),
         ]
     )
-    ran = pod.run(pod.spec(commit_message="Add the rest"))
+    ran = pod.run(pod.spec(commit_message="Add the rest", session_key="build"))
     assert ran.result.outcome == "succeeded", ran.log
     assert ran.result.files_changed == ("left.py", "made.py")
     assert ran.result.summary == "Both files are there."
@@ -200,12 +208,17 @@ def test_implement_then_fix_in_the_same_session(pod: stand_ins.Pod, model: Model
         pod.spec(
             "fix",
             expected_head=ran.result.head_sha,
-            session_id=ran.result.session_id,
-            prompt="Remove made.py",
+            session_key="build",
+            prompt="The whole task.",
+            resume_prompt="Remove made.py",
         )
     )
     assert fixed.result.outcome == "succeeded", fixed.log
     assert fixed.result.session_id == ran.result.session_id
+    assert (fixed.result.session_key, fixed.result.resumed) == ("build", True)
+    said = json.dumps(model.asked[before]["messages"])
+    assert "Remove made.py" in said
+    assert "The whole task." not in said
     assert "Both files are there." in json.dumps(model.asked[before]["messages"])
     assert fixed.result.files_changed == ("left.py",)
     assert fixed.result.tokens.output == 20 * (len(model.asked) - before)
@@ -234,11 +247,108 @@ def test_turns_run_out(pod: stand_ins.Pod, model: Model) -> None:
 
 def test_resuming_a_broken_transcript_starts_anew(pod: stand_ins.Pod, model: Model) -> None:
     session = "11111111-2222-3333-4444-555555555555"
-    projects = pod.home / ".claude/projects/x"
-    projects.mkdir(parents=True)
-    (projects / f"{session}.jsonl").write_text("")
+    pod.keep_session("build", session, transcript="")
     model.turns.extend([tool("Bash", command="echo 1 > a", description="Write"), text("Done.")])
-    ran = pod.run(pod.spec(session_id=session))
+    ran = pod.run(pod.spec(session_key="build", resume_prompt="Go on."))
     assert ran.result.outcome == "succeeded", ran.log
     assert "starting a new one" in ran.log
     assert ran.result.session_id != session
+    assert not ran.result.resumed
+    assert "Do the task." in json.dumps(model.asked[-1]["messages"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_session_of_a_pod_that_died_in_a_tool_call_goes_on(
+    pod: stand_ins.Pod, model: Model, number: signal.Signals
+) -> None:
+    """Killed with its runner, or told to stop: the next pod goes on where the conversation was."""
+    model.turns.append(tool("Bash", command="echo 1 > a; touch ../ready; sleep 60", description="Long"))
+    process = pod.start(pod.spec(session_key="build", commit_message="Add a"))
+    pod.signal_when(process, pod.root / "workspace/ready", number)
+    if number == signal.SIGTERM:
+        ended = pod.finish(process)
+        assert ended.failure == ("evicted", "terminated"), ended.log
+        assert pod.forge("log", "-1", "--format=%s", WORK) == "WIP: Add a"
+        assert ended.result.cost_usd > 0
+        head = ended.result.head_sha
+    else:
+        process.communicate(timeout=10)
+        head = None
+        # In a pod, the container's other processes end with the runner.
+        while left := processes_in(pod.checkout):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    before = len(model.asked)
+    model.turns.extend([tool("Bash", command="echo 2 > b", description="Write"), text("Done.")])
+    ran = pod.run(
+        pod.spec(session_key="build", resume_prompt="Your pod was lost. Go on.", expected_head=head)
+    )
+    assert ran.result.outcome == "succeeded", ran.log
+    assert ran.result.resumed
+    assert ran.result.session_id == pod.sessions["build"]["id"]
+    said = json.dumps(model.asked[before]["messages"])
+    assert "Do the task." in said
+    assert "sleep 60" in said
+    assert "Your pod was lost. Go on." in said
+    assert ran.result.tokens.output == 20 * (len(model.asked) - before)
+
+
+def test_same_call_again_and_again(pod: stand_ins.Pod, model: Model) -> None:
+    """The agent is told after three times, in its session; two more, and the step ends with the work so far."""
+    same = tool("Bash", command="echo 1 > a; echo it failed; false", description="Try")
+    model.turns.extend([{**same, "input": {**same["input"], "description": f"Try {n}"}} for n in range(9)])
+    ran = pod.run(pod.spec(commit_message="Add a"))
+    assert ran.failure == ("agent", "agent_stuck"), ran.log
+    assert "Telling it so, once" in ran.log
+    said = json.dumps(model.asked[-1]["messages"])
+    assert "Do the task." in said
+    assert "times in a row with the same input" in said
+    # The model may answer once more before the program is stopped, and the last answer is not sent to it.
+    assert said.count('"tool_result"') in (4, 5)
+    assert pod.forge("log", "-1", "--format=%s", WORK) == "WIP: Add a"
+    assert ran.result.cost_usd > 0
+
+
+def test_model_that_does_not_answer(pod: stand_ins.Pod, model: Model) -> None:
+    """The first silence is answered with a fresh start of the same session."""
+    write = tool("Bash", command="echo 1 > a", description="Write")
+    model.turns.extend([write, None, text("Done.")])
+    ran = pod.run(pod.spec(limits=Limits(stall_seconds=5)))
+    assert ran.result.outcome == "succeeded", ran.log
+    assert "no sign of life" in json.dumps(model.asked[-1]["messages"])
+    assert "Do the task." in json.dumps(model.asked[-1]["messages"])
+
+
+def test_costs_of_a_step_are_its_own(pod: stand_ins.Pod, model: Model) -> None:
+    """Three steps in one session that say the same cost about the same, although the program adds them up."""
+    costs = []
+    for _ in range(3):
+        model.turns.append(text("Nothing to do."))
+        ran = pod.run(pod.spec("plan", session_key="plan", resume_prompt="Once more."))
+        assert ran.result.outcome == "succeeded", ran.log
+        assert (ran.result.turns, ran.result.tokens.output) == (1, 20)
+        costs.append(ran.result.cost_usd)
+    assert costs == pytest.approx([costs[0]] * 3)
+    assert costs[0] > 0
+
+
+def test_nobody_can_be_asked(pod: stand_ins.Pod, model: Model) -> None:
+    """The program has no tool for questions here; a question is the agent's closing words."""
+    model.turns.append(text("There are two prices.\n\nWhich one is meant?"))
+    ran = pod.run(pod.spec())
+    assert ran.failure == ("agent", "agent_question"), ran.log
+    assert "AskUserQuestion" not in {entry["name"] for entry in model.asked[0]["tools"]}
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Ids of the processes whose working directory is below ``folder``."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if link.readlink().is_relative_to(folder):
+                found.append(int(link.parent.name))
+        except OSError:
+            continue
+    return found

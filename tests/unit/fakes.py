@@ -195,7 +195,9 @@ class GitHub:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> GitHub:
         """Be the client that every hook opens."""
-        credential = SimpleNamespace(urls=SimpleNamespace(git_url="https://github.com"), token="canary-token")
+        credential = SimpleNamespace(
+            urls=SimpleNamespace(git_url="https://github.com"), token="canary-token", app=None
+        )
         monkeypatch.setattr(AgentsGitHubHook, "run", lambda hook, work: asyncio.run(work(self)))
         monkeypatch.setattr(AgentsGitHubHook, "get_conn", lambda hook: credential)
         return self

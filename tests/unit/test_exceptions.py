@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import copy
 import pickle
 from datetime import UTC, datetime
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
-from agent_runner.contract import StepResult
+from agent_runner.contract import StepResult, failure
 from airflow_provider_agents import exceptions
 from airflow_provider_agents.exceptions import (
     AgentsError,
@@ -51,6 +52,8 @@ def test_every_fault_of_an_input_is_in_its_text() -> None:
         StepError("x", StepResult(outcome="failed")),
         StepFailedError("x"),
         StepInfrastructureError("x"),
+        StepError.of(failure("evicted", "The pod was evicted."), StepResult(outcome="failed")),
+        StepError.of(failure("image_pull", "No such image.", remedy="Correct `image`.")),
         TaskStoppedError("x"),
     ],
 )
@@ -59,6 +62,37 @@ def test_it_can_be_sent_to_another_process(error: Exception) -> None:
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+    assert vars(copy.deepcopy(error)) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("evicted", StepInfrastructureError), ("image_pull", StepFailedError)]
+)
+def test_a_step_fails_with_the_class_that_fits_its_failure(code: str, kind: type[StepError]) -> None:
+    found = failure(code, "What happened.")
+    result = StepResult(outcome="failed")
+    error = StepError.of(found, result)
+    assert type(error) is kind
+    assert (error.failure, error.result) == (found, result)
+
+
+def test_a_class_that_was_chosen_stays() -> None:
+    assert type(StepFailedError.of(failure("evicted", "m"))) is StepFailedError
+
+
+def test_the_last_line_of_a_failed_step_is_its_remedy() -> None:
+    error = StepError.of(failure("image_pull", "No such image."))
+    assert str(error).splitlines() == [
+        "[image/image_pull] No such image.",
+        "Remedy: Check `image` and the image pull secrets.",
+    ]
+    assert "Remedy" not in str(StepError.of(failure("image_pull", "No such image.", remedy="")))
+
+
+def test_the_failure_of_a_result_is_that_of_its_error() -> None:
+    found = failure("agent_stuck", "m")
+    assert StepFailedError("text", StepResult(outcome="failed", failure=found)).failure is found
+    assert StepFailedError("text").failure is None
 
 
 def test_a_rate_limit_is_an_outage_and_a_conflict_is_not() -> None:

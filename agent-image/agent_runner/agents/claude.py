@@ -44,32 +44,35 @@ class Claude(AgentProgram):
         program = shutil.which(self.environment.claude_program, path=self.environment.program()["PATH"])
         if program is None:
             raise failed(
-                "image",
                 "agent_missing",
                 f"Claude Code ({self.environment.claude_program}) is not on the PATH of the image.",
-                "Use an image made from agent-image/Dockerfile, or add the program to yours.",
             )
         self._clear_configuration()
-        resumed = task.session_id is not None and self._has_transcript(task.session_id)
-        session_id = task.session_id if task.session_id and resumed else str(uuid.uuid4())
+        session_id = task.session_id or str(uuid.uuid4())
         instructions = self.environment.home / "instructions.md"
         write_fresh(instructions, task.instructions)
         return Invocation(
             argv=(
                 program,
                 *_arguments(task),
-                *(("--resume", session_id) if resumed else ("--session-id", session_id)),
+                "--resume" if task.session_id else "--session-id",
+                session_id,
                 "--append-system-prompt-file",
                 str(instructions),
             ),
             env=self._variables(gateway_url),
             stdin=task.prompt.encode(errors="replace"),
             session_id=session_id,
-            resumed=resumed,
+            resumed=task.session_id is not None,
         )
 
     def transcript(self, invocation: Invocation) -> ClaudeTranscript:
-        return ClaudeTranscript(invocation.session_id)
+        return ClaudeTranscript(invocation.session_id or "")
+
+    def has_session(self, session_id: str) -> bool:
+        if not _SESSION_ID.fullmatch(session_id):
+            return False
+        return any(self.config_dir.glob(f"projects/*/{session_id}.jsonl"))
 
     def _variables(self, gateway_url: str) -> dict[str, str]:
         variables = {
@@ -99,11 +102,6 @@ class Claude(AgentProgram):
         for memory in self.config_dir.glob("projects/*/memory"):
             remove(memory)
 
-    def _has_transcript(self, session_id: str) -> bool:
-        if not _SESSION_ID.fullmatch(session_id):
-            return False
-        return any(self.config_dir.glob(f"projects/*/{session_id}.jsonl"))
-
 
 def _arguments(task: AgentTask) -> list[str]:
     arguments = [
@@ -131,10 +129,8 @@ def _arguments(task: AgentTask) -> list[str]:
         schema = json.dumps(task.output_schema, separators=(",", ":"))
         if len(schema.encode()) > MAX_ARGUMENT_BYTES:
             raise failed(
-                "config",
                 "schema_too_large",
                 f"The output schema has {len(schema.encode()):,} bytes, at most {MAX_ARGUMENT_BYTES:,}.",
-                "Use a smaller schema.",
             )
         arguments += ["--json-schema", schema]
     return arguments

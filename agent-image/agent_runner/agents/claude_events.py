@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_runner.agents.base import AgentReport, AgentTranscript
 from agent_runner.agents.claude_verdict import verdict
@@ -20,6 +20,14 @@ MAX_SUMMARY = 20_000
 _SUMMED = ("model_usage_since_last_result", "usage", "num_turns")
 _MAX_GARBAGE_LINES = 20
 _MAX_ARGUMENTS = 200
+_MAX_OPEN_TOOLS = 200
+_QUESTION_TOOL = "AskUserQuestion"
+
+
+class _ToolCall(NamedTuple):
+    name: str
+    given: object
+    lane: str
 
 
 class ClaudeTranscript(AgentTranscript):
@@ -30,8 +38,17 @@ class ClaudeTranscript(AgentTranscript):
         self._model: str | None = None
         self._version: str | None = None
         self._results: list[dict[str, Any]] = []
-        self._open_tools: set[str] = set()
+        self._open_tools: dict[str, _ToolCall] = {}
+        self._finished = False
         self._garbage = 0
+
+    @property
+    def session_id(self) -> str | None:
+        return self._session_id or None
+
+    @property
+    def finished(self) -> bool:
+        return self._finished
 
     @property
     def busy(self) -> bool:
@@ -46,6 +63,10 @@ class ClaudeTranscript(AgentTranscript):
             if self._garbage > _MAX_GARBAGE_LINES:
                 return []
             return [f"agent wrote a line that is no event: {line[:300].decode(errors='replace')}"]
+        # After a result there may be another turn, which ends with a result of its own.
+        self._finished = event.get("type") == "result" or (
+            self._finished and event.get("type") not in ("assistant", "user", "stream_event")
+        )
         match event.get("type"):
             case "system":
                 return list(self._system(event))
@@ -70,9 +91,10 @@ class ClaudeTranscript(AgentTranscript):
         return AgentReport(
             failure=verdict(last, ended, errors),
             summary=text[:MAX_SUMMARY] if isinstance(text, str) else "",
-            session_id=self._session_id,
+            session_id=self.session_id,
             output=output if isinstance(output, dict) else None,
             denied_tools=_denied(last or {}),
+            question=_question(last or {}),
             cost_usd=self._cost(),
             tokens=self._tokens(),
             turns=sum(_count(result.get("num_turns")) for result in self._results),
@@ -103,15 +125,31 @@ class ClaudeTranscript(AgentTranscript):
             if block.get("type") == "text" and _text(block.get("text")):
                 yield f"agent> {block['text']}"
             elif block.get("type") == "tool_use":
-                self._open_tools.add(_text(block.get("id")))
+                self._open(event, block)
                 yield f"tool {_text(block.get('name'))}: {_arguments(block.get('input'))}"
 
     def _user(self, event: dict[str, Any]) -> Iterator[str]:
         for block in _blocks(event):
             if block.get("type") == "tool_result":
-                self._open_tools.discard(_text(block.get("tool_use_id")))
+                self._close(block)
                 status = "error" if block.get("is_error") else "ok"
                 yield f"tool {status}: {_shown(block.get('content'))}"
+
+    def _open(self, event: dict[str, Any], block: dict[str, Any]) -> None:
+        name, given = _text(block.get("name")), block.get("input")
+        if isinstance(given, dict):
+            given = {key: value for key, value in given.items() if key != "description"}
+        while len(self._open_tools) >= _MAX_OPEN_TOOLS:
+            del self._open_tools[next(iter(self._open_tools))]
+        self._open_tools[_text(block.get("id"))] = _ToolCall(
+            name, given, _text(event.get("parent_tool_use_id"))
+        )
+
+    def _close(self, block: dict[str, Any]) -> None:
+        call = self._open_tools.pop(_text(block.get("tool_use_id")), None)
+        if call is not None:
+            output = [block.get("is_error") is True, block.get("content")]
+            self.observe_tool(call.name, call.given, output, lane=call.lane)
 
     def _cost(self) -> float:
         """Sum the cost of this run: ``total_cost_usd`` also counts the earlier runs of a resumed session."""
@@ -162,6 +200,20 @@ def _denied(result: dict[str, Any]) -> tuple[str, ...]:
         return ()
     names = (_text(denial.get("tool_name")) for denial in denials if isinstance(denial, dict))
     return tuple(dict.fromkeys(name or "unknown tool" for name in names))
+
+
+def _question(result: dict[str, Any]) -> str:
+    """Return what the agent tried to ask with the tool for it, which has nobody to ask in a pod."""
+    denials = result.get("permission_denials")
+    for denial in reversed(denials if isinstance(denials, list) else []):
+        if not isinstance(denial, dict) or denial.get("tool_name") != _QUESTION_TOOL:
+            continue
+        given = denial.get("tool_input")
+        asked = given.get("questions") if isinstance(given, dict) else None
+        entries = asked if isinstance(asked, list) else []
+        texts = [entry.get("question") for entry in entries if isinstance(entry, dict)]
+        return " ".join(text for text in texts if isinstance(text, str))
+    return ""
 
 
 def _closing(result: dict[str, Any]) -> str:

@@ -23,6 +23,9 @@ class FailureKind:
 FAILURES: dict[str, FailureKind] = {
     # The image and what is in it
     "image_pull": FailureKind("image", "Check `image` and the image pull secrets."),
+    "registry_unavailable": FailureKind(
+        "image", "Look whether the image registry answers, and at its rate limit.", True
+    ),
     "agent_missing": FailureKind(
         "image", "Use an image made from agent-image/Dockerfile, or add the program to yours."
     ),
@@ -38,7 +41,15 @@ FAILURES: dict[str, FailureKind] = {
         "auth", "Replace the model's credential in the secret of the installation."
     ),
     "model_forbidden": FailureKind("auth", "Check what the model's credential may use."),
+    "kubernetes_refused": FailureKind(
+        "auth",
+        "Give Airflow's Kubernetes identity these rights in the namespace of the pods: on pods get, list, create, "
+        "patch and delete; on pods/log get.",
+    ),
     # Network and the model's API
+    "kubernetes_unavailable": FailureKind(
+        "network", "Look whether the Kubernetes API answers; the step goes on when it does.", True
+    ),
     "gateway_missing": FailureKind("network", "Read the log of the pod's gateway container.", True),
     "gateway_unreachable": FailureKind("network", "Read the log of the pod's gateway container.", True),
     "forge_unavailable": FailureKind("network", "Run the step again when the forge answers.", True),
@@ -107,7 +118,18 @@ FAILURES: dict[str, FailureKind] = {
     "unfinished_rebase": FailureKind("conflict", "Let the agent try again, or resolve the conflict by hand."),
     # Kubernetes
     "out_of_memory": FailureKind("resource", "Raise `memory`, or make the work need less.", True),
+    "gateway_memory": FailureKind(
+        "resource",
+        "Run the step again; if it comes back, push less at once, or report what was pushed.",
+        True,
+    ),
     "evicted": FailureKind("evicted", "Give the step more memory or the node less load.", True),
+    "preempted": FailureKind(
+        "evicted", "Give the step's pods a higher priority class, or the cluster more room.", True
+    ),
+    "drained": FailureKind(
+        "evicted", "Nothing, where the node was drained; the step starts elsewhere.", True
+    ),
     "node_gone": FailureKind(
         "evicted", "Look at the state of the node; the step starts again elsewhere.", True
     ),
@@ -122,11 +144,21 @@ FAILURES: dict[str, FailureKind] = {
     "claim_pending": FailureKind(
         "storage", "Look at the claim's events: its storage class must exist and have room.", True
     ),
+    "claim_held": FailureKind(
+        "storage", "Wait until the pods that the message names have ended, or delete them.", True
+    ),
+    "claim_unsettled": FailureKind("storage", "Look at the claim: something keeps changing it.", True),
+    "storage_quota": FailureKind(
+        "storage", "Wait for other runs to end, delete claims that nobody needs, or raise the quota.", True
+    ),
     "volume_mount": FailureKind("storage", "Look at the pod's events, and correct what they name.", True),
     "disk_full": FailureKind("storage", "Raise `workspace_size`, or make the work need less room.", True),
     # Configuration
     "container_config": FailureKind(
         "config", "Correct what the message names: a secret, a config map or a mount."
+    ),
+    "pod_refused": FailureKind(
+        "config", "Correct what the message names: an argument of the operator, or a policy of the cluster."
     ),
     "secret_missing": FailureKind("config", "Create the secret that the message names."),
     "gateway_crashed": FailureKind(
@@ -154,7 +186,7 @@ FAILURES: dict[str, FailureKind] = {
     "runner_error": FailureKind("unknown", "Read the traceback in the task log."),
     "no_reason": FailureKind("unknown", "Read the task log."),
 }
-"""Public: a test holds ``docs/reference.md`` to it."""
+"""Public: a test holds ``docs/failures.md`` to it."""
 
 
 def failure(code: str, message: str, *, remedy: str | None = None) -> Failure:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _MAX_BYTES = 16_384
@@ -14,6 +15,10 @@ _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 class CredentialError(Exception):
     """A credential is missing or unusable; the text names the secret and the key, never the value."""
+
+
+class CredentialMissingError(CredentialError):
+    """There is none: no file, or an empty one."""
 
 
 class Credentials:
@@ -36,14 +41,15 @@ class Credentials:
     def read(self, key: str) -> str:
         """Return the value of ``key`` without surrounding white space.
 
-        :raises CredentialError: if there is no such file, or its content cannot be a credential.
+        :raises CredentialMissingError: if there is no such file, or nothing in it.
+        :raises CredentialError: if its content cannot be a credential.
         """
         place = self.place(key)
         try:
             with (self._directory / key).open("rb") as file:
                 data = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
-            raise CredentialError(f"no credential: {place} does not exist; add it") from None
+            raise CredentialMissingError(f"no credential: {place} does not exist; add it") from None
         except OSError as error:
             raise CredentialError(f"no credential: {place} cannot be read: {error.strerror}") from None
         try:
@@ -51,7 +57,21 @@ class Credentials:
         except UnicodeDecodeError:
             value = "\n"
         if not value:
-            raise CredentialError(f"no credential: {place} is empty; set it")
+            raise CredentialMissingError(f"no credential: {place} is empty; set it")
         if len(data) > _MAX_BYTES or not _HEADER_SAFE.fullmatch(value):
             raise CredentialError(f"unusable credential: {place} is not one line of ASCII; set it anew")
         return value
+
+    def first(self, keys: Sequence[str]) -> tuple[str, str]:
+        """Return key and value of the first of ``keys`` that is there.
+
+        :raises CredentialMissingError: if there is none of them.
+        :raises CredentialError: if that one cannot be a credential.
+        """
+        missing = []
+        for key in keys:
+            try:
+                return key, self.read(key)
+            except CredentialMissingError as error:
+                missing.append(str(error))
+        raise CredentialMissingError(missing[0] + "".join(f", or key {key}" for key in keys[1:]))

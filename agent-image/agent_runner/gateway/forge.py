@@ -1,4 +1,4 @@
-"""The forge as the gateway sees it: one repository over smart HTTP, with the step's credential."""
+"""The forge as the gateway sees it: its repositories over HTTP, with the step's credential."""
 
 from __future__ import annotations
 
@@ -40,16 +40,20 @@ class ForgeError(Exception):
 
     :param status: HTTP status for the client.
     :param uncertain: whether the forge may have acted on the request all the same.
+    :param answered: HTTP status that the forge gave; ``None`` where it gave none.
     """
 
-    def __init__(self, text: str, *, status: int = 403, uncertain: bool = False) -> None:
+    def __init__(
+        self, text: str, *, status: int = 403, uncertain: bool = False, answered: int | None = None
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.uncertain = uncertain
+        self.answered = answered
 
 
 class Forge:
-    """Sends requests for the one repository of ``config``."""
+    """Sends requests for the repositories of ``config``."""
 
     def __init__(self, config: GatewayConfig, credentials: Credentials, upstream: Upstream) -> None:
         self._config = config
@@ -64,33 +68,49 @@ class Forge:
         client_headers: Mapping[str, str],
         protocol: str | None,
         data: Any = None,
+        repository: str | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a request and return the answer, whose status is 200; the caller closes it.
 
         :param endpoint: path and query below ``owner/name.git/``, one of the few that exist.
         :param client_headers: of the client's request; the harmless ones are forwarded.
         :param protocol: value for ``Git-Protocol``.
+        :param repository: ``owner/name``, by default the one that the step works on.
         :raises ForgeError: for a missing credential, no connection, and any other status.
         """
         forwarded = _REQUEST_HEADERS if data is None else (*_REQUEST_HEADERS, *_BODY_HEADERS)
         headers = {name: client_headers[name] for name in forwarded if name in client_headers}
         if protocol is not None:
             headers["Git-Protocol"] = protocol
-        headers["Authorization"] = self._authorization()
-        url = f"{self._config.forge_url.rstrip('/')}/{self._config.repository}.git/{endpoint}"
+        headers["Authorization"] = self.authorization()
+        repository = repository or self._config.repository
+        url = f"{self._config.forge_url.rstrip('/')}/{repository}.git/{endpoint}"
+        answer = await self._request(method, url, f"the forge {self._host}", headers, data)
+        if answer.status != 200:
+            answer.close()
+            raise self._fault(answer, repository)
+        return answer
+
+    async def get(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Ask another place that the forge has named; return the answer, of any status.
+
+        :param headers: all of them; nothing is added.
+        :raises ForgeError: for no connection.
+        """
+        return await self._request("GET", str(url), f"the storage {url.host}", headers, None)
+
+    async def _request(
+        self, method: str, url: str, what: str, headers: Mapping[str, str], data: Any
+    ) -> aiohttp.ClientResponse:
         try:
-            answer = await self._upstream.request(method, url, headers=headers, data=data)
+            return await self._upstream.request(method, url, headers=headers, data=data)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ForgeError(
-                f"the forge {self._host} cannot be reached: {words(error)}; "
-                "check the forge's address and the network policy of the pod",
+                f"{what} cannot be reached: {words(error)}; "
+                "check its address and the network policy of the pod",
                 status=502,
                 uncertain=True,
             ) from error
-        if answer.status != 200:
-            answer.close()
-            raise self._fault(answer)
-        return answer
 
     async def commit_of(self, ref: str) -> str | None:
         """Ask which commit ``ref`` is at; ``None`` where there is no such ref.
@@ -114,7 +134,8 @@ class Forge:
             raise ForgeError("the forge's list of refs is not complete", status=502)
         return finder.oid
 
-    def _authorization(self) -> str:
+    def authorization(self) -> str:
+        """Return the value of the header that holds the credential; raise :class:`ForgeError` without one."""
         try:
             token = self._credentials.read(SECRET_KEY_FORGE)
         except CredentialError as error:
@@ -125,30 +146,38 @@ class Forge:
     def _host(self) -> str:
         return URL(self._config.forge_url).host or "?"
 
-    def _fault(self, answer: aiohttp.ClientResponse) -> ForgeError:
+    def _fault(self, answer: aiohttp.ClientResponse, repository: str) -> ForgeError:
         status, place = answer.status, self._credentials.place(SECRET_KEY_FORGE)
-        repository = self._config.repository
+        pushes = self._config.push and repository == self._config.repository
         if status in (401, 403):
             return ForgeError(
                 f"the forge refused the credential in {place} (HTTP {status}): it may have expired, or lacks "
-                f"the right to {'read and write' if self._config.push else 'read'} contents of {repository}"
+                f"the right to {'read and write' if pushes else 'read'} contents of {repository}",
+                answered=status,
             )
         if status in (404, 410):
             return ForgeError(
                 f"the forge has no repository {repository} for the credential in {place} (HTTP {status}): "
-                "check the name, and that the credential has access to it"
+                "check the name, and that the credential has access to it",
+                answered=status,
             )
         if 300 <= status < 400:
             return ForgeError(
                 f"the forge moved {repository} to {_place_of(answer)} (HTTP {status}), which is not followed "
-                "with a credential: set the repository's present name"
+                "with a credential: set the repository's present name",
+                answered=status,
             )
         if status == 429:
-            return ForgeError("the forge limits the rate of requests (HTTP 429): try again later", status=429)
+            return ForgeError(
+                "the forge limits the rate of requests (HTTP 429): try again later",
+                status=429,
+                answered=status,
+            )
         return ForgeError(
             f"the forge {self._host} answered HTTP {status}: try again later",
             status=502,
             uncertain=status >= 500,
+            answered=status,
         )
 
 

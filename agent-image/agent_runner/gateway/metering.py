@@ -1,21 +1,31 @@
-"""Reads the use of tokens out of the model's answers, while these are passed on unchanged."""
+"""Reads the use of tokens out of a model's answer, while that is passed on unchanged.
+
+What is the same for every API; what differs is in the module of the API.
+"""
 
 from __future__ import annotations
 
+import enum
 import json
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_runner.contract import Tokens
 
-MAX_LINE_BYTES = 1 << 20
-"""Longest line of an event stream that is parsed; usage events are far below."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_LINE_BYTES = 8 << 20
+"""Longest line of an event stream that is parsed. OpenAI's last event repeats the whole answer."""
 
 MAX_JSON_BYTES = 8 << 20
 """Longest plain answer that is parsed."""
 
-_BYTES_PER_TOKEN = 3
+MAX_COUNT = 1_000_000_000
+"""Largest count of tokens that is believed."""
+
+BYTES_PER_TOKEN = 3
 """For the estimate of an unfinished answer: English and code have 3 to 4 bytes a token."""
 
 
@@ -25,6 +35,7 @@ class Usage:
 
     model: str | None = None
     input: int = 0
+    """Without both cache numbers."""
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
@@ -38,54 +49,67 @@ class Usage:
             input=self.input, output=self.output, cache_read=self.cache_read, cache_write=self.cache_write
         )
 
-    def update(self, usage: object) -> None:
-        """Take the counts that ``usage`` has; they replace earlier ones, because they are running totals."""
-        if not isinstance(usage, Mapping):
-            return
-        self.input = _count(usage, "input_tokens", self.input)
-        self.output = _count(usage, "output_tokens", self.output)
-        self.cache_read = _count(usage, "cache_read_input_tokens", self.cache_read)
-        self.cache_write = _count(usage, "cache_creation_input_tokens", self.cache_write)
-        if isinstance(parts := usage.get("cache_creation"), Mapping):
-            self.cache_write_1h = _count(parts, "ephemeral_1h_input_tokens", self.cache_write_1h)
-        self.cache_write_1h = min(self.cache_write_1h, self.cache_write)
-        if isinstance(tools := usage.get("server_tool_use"), Mapping):
-            self.web_searches = _count(tools, "web_search_requests", self.web_searches)
+    @property
+    def prompt(self) -> int:
+        """All tokens of the prompt."""
+        return self.input + self.cache_read + self.cache_write
 
 
-class StreamMeter:
-    """Reads a ``text/event-stream`` of the Messages API, however it is cut into chunks.
+class Reading(enum.Enum):
+    """How much of its use an answer told."""
+
+    WHOLE = enum.auto()
+    """All of it."""
+    PROMPT = enum.auto()
+    """The prompt; it broke off, and the output is estimated from the text received."""
+    NOTHING = enum.auto()
+    """Nothing; ``Usage.output`` is estimated from the text received."""
+    FAILED = enum.auto()
+    """The API said that the call failed before it gave anything, which costs nothing."""
+
+
+class Meter(ABC):
+    """Reads one answer, however its body is cut into chunks."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+
+    @abstractmethod
+    def feed(self, chunk: bytes) -> None:
+        """Add a chunk of the body."""
+
+    @abstractmethod
+    def finish(self) -> Reading:
+        """Say that the body has ended, or broken off; afterwards :attr:`usage` is final."""
+
+
+class StreamMeter(Meter):
+    """Reads a ``text/event-stream``.
 
     Holds one line at most; a line beyond :data:`MAX_LINE_BYTES` is skipped.
     """
 
     def __init__(self) -> None:
-        self.usage = Usage()
+        super().__init__()
         self._line = bytearray()
         self._skipping = False
-        self._final = False
         self._generated = 0
+        """Bytes of text that the model has generated so far."""
 
     def feed(self, chunk: bytes) -> None:
-        """Add a chunk of the body."""
         *lines, last = chunk.split(b"\n")
         for line in lines:
             self._extend(line)
-            self._take()
+            self._end_line()
         self._extend(last)
 
-    def finish(self) -> bool:
-        """Say that the body has ended; return whether its usage had to be estimated.
-
-        Without its last usage event the answer still says one output token. Then the output is
-        estimated from the text received.
-        """
+    def finish(self) -> Reading:
         if self._line:
-            self._take()
-        if self._final or self.usage.model is None:
-            return False
-        self.usage.output = max(self.usage.output, -(-self._generated // _BYTES_PER_TOKEN))
-        return True
+            self._end_line()
+        reading = self._reading()
+        if reading in (Reading.PROMPT, Reading.NOTHING):
+            self.usage.output = max(self.usage.output, -(-self._generated // BYTES_PER_TOKEN))
+        return reading
 
     def _extend(self, part: bytes) -> None:
         if self._skipping:
@@ -97,54 +121,47 @@ class StreamMeter:
         else:
             self._line += part
 
-    def _take(self) -> None:
+    def _end_line(self) -> None:
         line, skipped = bytes(self._line), self._skipping
         self._line.clear()
         self._skipping = False
-        if skipped or not line.startswith(b"data:"):
-            return
-        event = _object(line[5:])
-        match event.get("type"):
-            case "message_start":
-                message = event.get("message")
-                if isinstance(message, Mapping):
-                    self.usage.model = _model(message)
-                    self.usage.update(message.get("usage"))
-            case "message_delta":
-                self.usage.update(event.get("usage"))
-                self._final = True
-            case "content_block_delta" if isinstance(delta := event.get("delta"), Mapping):
-                self._generated += sum(
-                    len(text.encode("utf-8", "replace")) for text in delta.values() if isinstance(text, str)
-                ) - len(str(delta.get("type", "")))
+        if not skipped and line.startswith(b"data:"):
+            self._event(json_object(line[5:]))
+
+    @abstractmethod
+    def _event(self, event: Mapping[str, Any]) -> None:
+        """Take one event; ``{}`` where it is no JSON object."""
+
+    @abstractmethod
+    def _reading(self) -> Reading:
+        """Say how much the events told."""
 
 
-class JsonMeter:
-    """Reads a plain JSON answer of the Messages API. Holds :data:`MAX_JSON_BYTES` at most."""
+class JsonMeter(Meter):
+    """Reads a plain JSON answer. Holds :data:`MAX_JSON_BYTES` at most."""
 
     def __init__(self) -> None:
-        self.usage = Usage()
+        super().__init__()
         self._body = bytearray()
         self._too_long = False
 
     def feed(self, chunk: bytes) -> None:
-        """Add a chunk of the body."""
         if self._too_long or len(self._body) + len(chunk) > MAX_JSON_BYTES:
             self._too_long = True
             self._body.clear()
         else:
             self._body += chunk
 
-    def finish(self) -> bool:
-        """Say that the body has ended; return whether its usage had to be estimated: never."""
-        answer = _object(bytes(self._body))
-        if answer.get("type") == "message":
-            self.usage.model = _model(answer)
-            self.usage.update(answer.get("usage"))
-        return False
+    def finish(self) -> Reading:
+        return self._answer(json_object(bytes(self._body)))
+
+    @abstractmethod
+    def _answer(self, answer: Mapping[str, Any]) -> Reading:
+        """Take the answer, ``{}`` where it is no JSON object, and say how much it told."""
 
 
-def _object(text: bytes) -> dict[str, Any]:
+def json_object(text: bytes) -> dict[str, Any]:
+    """Return the JSON object in ``text``, or ``{}`` where there is none."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -152,11 +169,15 @@ def _object(text: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _model(message: Mapping[str, Any]) -> str:
+def model_of(message: Mapping[str, Any]) -> str | None:
+    """Return the name of the model that an answer gives, if it gives one."""
     model = message.get("model")
-    return model if isinstance(model, str) and model else "unknown"
+    return model if isinstance(model, str) and model else None
 
 
-def _count(usage: Mapping[str, Any], key: str, otherwise: int) -> int:
+def count(usage: Mapping[str, Any], key: str, otherwise: int) -> int:
+    """Return the count under ``key``, at most :data:`MAX_COUNT`, or ``otherwise`` where there is none."""
     value = usage.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return min(value, MAX_COUNT)
+    return otherwise

@@ -1,184 +1,176 @@
-"""The model API: adds the key, passes answers on as they come, meters what they used."""
+"""The model APIs: adds the credential, passes answers on as they come, meters what they used."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
 
-from agent_runner.contract import SECRET_KEY_ANTHROPIC
+from agent_runner.gateway.budget import BudgetSpentError
+from agent_runner.gateway.call_book import LedgerError
 from agent_runner.gateway.credentials import CredentialError
-from agent_runner.gateway.metering import JsonMeter, StreamMeter
-from agent_runner.gateway.pricing import FALLBACK, cost_usd, price_of
 from agent_runner.gateway.push_request import printable
-from agent_runner.gateway.relay import AnswerBrokenError, relay
-from agent_runner.gateway.upstream import words
+from agent_runner.gateway.relay import AnswerBrokenError, ClientGoneError, relay
+from agent_runner.gateway.upstream import never_sent, words
 
 if TYPE_CHECKING:
-    from agent_runner.contract import GatewayConfig
+    from agent_runner.gateway.call_book import Account, CallBook
     from agent_runner.gateway.credentials import Credentials
-    from agent_runner.gateway.journal import Journal
+    from agent_runner.gateway.model_api import ModelApi
     from agent_runner.gateway.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 32 << 20
-"""Largest request that the Messages API takes."""
+"""Largest request that Anthropic's API takes; OpenAI's are smaller."""
 
 _BODY_SECONDS = 120.0
-_METERED = "v1/messages"
-_PATHS = frozenset({_METERED, "v1/messages/count_tokens"})
-_REQUEST_HEADERS = ("anthropic-version", "anthropic-beta", "Content-Type", "Content-Encoding", "User-Agent")
-_ANSWER_HEADERS = frozenset({"content-type", "content-length", "retry-after", "request-id", "x-should-retry"})
 
 
 class ModelProxy:
-    """Answers the two endpoints of the Messages API that an agent program needs."""
+    """Answers the requests that agent programs make of one API.
+
+    Nothing is repeated here: that an API is busy, and when to ask again, is the agent program's to hear.
+
+    :param url: root that the API's paths are below; may have a path of its own.
+    :param book: the accounts of its calls.
+    """
 
     def __init__(
-        self, config: GatewayConfig, credentials: Credentials, journal: Journal, upstream: Upstream
+        self, api: ModelApi, url: str, credentials: Credentials, upstream: Upstream, book: CallBook
     ) -> None:
-        self._url = config.anthropic_url.rstrip("/")
+        self._api = api
+        self._url = url.rstrip("/")
         self._credentials = credentials
-        self._journal = journal
         self._upstream = upstream
+        self._book = book
 
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
         """Answer a request.
 
-        :param path: what comes below ``…/anthropic/``, undecoded.
+        :param path: what comes below the API's name, undecoded.
         """
-        if request.method != "POST" or path not in _PATHS:
-            self._journal.refusal(f"model: {request.method} {printable(path, 100)}: not served")
-            return error_answer(
-                404, "not_found_error", f"only POST {_METERED} and its count_tokens are served"
-            )
-        if self._journal.fault:
-            return error_answer(400, "invalid_request_error", self._journal.fault)
+        api = self._api
+        metered = path == api.metered_path
+        if request.method != "POST" or not (metered or path in api.free_paths):
+            self._book.refuse(f"{request.method} {printable(path, 100)}: not served")
+            return api.error("not_served", f"only POST {api.served} is served")
+        if self._book.fault:
+            return api.error("unusable", self._book.fault)
         try:
-            key = self._credentials.read(SECRET_KEY_ANTHROPIC)
+            key, credential = self._credentials.first(api.secret_keys)
         except CredentialError as error:
             log.warning("model: %s", error)
-            return error_answer(403, "permission_error", str(error))
+            return api.error("credential", str(error))
+        body = await self._body(request)
+        if isinstance(body, web.Response):
+            return body
+        headers = {
+            name: ", ".join(request.headers.getall(name))
+            for name in api.request_headers
+            if name in request.headers
+        }
+        api.authorize(headers, key, credential)
+        try:
+            if not metered:
+                self._book.require_rest()
+                return await self._forward(request, path, headers, body, key)
+            account = await self._book.open(request, body)
+        except BudgetSpentError as error:
+            return api.error("budget", str(error))
+        except LedgerError as error:
+            return api.error("unusable", str(error))
+        except ClientGoneError:
+            log.info("model: the client went away before its turn came")
+            return web.Response(status=400)
+        # Also when cancelled at the end of the pod: what was used until then counts.
+        with closing(account):
+            return await self._forward(request, path, headers, body, key, account)
+
+    async def _body(self, request: web.Request) -> bytes | web.Response:
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            return self._api.error(
+                "request", "the request is compressed, so that its cost cannot be foreseen: send it plain"
+            )
         try:
             async with asyncio.timeout(_BODY_SECONDS):
-                body = await request.read()
+                return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return error_answer(
-                413, "request_too_large", f"the request is larger than {MAX_BODY_BYTES:,} bytes"
-            )
+            return self._api.error("too_large", f"the request is larger than {MAX_BODY_BYTES:,} bytes")
         except TimeoutError:
-            return error_answer(400, "invalid_request_error", "the request did not come in time")
-        return await self._forward(request, path, body, key)
+            return self._api.error("request", "the request did not come in time")
 
-    async def _forward(self, request: web.Request, path: str, body: bytes, key: str) -> web.StreamResponse:
-        headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
-        headers["x-api-key"] = key
+    async def _forward(
+        self,
+        request: web.Request,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        key: str,
+        account: Account | None = None,
+    ) -> web.StreamResponse:
         query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
         started = time.monotonic()
+        if account is not None:
+            account.sent = True
         try:
             answer = await self._upstream.request(
                 "POST", f"{self._url}/{path}{query}", headers=headers, data=body
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if account is not None and never_sent(error):
+                account.sent = False
             log.warning("model: the API cannot be reached: %s", words(error))
-            return error_answer(502, "api_error", f"the model API cannot be reached: {words(error)}")
+            return self._api.error("unreachable", f"the model API cannot be reached: {words(error)}")
         async with answer:
-            if (fault := self._fault(answer)) is not None:
-                self._note(path, answer.status, StreamMeter(), started, broken=False)
-                return fault
-            return await self._answer(request, path, answer, started)
+            if account is not None:
+                account.status = answer.status
+            if (fault := self._fault(answer, key)) is not None:
+                log.warning("model: %s", fault)
+                return self._api.error("credential" if answer.status == 401 else "answer", fault)
+            if account is None:
+                log.info("model: %s %d %.1f s", path, answer.status, time.monotonic() - started)
+            return await self._pass_on(request, answer, account)
 
-    async def _answer(
-        self, request: web.Request, path: str, answer: aiohttp.ClientResponse, started: float
+    async def _pass_on(
+        self, request: web.Request, answer: aiohttp.ClientResponse, account: Account | None
     ) -> web.StreamResponse:
         headers = {
             name: value
             for name, value in answer.headers.items()
-            if name.lower() in _ANSWER_HEADERS or name.lower().startswith("anthropic-")
+            if name.lower() in self._api.answer_headers or name.lower().startswith(self._api.answer_prefixes)
         }
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
-        meter = StreamMeter() if answer.content_type == "text/event-stream" else JsonMeter()
-        broken = True
+        meter = None
+        if account is not None and answer.status == 200:
+            meter = account.meter = self._api.meter(answer.content_type == "text/event-stream")
         try:
             await relay(
                 request,
                 response,
                 answer,
-                observe=meter.feed if answer.status == 200 else None,
-                to_the_end=path == _METERED and answer.status == 200,
+                observe=meter.feed if meter is not None else None,
+                to_the_end=meter is not None,
             )
-            broken = False
         except AnswerBrokenError as error:
             log.warning("model: the answer broke off: %s", error)
-        finally:
-            # Also when cancelled at the end of the pod: what was used until then counts.
-            self._note(path, answer.status, meter, started, broken=broken)
         return response
 
-    def _fault(self, answer: aiohttp.ClientResponse) -> web.Response | None:
-        """Replace answers that cannot be passed on, by ones that the agent program does not retry for long."""
+    def _fault(self, answer: aiohttp.ClientResponse, key: str) -> str | None:
+        """Say why an answer is not passed on: agent programs would repeat the request in vain for long."""
         if answer.status == 401:
-            place = self._credentials.place(SECRET_KEY_ANTHROPIC)
-            message = f"the model API refused the credential in {place} (HTTP 401): set a valid API key"
-            log.warning("model: %s", message)
-            return error_answer(403, "permission_error", message)
+            place = self._credentials.place(key)
+            return f"the model API refused the credential in {place} (HTTP 401): set a valid one"
         if 300 <= answer.status < 400:
-            message = f"the model API answered with a redirect (HTTP {answer.status}), which is not followed"
-            log.warning("model: %s", message)
-            return error_answer(400, "invalid_request_error", f"{message}: check its address")
+            return (
+                f"the model API answered with a redirect (HTTP {answer.status}), which is not followed: "
+                "check its address"
+            )
         if answer.headers.get("Content-Encoding", "identity") != "identity":
-            message = "the model API compressed its answer although plain was asked for; it cannot be metered"
-            log.warning("model: %s", message)
-            return error_answer(400, "invalid_request_error", message)
+            return "the model API compressed its answer although plain was asked for; it cannot be metered"
         return None
-
-    def _note(
-        self, path: str, status: int, meter: StreamMeter | JsonMeter, started: float, *, broken: bool
-    ) -> None:
-        seconds = time.monotonic() - started
-        if path != _METERED:
-            log.info("model: %s %d %.1f s", path, status, seconds)
-            return
-        estimated = meter.finish()
-        usage = meter.usage
-        model = usage.model
-        prompt = usage.input + usage.cache_read + usage.cache_write
-        price = price_of(model, prompt) if model is not None else FALLBACK
-        usd = cost_usd(
-            price or FALLBACK,
-            usage.tokens,
-            cache_write_1h=usage.cache_write_1h,
-            web_searches=usage.web_searches,
-        )
-        self._journal.model_call(
-            model=model,
-            status=status,
-            tokens=usage.tokens,
-            usd=usd,
-            unpriced=price is None,
-            estimated=estimated,
-        )
-        log.info(
-            "model: %s %d %.1f s, tokens %d in %d out %d cache read %d cache write, %.4f USD%s",
-            printable(model or "-", 60),
-            status,
-            seconds,
-            usage.input,
-            usage.output,
-            usage.cache_read,
-            usage.cache_write,
-            usd,
-            " (estimated)" if estimated else " (broken off)" if broken else "",
-        )
-
-
-def error_answer(status: int, kind: str, message: str) -> web.Response:
-    """Return an error in the form of the Messages API, which agent programs show to their user."""
-    return web.json_response(
-        {"type": "error", "error": {"type": kind, "message": f"agent gateway: {message}"}}, status=status
-    )

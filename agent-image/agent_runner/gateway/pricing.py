@@ -1,105 +1,107 @@
-"""What model tokens cost, in USD.
+"""What the tokens of a model call cost, in USD.
 
-List prices of Anthropic's API for standard requests. Source, except where a line says otherwise: what the
-Claude Code program 2.1.329 itself charges (``total_cost_usd``), measured in November 2026 by giving it answers
-with known token counts. Batch, priority and fast-mode prices, regional surcharges and discounts of a contract
-are not in it.
-
-A model is found by the longest prefix of its name, so that dated names (``claude-haiku-4-5-20251001``) and
-names with a provider in front (``anthropic/…``, ``us.anthropic.…``) are covered. An unknown model is charged
-at the dearest price known, because a budget must rather stop too early than never.
+A model is found by the longest family that its name starts with, so that dated names
+(``claude-haiku-4-5-20251001``) and names with a provider in front (``anthropic/…``, ``us.anthropic.…``) are
+covered. An unknown model is charged at the dearest price of its API, because a budget must rather stop too
+early than never.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent_runner.gateway.price_table import (
+    CACHE_READ_RATIO,
+    CACHE_WRITE_1H_RATIO,
+    CACHE_WRITE_RATIO,
+    LONG_PROMPTS,
+    PRICES,
+    USD_PER_WEB_SEARCH,
+    Price,
+)
+
 if TYPE_CHECKING:
-    from agent_runner.contract import Tokens
+    from collections.abc import Iterable, Mapping
+
+    from agent_runner.contract import TokenPrice, Tokens
+
+log = logging.getLogger(__name__)
+
+_MAX_REMEMBERED = 100
+"""How many unknown names are remembered, to say each once: an agent may make them up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """USD per million tokens."""
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The price of a model, and whether it is known."""
 
-    input: float
-    output: float
-    cache_read: float
-    cache_write: float
-    """Cache entries that live five minutes."""
-    cache_write_1h: float
-    """Cache entries that live an hour."""
+    price: Price
+    known: bool
 
 
-USD_PER_WEB_SEARCH = 0.01
-"""A search by the server-side tool, on top of its tokens."""
+class PriceBook:
+    """The prices that one installation pays.
+
+    :param overrides: family → price; wins over the table, also over a longer family there.
+    """
+
+    def __init__(self, overrides: Mapping[str, TokenPrice]) -> None:
+        self._overrides = {family.lower(): _override(price) for family, price in overrides.items()}
+        self._said: set[str] = set()
+
+    def price_of(self, model: str, prompt_tokens: int, fallback: Price) -> Priced:
+        """Return the price of a call of ``model``.
+
+        :param prompt_tokens: all tokens of the call's prompt, read from and written to the cache included:
+            some models cost more beyond a bound.
+        :param fallback: the price of models that nobody knows; each is said in the log once.
+        """
+        name = model.lower()
+        if (family := _longest(name, self._overrides)) is not None:
+            return Priced(self._overrides[family], known=True)
+        if (family := _longest(name, PRICES)) is not None:
+            bound, dearer = LONG_PROMPTS.get(family, (0, None))
+            return Priced(
+                dearer if dearer is not None and prompt_tokens > bound else PRICES[family], known=True
+            )
+        if model not in self._said and len(self._said) < _MAX_REMEMBERED:
+            self._said.add(model)
+            log.warning(
+                "model %r has no price: it is charged at %.2f USD input and %.2f USD output per million tokens",
+                model[:100],
+                fallback.input,
+                fallback.output,
+            )
+        return Priced(fallback, known=False)
 
 
-def _price(input_: float, output: float, cache_read: float | None = None) -> Price:
-    """Anthropic's usual ratios: a cache read costs a tenth of input, a write 1.25 times, for an hour twice."""
+def _override(price: TokenPrice) -> Price:
+    """Fill in what an installation has not given, at the usual ratios."""
+    write = price.input * CACHE_WRITE_RATIO if price.cache_write is None else price.cache_write
     return Price(
-        input=input_,
-        output=output,
-        cache_read=input_ / 10 if cache_read is None else cache_read,
-        cache_write=input_ * 1.25,
-        cache_write_1h=input_ * 2,
+        input=price.input,
+        output=price.output,
+        cache_read=price.input * CACHE_READ_RATIO if price.cache_read is None else price.cache_read,
+        cache_write=write,
+        cache_write_1h=write * CACHE_WRITE_1H_RATIO / CACHE_WRITE_RATIO,
     )
 
 
-PRICES: dict[str, Price] = {
-    "claude-fable-5": _price(10, 50),
-    "claude-fable-5-1": _price(10, 50, 0.25),
-    "claude-fable-5-2": _price(8, 40, 0.2),
-    "claude-mythos-5": _price(10, 50),
-    "claude-mythos-5-1": _price(10, 50, 0.25),
-    "claude-mythos-5-2": _price(8, 40, 0.2),
-    "claude-opus-5": _price(5, 25),
-    "claude-opus-5-5": _price(4, 20, 0.2),
-    "claude-opus-4-5": _price(5, 25),
-    "claude-opus-4-6": _price(5, 25),
-    "claude-opus-4-7": _price(5, 25),
-    "claude-opus-4-8": _price(5, 25),
-    "claude-sonnet-5": _price(2, 10),
-    "claude-sonnet-5-5": _price(2, 10, 0.1),
-    "claude-sonnet-4": _price(3, 15),
-    "claude-haiku-5-5": _price(0.1, 0.5),
-    "claude-haiku-4-5": _price(1, 5),
-    # Older models, which that program no longer runs: prices as Anthropic published them.
-    "claude-opus-4": _price(15, 75),
-    "claude-3-opus": _price(15, 75),
-    "claude-3-7-sonnet": _price(3, 15),
-    "claude-3-5-sonnet": _price(3, 15),
-    "claude-3-5-haiku": _price(0.8, 4),
-    "claude-3-haiku": Price(input=0.25, output=1.25, cache_read=0.03, cache_write=0.3, cache_write_1h=0.5),
-}
-"""By model family: every model whose name starts with the key and is not matched by a longer key."""
-
-LONG_PROMPTS: dict[str, tuple[int, Price]] = {"claude-haiku-5-5": (100_000, _price(0.5, 2.5))}
-"""By model family: the price of a call whose prompt, cached parts included, has more tokens than this."""
-
-FALLBACK = max(PRICES.values(), key=lambda price: price.output)
-"""For models that the table does not know."""
-
-
-def price_of(model: str, prompt_tokens: int = 0) -> Price | None:
-    """Return the price of ``model``, or ``None`` where the table does not know it.
-
-    :param prompt_tokens: all tokens of the call's prompt, read from and written to the cache included.
-    """
-    name = model.lower()
-    start = name.find("claude-")
-    families = [family for family in PRICES if start >= 0 and _starts(name[start:], family)]
-    if not families:
-        return None
-    family = max(families, key=len)
-    bound, dearer = LONG_PROMPTS.get(family, (0, None))
-    return dearer if dearer is not None and prompt_tokens > bound else PRICES[family]
+def _longest(name: str, families: Iterable[str]) -> str | None:
+    """Return the longest family that ``name``, or what follows a provider in it, starts with."""
+    starts = [0, *(at + 1 for at, letter in enumerate(name) if letter in "/.:")]
+    fitting = (family for family in families if any(_starts(name[at:], family) for at in starts))
+    return max(fitting, key=len, default=None)
 
 
 def _starts(name: str, family: str) -> bool:
-    """Whether ``name`` is of ``family``: the next character does not go on with the last number or word."""
-    return name.startswith(family) and not name[len(family) : len(family) + 1].isalnum()
+    """Whether ``name`` is of ``family``: what follows does not go on with its last word or number."""
+    if not name.startswith(family):
+        return False
+    rest = name[len(family) :]
+    return not rest[:1].isalnum() and not (rest[:1] == "." and rest[1:2].isdigit())
 
 
 def cost_usd(price: Price, tokens: Tokens, *, cache_write_1h: int = 0, web_searches: int = 0) -> float:

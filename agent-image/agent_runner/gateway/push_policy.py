@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from agent_runner.gateway.push_request import Command, PushRequest, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from agent_runner.contract import GatewayConfig
+    from agent_runner.gateway.pushed_changes import Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ def judge(request: PushRequest, config: GatewayConfig, own_commits: Collection[s
 
 
 _MOVED = "stale:"
+_SHOWN = 3
+"""Paths and commits that a refusal names."""
 
 
 def _fault(command: Command, config: GatewayConfig, own_commits: Collection[str]) -> str | None:
@@ -74,6 +77,27 @@ def _fault(command: Command, config: GatewayConfig, own_commits: Collection[str]
 
 def _all(request: PushRequest, reason: str, advice: str) -> Verdict:
     return Verdict((reason,) * len(request.commands), advice)
+
+
+def protected_paths_verdict(found: Sequence[Violation]) -> Verdict:
+    """Return the refusal of a push of one ref that changes protected paths.
+
+    :param found: at least one.
+    """
+    paths = list(dict.fromkeys(violation.path for violation in found))
+    shown = [printable(path, 80) for path in paths[:_SHOWN]]
+    more = f" (+{len(paths) - len(shown)} more)" if len(paths) > len(shown) else ""
+    commits = list(dict.fromkeys(violation.commit[:12] for violation in found))
+    named = ", ".join(commits[:_SHOWN]) + (" and others" if len(commits) > _SHOWN else "")
+    advice = (
+        "This step may not change these files, not even for a while: no commit of a push may touch them.\n"
+        f"They are changed by {named}.\n"
+        "Make these commits anew without them: `git reset --soft` to the commit before the first of these, "
+        "`git restore --staged --worktree --source=<that commit>` for the files, then commit again and push.\n"
+        "A merge has to take the base branch's version of them. If the task cannot be done without changing "
+        "them, stop and say so."
+    )
+    return Verdict((f"protected paths: {', '.join(shown)}{more}",), advice)
 
 
 def refusal_text(request: PushRequest, verdict: Verdict) -> str:

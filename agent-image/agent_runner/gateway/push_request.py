@@ -48,6 +48,8 @@ class PushRequest:
     """Names of what the client chose from the advertisement, without values (``agent=…`` is ``agent``)."""
     raw: bytes
     """All bytes read so far: the section and whatever of the pack arrived with it."""
+    pack_offset: int = 0
+    """Where the pack begins, counted from the start of the request's body."""
 
     @property
     def reports_status(self) -> bool:
@@ -117,7 +119,7 @@ class PushRequestReader:
             if self.is_probe:
                 return None
             raise PushRequestError("no ref is named")
-        return PushRequest(tuple(self._commands), self._capabilities, self.raw)
+        return PushRequest(tuple(self._commands), self._capabilities, self.raw, self._taken)
 
     def _take(self, line: bytes) -> None:
         if line.startswith(b"push-cert"):

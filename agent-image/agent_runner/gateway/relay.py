@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from aiohttp import web
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 STALL_SECONDS = 600.0
 """Limit for a client that neither sends nor takes a byte."""
@@ -24,6 +26,32 @@ LINGER_SECONDS = 300.0
 DRAIN_BYTES = 256 << 20
 DRAIN_SECONDS = 60.0
 """Caps for reading away the body of a refused request, so that the client gets to read the refusal."""
+
+
+_LOOK_SECONDS = 0.5
+"""How often a client is looked for while its request waits."""
+
+
+class ClientGoneError(Exception):
+    """The client went away while its request waited."""
+
+
+async def while_connected(request: web.Request, waiting: Coroutine[Any, Any, T]) -> T:
+    """Await ``waiting``, but cancel it when the client of ``request`` goes away.
+
+    :raises ClientGoneError: then.
+    """
+    task = asyncio.ensure_future(waiting)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=_LOOK_SECONDS)
+            if request.transport is None and not task.done():
+                raise ClientGoneError
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 class AnswerBrokenError(Exception):

@@ -15,22 +15,34 @@ from aiohttp import web
 
 from agent_runner.contract import Ledger
 from agent_runner.gateway.address import Address, listen, write_atomically
+from agent_runner.gateway.anthropic_api import ANTHROPIC
+from agent_runner.gateway.budget import BudgetGate
+from agent_runner.gateway.call_book import CallBook
 from agent_runner.gateway.credentials import Credentials
 from agent_runner.gateway.forge import Forge
 from agent_runner.gateway.git_proxy import GitProxy, text
-from agent_runner.gateway.journal import Journal, JournalError
-from agent_runner.gateway.model_proxy import MAX_BODY_BYTES, ModelProxy, error_answer
+from agent_runner.gateway.journal import Journal, JournalError, ledger_file
+from agent_runner.gateway.model_proxy import MAX_BODY_BYTES, ModelProxy
+from agent_runner.gateway.openai_api import OPENAI
+from agent_runner.gateway.pricing import PriceBook
 from agent_runner.gateway.settings import Settings, SettingsError
+from agent_runner.gateway.settlement import settle
 from agent_runner.gateway.upstream import Upstream
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from agent_runner.contract import GatewayConfig
+    from agent_runner.gateway.model_api import ModelApi
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 10.0
 """How long running requests may go on after the end was asked for. The agent has ended by then; what runs
 is the reading of answers whose use is still to be metered."""
+
+
+_APIS = {api.name: api for api in (ANTHROPIC, OPENAI)}
 
 
 class Gateway:
@@ -46,7 +58,7 @@ class Gateway:
         self._journal: Journal | None = None
         self._upstream: Upstream | None = None
         self._git: GitProxy | None = None
-        self._model: ModelProxy | None = None
+        self._models: dict[str, ModelProxy] = {}
         self._runner: web.AppRunner | None = None
         self._address: Address | None = None
         self._settling: asyncio.Task[None] | None = None
@@ -75,16 +87,13 @@ class Gateway:
         self._upstream = Upstream()
         if settings.config is not None:
             try:
-                self._journal = Journal(settings.ledger_dir, settings.termination_log)
+                self._journal = Journal(
+                    ledger_file(settings.ledger_dir, settings.pod_name), settings.termination_log
+                )
             except JournalError as error:
                 self._fault = str(error)
             else:
-                credentials = Credentials(settings.secrets_dir, settings.config.secret_name)
-                forge = Forge(settings.config, credentials, self._upstream)
-                self._git = GitProxy(settings.config, forge, self._journal)
-                self._model = ModelProxy(settings.config, credentials, self._journal, self._upstream)
-                if self._journal.unsettled:
-                    self._settling = asyncio.create_task(self._git.pushes.settle())
+                self._serve(settings.config, self._journal, self._upstream)
         if self._fault:
             log.error("every request will be refused: %s", self._fault)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -94,11 +103,26 @@ class Gateway:
             app, access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_SECONDS
         )
         await self._runner.setup()
-        listener, self._address = listen(Address.load(settings.ledger_dir))
+        listener, self._address = listen(Address.load(settings.scratch_dir))
         await web.SockSite(self._runner, listener).start()
-        self._address.keep(settings.ledger_dir)
+        self._address.keep(settings.scratch_dir)
         write_atomically(settings.url_file, self._address.url, 0o644)
         log.info("listening on 127.0.0.1:%d", self._address.port)
+
+    def _serve(self, config: GatewayConfig, journal: Journal, upstream: Upstream) -> None:
+        settings = self._settings
+        credentials = Credentials(settings.secrets_dir, config.secret_name)
+        forge = Forge(config, credentials, upstream)
+        self._git = GitProxy(config, forge, journal, scratch=settings.scratch_dir)
+        gate = BudgetGate(settle(config.budget, settings.ledger_dir, journal), journal.spent)
+        prices = PriceBook(config.prices)
+        urls = {ANTHROPIC.name: config.anthropic_url, OPENAI.name: config.openai_url}
+        self._models = {
+            name: ModelProxy(api, urls[name], credentials, upstream, CallBook(api, prices, gate, journal))
+            for name, api in _APIS.items()
+        }
+        if journal.unsettled:
+            self._settling = asyncio.create_task(self._git.pushes.settle())
 
     async def stop(self) -> None:
         """Let running requests end, for :data:`SHUTDOWN_SECONDS` at most, and close the ledger."""
@@ -131,8 +155,9 @@ class Gateway:
             match service:
                 case "git":
                     return await self._git.handle(request, path) if self._git else self._faulty_git()
-                case "anthropic":
-                    return await self._model.handle(request, path) if self._model else self._faulty_model()
+                case name if (api := _APIS.get(name)) is not None:
+                    proxy = self._models.get(name)
+                    return await proxy.handle(request, path) if proxy else self._faulty_model(api)
         except (ConnectionError, TimeoutError) as error:
             log.info("%s: the client went away: %s", service, type(error).__name__)
             return web.Response(status=400)
@@ -145,8 +170,8 @@ class Gateway:
     def _faulty_git(self) -> web.Response:
         return text(403, f"unusable: {self._fault}")
 
-    def _faulty_model(self) -> web.Response:
-        return error_answer(400, "invalid_request_error", f"unusable: {self._fault}")
+    def _faulty_model(self, api: ModelApi) -> web.Response:
+        return api.error("unusable", f"unusable: {self._fault}")
 
 
 def _place(error: BaseException) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -13,6 +16,8 @@ from agent_runner.contract import (
     ENV_GATEWAY_CONFIG,
     ENV_GATEWAY_URL_FILE,
     ENV_LEDGER_DIR,
+    ENV_POD_NAME,
+    ENV_SCRATCH_DIR,
     ENV_SECRETS_DIR,
     ENV_TERMINATION_LOG,
     REPOSITORY_PATTERN,
@@ -23,7 +28,16 @@ from agent_runner.contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from agent_runner.contract import Budget, TokenPrice
+
+
+_POD_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+"""A Kubernetes name: also a safe file name, as which it is used."""
+
+
+_DEAREST_PRICE = 1_000_000
 
 
 class SettingsError(Exception):
@@ -38,7 +52,11 @@ class Settings:
     """``None`` where the configuration is unusable; then :attr:`fault` says why."""
     fault: str | None = None
     secrets_dir: Path
+    scratch_dir: Path
+    """The gateway's own volume; ends with the pod."""
     ledger_dir: Path
+    """Where each pod of the run has its ledger."""
+    pod_name: str
     url_file: Path
     termination_log: Path | None = None
 
@@ -68,18 +86,22 @@ class Settings:
                 faults.append(str(error))
             else:
                 faults += config_faults(config)
-        secrets, ledger = environ.get(ENV_SECRETS_DIR), environ.get(ENV_LEDGER_DIR)
-        faults += [
-            f"{name} is not set"
-            for name, value in ((ENV_SECRETS_DIR, secrets), (ENV_LEDGER_DIR, ledger))
-            if not value
-        ]
+        needed = {
+            name: environ.get(name, "")
+            for name in (ENV_SECRETS_DIR, ENV_SCRATCH_DIR, ENV_LEDGER_DIR, ENV_POD_NAME)
+        }
+        faults += [f"{name} is not set" for name, value in needed.items() if not value]
+        pod_name = needed[ENV_POD_NAME]
+        if pod_name and not _POD_NAME.fullmatch(pod_name):
+            faults.append(f"{ENV_POD_NAME}: {pod_name!r} is not the name of a pod")
         termination_log = environ.get(ENV_TERMINATION_LOG)
         return cls(
             config=None if faults else config,
             fault="; ".join(faults) or None,
-            secrets_dir=Path(secrets or os.devnull),
-            ledger_dir=Path(ledger or os.devnull),
+            secrets_dir=Path(needed[ENV_SECRETS_DIR] or os.devnull),
+            scratch_dir=Path(needed[ENV_SCRATCH_DIR] or os.devnull),
+            ledger_dir=Path(needed[ENV_LEDGER_DIR] or os.devnull),
+            pod_name=pod_name,
             url_file=Path(url_file),
             termination_log=Path(termination_log) if termination_log else None,
         )
@@ -88,18 +110,63 @@ class Settings:
 def config_faults(config: GatewayConfig) -> list[str]:
     """Return what is wrong with the values of ``config``."""
     faults = []
-    if not REPOSITORY_PATTERN.fullmatch(config.repository) or {".", ".."} & set(config.repository.split("/")):
-        faults.append(f"gateway configuration: repository: {config.repository!r} is not owner/name")
-    if fault := branch_fault(config.work_branch):
-        faults.append(f"gateway configuration: work_branch: {fault}")
-    if config.expected_head is not None and not SHA_PATTERN.fullmatch(config.expected_head):
-        faults.append(f"gateway configuration: expected_head: {config.expected_head!r} is not a commit id")
+    if fault := _repository_fault(config.repository):
+        faults.append(f"repository: {fault}")
     faults += [
-        f"gateway configuration: {name}: {fault}"
-        for name in ("forge_url", "anthropic_url")
+        f"read_repositories: {fault}"
+        for name in config.read_repositories
+        if (fault := _repository_fault(name))
+    ]
+    if fault := branch_fault(config.work_branch):
+        faults.append(f"work_branch: {fault}")
+    if config.expected_head is not None and not SHA_PATTERN.fullmatch(config.expected_head):
+        faults.append(f"expected_head: {config.expected_head!r} is not a commit id")
+    faults += [
+        f"{name}: {fault}"
+        for name in ("forge_url", "anthropic_url", "openai_url")
         if (fault := _url_fault(getattr(config, name)))
     ]
-    return faults
+    return [
+        f"gateway configuration: {fault}"
+        for fault in (*faults, *_price_faults(config.prices), *_budget_faults(config.budget))
+    ]
+
+
+def _repository_fault(name: str) -> str | None:
+    if REPOSITORY_PATTERN.fullmatch(name) and not {".", ".."} & set(name.split("/")):
+        return None
+    return f"{name!r} is not owner/name"
+
+
+def _price_faults(prices: Mapping[str, TokenPrice]) -> Iterator[str]:
+    for family, price in prices.items():
+        if not family:
+            yield "prices: a model family has no name"
+        for name, value in dataclasses.asdict(price).items():
+            if value is not None and not (_amount(value) and value <= _DEAREST_PRICE):
+                yield (
+                    f"prices.{family}.{name}: {value} is not a price of 0 to {_DEAREST_PRICE:,} USD per million "
+                    "tokens"
+                )
+
+
+def _budget_faults(budget: Budget) -> Iterator[str]:
+    for name in ("usd", "tokens"):
+        value = getattr(budget, name)
+        if value is not None and not _amount(value):
+            yield f"budget.{name}: {value} is not a finite number of zero or more"
+    pods = [reserve.pod for reserve in budget.unsettled]
+    for reserve in budget.unsettled:
+        if not _POD_NAME.fullmatch(reserve.pod):
+            yield f"budget.unsettled: {reserve.pod!r} is not the name of a pod"
+        elif pods.count(reserve.pod) > 1:
+            yield f"budget.unsettled: pod {reserve.pod} is there twice"
+        if not (_amount(reserve.usd) and _amount(reserve.tokens)):
+            yield f"budget.unsettled: the reserve of pod {reserve.pod} is not of zero or more"
+
+
+def _amount(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
 
 
 def _url_fault(text: str) -> str | None:
@@ -107,10 +174,10 @@ def _url_fault(text: str) -> str | None:
         url = URL(text)
         if url.user or url.password:
             return "credentials do not belong in a URL"
+        if url.raw_query_string or url.raw_fragment:
+            return "a URL without a query or a fragment is needed"
         if url.scheme not in ("http", "https") or not url.host:
             return f"{text!r} is not an http or https URL"
-        if url.raw_query_string or url.raw_fragment:
-            return f"{text!r} has a query or a fragment"
     except ValueError:
         return "not a URL"
     return None

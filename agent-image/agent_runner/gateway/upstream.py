@@ -74,6 +74,17 @@ def _proxy_for(url: URL) -> str | None:
     return urllib.request.getproxies().get(url.scheme)
 
 
+def never_sent(error: BaseException) -> bool:
+    """Whether a request that failed with ``error`` cannot have reached the other side."""
+    return isinstance(
+        error,
+        aiohttp.ClientConnectorError
+        | aiohttp.ClientHttpProxyError
+        | aiohttp.ConnectionTimeoutError
+        | aiohttp.InvalidURL,
+    )
+
+
 def words(error: BaseException) -> str:
     """Say what went wrong with a request; without its URL, headers or body."""
     match error:

@@ -14,12 +14,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from agent_runner.contract import RESULT_MARKER, StepResult, StepSpec, TerminationMessage
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Sequence
 
 AGENT_IMAGE = Path(__file__).parents[3] / "agent-image"
 REPOSITORY = "acme/shop"
@@ -27,7 +28,7 @@ NONCE = "n0nce"
 
 FAKE_CLAUDE = """\
 #!{python} -IS
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 stdin = sys.stdin.read()
 with open({record!r}, "a") as record:
     record.write(json.dumps(dict(argv=sys.argv[1:], env=dict(os.environ), stdin=stdin, cwd=os.getcwd())) + "\\n")
@@ -40,6 +41,14 @@ def result(**event):
     emit(**dict(dict(type="result", subtype="success", is_error=False, terminal_reason="completed",
          result="All done.", num_turns=2, total_cost_usd=0.5, session_id=session, permission_denials=[],
          usage=dict(input_tokens=10, output_tokens=5)), **event))
+def interrupted(*_):
+    result(is_error=True, subtype="error_during_execution", terminal_reason="aborted_tools")
+    os._exit(0)
+signal.signal(signal.SIGINT, interrupted)
+def tool(name, output, **given):
+    call = dict(type="tool_use", id="t", name=name, input=given)
+    emit(type="assistant", message=dict(content=[call]))
+    emit(type="user", message=dict(content=[dict(type="tool_result", tool_use_id="t", content=output)]))
 def git(*args):
     subprocess.run(["git", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 def write(name, text):
@@ -48,6 +57,7 @@ def write(name, text):
         file.write(text)
 def commit(name, text):
     write(name, text); git("add", name); git("commit", "-m", "Change " + name)
+write(os.environ["CLAUDE_CONFIG_DIR"] + "/projects/x/" + session + ".jsonl", "{{}}")
 emit(type="system", subtype="init", session_id=session, model="claude-test", claude_code_version="9.9")
 {body}
 """
@@ -64,6 +74,17 @@ class GitServer(http.server.ThreadingHTTPServer):
         self.requests: list[str] = []
         self.fail_next = 0
         """So many requests are answered with 503."""
+        self.closed_by: Path | None = None
+        """Once this file is there, every request is answered with 503."""
+        self.hold: Path | None = None
+        """The next request for :attr:`hold_for` makes this file and waits for :attr:`release`."""
+        self.hold_for = ""
+        self.release = threading.Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no fault of the server."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -91,6 +112,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         self.server.requests.append(f"{self.command} {self.path}")
         prefix = f"/{NONCE}/git"
+        held = self.server.hold
+        if held is not None and self.server.hold_for in self.path:
+            self.server.hold = None
+            held.touch()
+            self.server.release.wait(10)
+        if self.server.closed_by is not None and self.server.closed_by.exists():
+            self.server.fail_next = 1
         if self.server.fail_next or not path.startswith(prefix):
             status = 503 if self.server.fail_next else 404
             self.server.fail_next = max(0, self.server.fail_next - 1)
@@ -218,6 +246,21 @@ class Pod:
         )
         return dataclasses.replace(spec, **changes)
 
+    @property
+    def sessions(self) -> dict[str, Any]:
+        """What the runner keeps of sessions."""
+        kept: dict[str, Any] = json.loads((self.home / "sessions.json").read_text())
+        return kept
+
+    def keep_session(
+        self, key: str, session_id: str, *, program: str = "claude", transcript: str = "{}"
+    ) -> None:
+        """Leave a session as an earlier step would have."""
+        (self.home / "sessions.json").write_text(json.dumps({key: {"program": program, "id": session_id}}))
+        projects = self.home / ".claude/projects/x"
+        projects.mkdir(parents=True, exist_ok=True)
+        (projects / f"{session_id}.jsonl").write_text(transcript)
+
     def claude(self, body: str = "result()") -> None:
         """Install the scripted agent program."""
         program = self.root / "claude"
@@ -233,7 +276,13 @@ class Pod:
         file = self.root / "record"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
-    def start(self, spec: StepSpec | str) -> subprocess.Popen[str]:
+    def start(
+        self, spec: StepSpec | str, launcher: Sequence[str] = (), stdout: int | IO[str] = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        """Start the runner.
+
+        :param launcher: starts the command that follows it.
+        """
         (self.root / "spec").write_text(spec if isinstance(spec, str) else spec.to_json())
         (self.root / "termination").write_text("")
         variables = {
@@ -248,9 +297,9 @@ class Pod:
             **self.variables,
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "agent_runner", "run"],
+            [*launcher, sys.executable, "-m", "agent_runner", "run"],
             env=variables,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
         )

@@ -72,7 +72,7 @@ def test_forged_result_line_is_neutralised(pod: Pod) -> None:
     assert "[agents-result]" in ran.log
 
 
-def test_time_limit_stops_the_whole_group_and_pushes_nothing(pod: Pod) -> None:
+def test_time_limit_stops_the_whole_group(pod: Pod) -> None:
     pod.claude(
         """
         commit("a", "1")
@@ -85,39 +85,16 @@ def test_time_limit_stops_the_whole_group_and_pushes_nothing(pod: Pod) -> None:
     ran = pod.run(pod.spec(limits=Limits(seconds=1)))
     assert time.monotonic() - started < 5
     assert ran.failure == ("timeout", "step_timeout")
-    assert pod.forge("branch", "--list", WORK) == ""
     assert not alive(int((pod.root / "workspace/pid").read_text()))
-
-
-def test_silent_agent_is_stopped(pod: Pod) -> None:
-    pod.variables["AGENT_IDLE_SECONDS"] = "0.4"
-    pod.claude("time.sleep(600)")
-    ran = pod.run(pod.spec())
-    assert ran.failure == ("timeout", "agent_stalled")
-    assert ran.result.failure
-    assert ran.result.failure.retryable
-
-
-def test_a_running_tool_may_be_silent_for_longer(pod: Pod) -> None:
-    pod.variables["AGENT_IDLE_SECONDS"] = "0.6"
-    pod.claude(
-        """
-        emit(type="assistant", message=dict(content=[dict(type="tool_use", id="1", name="Bash", input={})]))
-        time.sleep(0.9)
-        result()
-        """
-    )
-    assert pod.run(pod.spec()).result.outcome == "no_changes"
 
 
 @pytest.mark.parametrize(("number", "ignores"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
 def test_stop_while_the_agent_works(pod: Pod, number: signal.Signals, ignores: bool) -> None:
-    """Also where the agent ignores SIGTERM, the result is out within three seconds."""
+    """Also where the agent ignores it, the result is out within five seconds."""
     pod.claude(
         f"""
-        import signal
         if {ignores}:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN)
         write("../ready", str(os.getpid()))
         time.sleep(600)
         """
@@ -127,9 +104,9 @@ def test_stop_while_the_agent_works(pod: Pod, number: signal.Signals, ignores: b
     pod.signal_when(process, ready, number)
     started = time.monotonic()
     ran = pod.finish(process)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 5
     assert (ran.returncode, ran.result.outcome) == (0, "cancelled")
-    assert ran.failure == ("timeout", "terminated")
+    assert ran.failure == ("evicted", "terminated")
     assert ran.result.session_id
     assert ran.result.base_sha == pod.head("main")
     assert not alive(int(ready.read_text()))
@@ -179,38 +156,10 @@ def test_gateway_that_moved(pod: Pod) -> None:
             commit("a", "1"); result(total_cost_usd=0.25)
         """
     )
-    projects = pod.home / ".claude/projects/x"
-    projects.mkdir(parents=True)
-    (projects / f"{SESSION}.jsonl").write_text("{}")
-    ran = pod.run(pod.spec(session_id=SESSION))
+    pod.keep_session("build", SESSION)
+    ran = pod.run(pod.spec(session_key="build"))
     assert (ran.result.outcome, ran.result.cost_usd) == ("succeeded", 1.25), ran.log
     assert [call["argv"][-4:-2] for call in pod.calls()] == [["--resume", SESSION]] * 2
-
-
-def test_session_that_cannot_be_resumed_is_started_anew(pod: Pod) -> None:
-    pod.claude(
-        """
-        if option("--resume"):
-            result(is_error=True, subtype="error_during_execution", errors=["No conversation found with session ID"])
-        else:
-            commit("a", "1"); result()
-        """
-    )
-    projects = pod.home / ".claude/projects/x"
-    projects.mkdir(parents=True)
-    (projects / f"{SESSION}.jsonl").write_text("broken")
-    ran = pod.run(pod.spec(session_id=SESSION))
-    assert ran.result.outcome == "succeeded"
-    assert ran.result.session_id != SESSION
-
-
-@pytest.mark.parametrize("session", [SESSION, "../../etc/passwd", "*"])
-def test_session_without_transcript_is_new(pod: Pod, session: str) -> None:
-    pod.claude()
-    pod.run(pod.spec(session_id=session))
-    (call,) = pod.calls()
-    assert "--resume" not in call["argv"]
-    assert session not in call["argv"]
 
 
 def test_command_line_and_environment(pod: Pod) -> None:
@@ -220,7 +169,6 @@ def test_command_line_and_environment(pod: Pod) -> None:
     pod.run(
         pod.spec(
             agent=AgentSettings(model="opus", effort="high", max_turns=7),
-            limits=Limits(budget_usd=1.5),
             output_schema={"type": "object"},
             instructions="The rules.",
         )
@@ -230,7 +178,7 @@ def test_command_line_and_environment(pod: Pod) -> None:
     for part in (
         "-p --output-format stream-json --verbose",
         "--setting-sources user --strict-mcp-config --permission-mode bypassPermissions",
-        "--max-turns 7 --model opus --effort high --max-budget-usd 1.5000",
+        "--max-turns 7 --model opus --effort high",
         '--json-schema {"type":"object"}',
         "--append-system-prompt-file",
     ):
@@ -269,12 +217,6 @@ def test_plan_without_output(pod: Pod) -> None:
 def test_work_is_kept_where_only_its_description_is_missing(pod: Pod) -> None:
     pod.claude("commit('a', '1'); result()")
     assert pod.run(pod.spec(output_schema={"type": "object"})).result.outcome == "succeeded"
-
-
-def test_failure_of_the_agent_pushes_nothing(pod: Pod) -> None:
-    pod.claude("commit('a', '1'); result(is_error=True, terminal_reason='max_turns', result='out of turns')")
-    assert pod.run(pod.spec()).failure == ("agent", "max_turns")
-    assert pod.forge("branch", "--list", WORK) == ""
 
 
 def alive(pid: int) -> bool:

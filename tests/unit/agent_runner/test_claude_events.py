@@ -118,6 +118,83 @@ def test_cost_of_a_resumed_session_is_that_of_this_run(transcript: ClaudeTranscr
     assert report.tokens == Tokens(input=3, output=6, cache_read=9, cache_write=12)
 
 
+def test_tool_calls_are_told_to_the_observer(transcript: ClaudeTranscript) -> None:
+    seen: list[tuple[object, ...]] = []
+    transcript.tool_observer = lambda name, given, output, *, lane: seen.append((name, given, output, lane))
+
+    def call(number: int, parent: str | None = None, **given: Any) -> None:
+        block = {"type": "tool_use", "id": f"t{number}", "name": "Bash", "input": given}
+        feed(transcript, type="assistant", parent_tool_use_id=parent, message={"content": [block]})
+
+    def result(number: int, text: str, **more: Any) -> None:
+        block = {"type": "tool_result", "tool_use_id": f"t{number}", "content": text, **more}
+        feed(transcript, type="user", message={"content": [block]})
+
+    call(1, command="make", description="Try it")
+    call(2, parent="t9", command="ls")
+    result(2, "a")
+    result(1, "no", is_error=True)
+    result(1, "once more")
+    result(3, "never called")
+    assert seen == [
+        ("Bash", {"command": "ls"}, [False, "a"], "t9"),
+        ("Bash", {"command": "make"}, [True, "no"], ""),
+    ]
+
+
+def test_calls_that_never_end_are_bounded(transcript: ClaudeTranscript) -> None:
+    for number in range(1_000):
+        block = {"type": "tool_use", "id": f"t{number}", "name": "Bash", "input": {}}
+        feed(transcript, type="assistant", message={"content": [block]})
+    assert transcript.busy
+    assert len(transcript._open_tools) == 200
+
+
+def test_finished_until_another_turn_begins(transcript: ClaudeTranscript) -> None:
+    assert not transcript.finished
+    feed(transcript, type="result")
+    feed(transcript, type="system", subtype="informational")
+    assert transcript.finished
+    feed(transcript, type="assistant", message={"content": []})
+    assert not transcript.finished
+    feed(transcript, type="result")
+    assert transcript.finished
+
+
+def test_session_is_what_the_program_says(transcript: ClaudeTranscript) -> None:
+    assert transcript.session_id == "s-1"
+    feed(transcript, type="system", subtype="init", session_id="s-2")
+    assert transcript.session_id == "s-2"
+
+
+@pytest.mark.parametrize(
+    ("denials", "question"),
+    [
+        (
+            [{"tool_name": "AskUserQuestion", "tool_input": {"questions": [{"question": "A or b?"}]}}],
+            "A or b?",
+        ),
+        (
+            [
+                {
+                    "tool_name": "AskUserQuestion",
+                    "tool_input": {"questions": [{"question": "A?"}, {"question": "B?"}]},
+                }
+            ],
+            "A? B?",
+        ),
+        ([{"tool_name": "AskUserQuestion", "tool_input": {"questions": [3, {"question": 4}]}}], ""),
+        ([{"tool_name": "AskUserQuestion", "tool_input": {"questions": 3}}], ""),
+        ([{"tool_name": "AskUserQuestion"}], ""),
+        ([{"tool_name": "Bash", "tool_input": {"questions": [{"question": "A?"}]}}, 3], ""),
+        (3, ""),
+    ],
+)
+def test_question_that_was_refused(transcript: ClaudeTranscript, denials: object, question: str) -> None:
+    feed(transcript, type="result", permission_denials=denials)
+    assert transcript.report(OK, "").question == question
+
+
 def test_garbage_is_shown_in_moderation(transcript: ClaudeTranscript) -> None:
     shown = [line for _ in range(100) for line in transcript.read(b"\xff{not json")]
     assert len(shown) == 20

@@ -123,6 +123,7 @@ def test_words_of_the_program_reach_the_message() -> None:
         (Ended(-11, "exit"), "", "agent_crashed", "SIGSEGV"),
         (Ended(3, "exit"), "boom\n", "agent_crashed", "boom"),
         (Ended(0, "exit"), "", "agent_crashed", "code 0"),
+        (Ended(1, "exit"), "write: ENOSPC: no space left on device", "disk_full", "disk is full"),
         (Ended(1, "exit"), "error: unknown option '--effort'", "agent_incompatible", "--effort"),
         (Ended(1, "exit"), "No conversation found with session ID: x", "session_lost", "resumed"),
     ],
@@ -132,4 +133,4 @@ def test_without_a_result(ended: Ended, errors: str, code: str, word: str) -> No
     assert failure
     assert failure.code == code
     assert word in failure.message
-    assert failure.retryable == (code == "agent_crashed")
+    assert failure.retryable == (code in ("agent_crashed", "disk_full"))

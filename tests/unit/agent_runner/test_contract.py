@@ -16,16 +16,21 @@ from agent_runner.contract import (
     MAX_TERMINATION_MESSAGE_BYTES,
     RESULT_MARKER,
     AgentSettings,
+    Budget,
     ContractError,
     Failure,
     GatewayConfig,
     Ledger,
     Limits,
+    ModelUse,
     Push,
+    Reserve,
+    Settled,
     StepResult,
     StepSpec,
     TerminationMessage,
     TestRun,
+    TokenPrice,
     Tokens,
     branch_fault,
 )
@@ -57,6 +62,8 @@ results = st.builds(
     failure=st.none() | failures,
     summary=texts,
     session_id=st.none() | texts,
+    session_key=st.none() | texts,
+    resumed=st.booleans(),
     head_sha=shas,
     commits=counts,
     files_changed=st.lists(texts, max_size=3).map(tuple),
@@ -75,9 +82,17 @@ specs = st.builds(
     expected_head=shas,
     prompt=texts.map(lambda text: f"Do {text}"),
     instructions=texts,
-    agent=st.builds(AgentSettings, model=st.none() | texts, max_turns=st.none() | counts),
-    limits=st.builds(Limits, seconds=st.integers(1, 10**6), budget_usd=st.none() | amounts),
+    agent=st.builds(
+        AgentSettings,
+        program=st.from_regex(r"[a-z][a-z0-9_-]{0,40}", fullmatch=True),
+        model=st.none() | texts,
+        max_turns=st.none() | counts,
+    ),
+    limits=st.builds(Limits, seconds=st.integers(1, 10**6), stall_seconds=st.integers(1, 10**6)),
     output_schema=st.none() | objects,
+    resume_prompt=texts,
+    session_key=st.none() | st.from_regex(r"[A-Za-z0-9-]{1,64}", fullmatch=True),
+    submodules=st.booleans(),
 )
 ledgers = st.builds(
     Ledger,
@@ -87,6 +102,14 @@ ledgers = st.builds(
     unpriced_models=st.lists(texts, max_size=2).map(tuple),
     pushes=st.lists(st.builds(Push, ref=texts, old=texts, new=texts), max_size=2).map(tuple),
     refusals=st.lists(texts, max_size=2).map(tuple),
+    models=st.lists(
+        st.builds(ModelUse, model=texts, calls=counts, usd=amounts, tokens=tokens, unpriced=st.booleans()),
+        max_size=2,
+    ).map(tuple),
+    budget_refusals=counts,
+    settled=st.lists(
+        st.builds(Settled, pod=texts, usd=amounts, tokens=counts, known=st.booleans()), max_size=2
+    ).map(tuple),
 )
 configs = st.builds(
     GatewayConfig,
@@ -95,6 +118,26 @@ configs = st.builds(
     expected_head=shas,
     push=st.booleans(),
     forge_url=texts,
+    openai_url=texts,
+    read_repositories=st.lists(texts, max_size=2).map(tuple),
+    protected_paths=st.lists(texts, max_size=2).map(tuple),
+    budget=st.builds(
+        Budget,
+        usd=st.none() | amounts,
+        tokens=st.none() | counts,
+        unsettled=st.lists(st.builds(Reserve, pod=texts, usd=amounts, tokens=counts), max_size=2).map(tuple),
+    ),
+    prices=st.dictionaries(
+        texts,
+        st.builds(
+            TokenPrice,
+            input=amounts,
+            output=amounts,
+            cache_read=st.none() | amounts,
+            cache_write=st.none() | amounts,
+        ),
+        max_size=2,
+    ),
 )
 
 hard_texts = st.text(
@@ -183,7 +226,11 @@ def test_a_test_step_needs_no_prompt() -> None:
         ({"limits": {"seconds": True}}, "limits.seconds: int is needed, not True"),
         ({"limits": {"seconds": -1}}, "limits.seconds: -1 is not a finite number of zero or more"),
         ({"limits": {"seconds": 10**400}}, "is not a finite number of zero or more"),
-        ({"limits": {"budget_usd": "5"}}, "limits.budget_usd: float is needed, not '5'"),
+        ({"limits": {"budget_usd": 5}}, "limits: unknown key 'budget_usd'"),
+        ({"limits": {"stall_seconds": 0}}, "limits.stall_seconds: 0 is not positive"),
+        ({"agent": {"program": "../claude"}}, "'../claude' is not a name of an agent program"),
+        ({"session_key": "a/b"}, "session_key: 'a/b' is not letters, digits and -"),
+        ({"submodules": 1}, "submodules: bool is needed, not 1"),
         ({"output_schema": "{}"}, "output_schema: dict is needed, not '{}'"),
         ({"version": 2}, "this image reads version 1, not 2"),
     ],

@@ -190,7 +190,7 @@ def test_guide_that_leads_out_of_the_checkout_is_not_read(pod: Pod) -> None:
 def test_next_step_gets_a_sound_checkout(pod: Pod, damage: str) -> None:
     """Whatever the last agent did to the checkout, the next step starts from the forge's commit."""
     pod.claude(f"write('junk', '1'); {damage}\nresult(is_error=True)")
-    pod.run(pod.spec())
+    pod.run(pod.spec("plan"))
     pod.claude("write('../seen', open('src/app.py').read() + repr(sorted(os.listdir('.')))); result()")
     ran = pod.run(pod.spec())
     assert ran.result.outcome == "no_changes", ran.log

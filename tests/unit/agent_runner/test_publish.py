@@ -213,7 +213,7 @@ def test_agent_that_pushed_itself(pod: Pod) -> None:
     pod.claude("commit('a', '1'); git('push', 'origin', 'HEAD'); result()")
     ran = pod.run(pod.spec())
     assert (ran.result.outcome, ran.result.head_sha) == ("succeeded", pod.head(WORK))
-    assert "itself" in ran.log
+    assert "already" in ran.log
 
 
 def test_agent_that_pushed_and_went_on(pod: Pod) -> None:

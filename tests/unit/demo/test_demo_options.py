@@ -50,6 +50,20 @@ def test_the_real_model_runs_in_a_sandbox_where_there_is_one():
     )
 
 
+def test_the_other_agent_program_needs_its_own_key():
+    assert read_options([], {"AGENT": "codex"}, never) == Options(agent="codex")
+    with pytest.raises(OptionsError, match=r"Codex needs a key of OpenAI's API in .* OPENAI_API_KEY"):
+        read_options(["--agent", "codex"], {"MODEL": "real", **KEY}, usable)
+    options = read_options([], {"AGENT": "codex", "MODEL": "real", **KEY, "OPENAI_API_KEY": "sk-o"}, usable)
+    assert (options.anthropic_api_key, options.openai_api_key) == ("", "sk-o")
+
+
+@pytest.mark.parametrize("variable", ["AGENT", "MODEL"])
+def test_an_unknown_value_is_refused_with_those_there_are(variable: str):
+    with pytest.raises(OptionsError, match=f"{variable}=other: write {variable}="):
+        read_options([], {variable: "other"}, never)
+
+
 def test_without_a_sandbox_the_real_model_must_be_asked_for_twice():
     with pytest.raises(OptionsError, match=r"(?s)bwrap is not installed.*UNSANDBOXED=1"):
         read_options(["--model", "real"], KEY, unusable)

@@ -97,7 +97,9 @@ def test_success_tells_everything_and_no_escape_sequence_of_others():
     }
     seen = [Stage(name=name, state="done") for name in ("plan", "implement 1", "implement 2", "fix 1")]
     stages = [*seen, Stage(name="fix 2", state="pending")]
-    text = "\n".join(summary.success(judge(**facts()), stages, results, seconds=83, style=Style()))
+    text = "\n".join(
+        summary.success(judge(**facts()), stages, results, program="Claude Code", seconds=83, style=Style())
+    )
     assert "in 1m23s" in text
     assert "http://forge/pull/2" in text
     assert "\x1b" not in text

@@ -36,7 +36,7 @@ def request(**changes: Any) -> CodingTaskRequest:
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
-        ({"surprise": 1}, "surprise", "unknown key; known keys are auto_merge, base_branch"),
+        ({"surprise": 1}, "surprise", "unknown key; known keys are agent, auto_merge, base_branch"),
         (
             {"repository": "https://github.com/acme/shop"},
             "repository",

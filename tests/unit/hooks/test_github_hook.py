@@ -36,7 +36,24 @@ def test_the_token_is_not_in_the_repr(token: str) -> None:
     [
         ({}, "'gh' has no token; put one into its password"),
         ({"password": "  "}, "has no token"),
-        ({"extra": json.dumps({"app_id": 1, "key_path": "k.pem"})}, "GitHub App .*not supported yet"),
+        (
+            {"extra": json.dumps({"app_id": 1, "key_path": "k.pem"})},
+            "key_path 'k.pem' cannot be read: No such",
+        ),
+        ({"extra": json.dumps({"app_id": 1})}, "private_key or key_path is missing"),
+        ({"extra": json.dumps({"private_key": "k"})}, "app_id is missing"),
+        ({"extra": json.dumps({"app_id": True, "private_key": "k"})}, "app_id is missing"),
+        ({"extra": json.dumps({"app_id": 1, "private_key": "k", "installation_id": "x"})}, "is no number"),
+        (
+            {
+                "extra": json.dumps(
+                    {"app_id": 1, "private_key": "k", "token_permissions": {"contents": "all"}}
+                )
+            },
+            "token_permissions is no object of names to read, write or admin",
+        ),
+        ({"extra": "{"}, "its extra is no JSON"),
+        ({"extra": json.dumps({"unrelated": 1})}, "has no token"),
         ({"password": "two words"}, "its password is not a token"),
         ({"password": "token\r\nX-Evil: 1"}, "its password is not a token"),
         ({"password": "t", "host": "ftp://x"}, "host of the GitHub connection"),

@@ -204,38 +204,6 @@ async def test_a_sub_path_cannot_leave_its_volume_by_a_link(api, make, status_of
     assert not (tmp_path / "x").exists()
 
 
-CLAIM = {
-    "metadata": {"name": "work", "labels": {"run": "r"}},
-    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-}
-
-
-async def test_a_claim_is_shared_by_consecutive_pods_and_goes_when_no_pod_uses_it(api, make):
-    volume = {"persistentVolumeClaim": {"claimName": "work"}}
-    await api.ok(
-        "POST", "pods", mounted(make, "echo first > $V/f; while [ ! -f $V/end ]; do sleep 0.02; done", volume)
-    )
-    for _ in range(200):
-        if await api.events("FailedScheduling"):
-            break
-        await asyncio.sleep(0.02)
-    pod = await api.until(lambda pod: pod["status"].get("conditions"))
-    assert pod["status"]["conditions"][0]["reason"] == "Unschedulable"
-    claim = await api.ok("POST", "persistentvolumeclaims", CLAIM)
-    assert claim["status"]["phase"] == "Bound"
-    assert claim["status"]["capacity"] == {"storage": "1Gi"}
-    await api.phase("Running")
-    answer = await api.ok("DELETE", "persistentvolumeclaims/work")
-    assert answer["metadata"]["deletionTimestamp"]
-    assert (await api.call("GET", "persistentvolumeclaims/work"))[0] == 200
-    second = mounted(make, "cat $V/f; touch $V/end", volume)
-    second["metadata"]["name"] = "second"
-    await api.ok("POST", "pods", second)
-    await api.phase("Succeeded", "second")
-    assert await api.log(name="second") == "first\n"
-    await api.gone("persistentvolumeclaims/work")
-
-
 async def test_objects_go_with_the_pod_that_owns_them(api, make):
     await api.ok("POST", "secrets", secret(token="x"))
     pod = await api.ok("POST", "pods", make.pod(make.shell("sleep 60")))

@@ -11,9 +11,9 @@ from airflow.sdk.exceptions import TaskDeferred
 from fake_kubernetes import Kubernetes
 from fakes import GitHub, Store, TaskInstance, accepted, context
 
-from agent_runner.contract import Failure, Ledger, StepResult
-from airflow_provider_agents.operators import agent_step
-from airflow_provider_agents.operators.agent_step import STEP_RETRIES
+from agent_runner.contract import Ledger, StepResult, failure
+from airflow_provider_agents.operators import agent_step, pod_reader
+from airflow_provider_agents.operators.retry_policy import STEP_RETRIES
 from airflow_provider_agents.operators.steps import (
     AgentPlanOperator,
 )
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 SHA = "a" * 40
 PLANNED = StepResult(outcome="succeeded", summary="planned", output={"summary": "S"}, turns=3)
 SPENT = Ledger(usd=0.5, model_calls=4)
-BUDGET = StepResult(outcome="failed", failure=Failure(category="budget", code="spent", message="Too dear."))
-NETWORK = StepResult(
-    outcome="failed", failure=Failure(category="network", code="down", message="Away.", retryable=True)
-)
+BUDGET = StepResult(outcome="failed", failure=failure("budget_exhausted", "Too dear."))
+NETWORK = StepResult(outcome="failed", failure=failure("model_unavailable", "Away."))
 
 
 class Step:
@@ -89,6 +87,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds)
     )
     monkeypatch.setattr(agent_step, "time", fake)
+    monkeypatch.setattr(pod_reader, "time", fake)
     connection = SimpleNamespace(extra_dejson={"namespace": "agents"})
     monkeypatch.setattr(stock.BaseHook, "get_connection", classmethod(lambda cls, conn_id: connection))
     return now

@@ -10,6 +10,7 @@ from fakes import GitHub, TaskInstance, context, issue, repository
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTask
 from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError, InvalidInputError
 from airflow_provider_agents.operators.accept import AcceptTaskOperator
+from airflow_provider_agents.operators.credential_check import CredentialCheck
 
 GOOD = {"repository": "acme/shop", "issue_number": 3}
 
@@ -19,6 +20,26 @@ def github(monkeypatch: pytest.MonkeyPatch) -> GitHub:
     github = GitHub().install(monkeypatch)
     github.issues[3] = issue()
     return github
+
+
+class Checked:
+    """The check of the credentials, replaced."""
+
+    def __init__(self) -> None:
+        self.asked: list[CredentialCheck] = []
+        self.faults: list[str] = []
+
+    def __call__(self, check: CredentialCheck) -> None:
+        self.asked.append(check)
+        if self.faults:
+            raise InvalidInputError(self.faults)
+
+
+@pytest.fixture(autouse=True)
+def checked(monkeypatch: pytest.MonkeyPatch) -> Checked:
+    found = Checked()
+    monkeypatch.setattr(CredentialCheck, "run", lambda check: found(check))
+    return found
 
 
 def accept(ti: TaskInstance | None = None, **conf: Any) -> CodingTask:
@@ -142,3 +163,25 @@ def test_an_outage_is_no_fault_of_the_input(github: GitHub) -> None:
     github.info = ForgeUnavailableError("502")
     with pytest.raises(ForgeUnavailableError):
         accept()
+
+
+def test_the_credentials_of_the_pods_are_checked(checked: Checked) -> None:
+    accept(agent="codex", read_repositories=["acme/lib"])
+    (check,) = checked.asked
+    assert (check.repository, check.program, list(check.read_repositories)) == (
+        "acme/shop",
+        "codex",
+        ["acme/lib"],
+    )
+    accept()
+    assert checked.asked[-1].program == "claude"
+
+
+def test_a_credential_that_will_not_do_fails_the_task(checked: Checked) -> None:
+    checked.faults = ["the key is refused"]
+    assert faults() == ["the key is refused"]
+
+
+def test_credentials_are_not_checked_for_bad_input(checked: Checked) -> None:
+    faults(base_branch="trunk")
+    assert checked.asked == []

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.sdk.exceptions import TaskDeferred
-from fakes import GitHub, accepted
+from fakes import GitHub, Store, accepted
 from kubernetes.client.exceptions import ApiException
 
-from agent_runner.contract import RESULT_MARKER, Failure, Ledger, Push, StepResult, StepSpec
+from agent_runner.contract import RESULT_MARKER, Ledger, Push, StepResult, StepSpec, failure
 from airflow_provider_agents.exceptions import (
     StepFailedError,
     StepInfrastructureError,
 )
-from airflow_provider_agents.operators.agent_step import STEP_RETRIES
 from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
+from airflow_provider_agents.operators.retry_policy import STEP_RETRIES
 from airflow_provider_agents.operators.steps import (
     AgentImplementOperator,
     AgentTestOperator,
@@ -57,7 +57,7 @@ def test_the_result_is_stored_before_the_pod_is_deleted() -> None:
     name = step.kubernetes.only
     step.kubernetes.finish(name, PLANNED, SPENT)
     step.reenter()
-    assert step.journal == [f"create {name}", "set step_0", f"delete {name}"]
+    assert step.journal == ["set ledger", f"create {name}", "set ledger", "set step_0", f"delete {name}"]
 
 
 def test_a_pod_that_cannot_be_deleted_is_not_harvested_twice() -> None:
@@ -67,7 +67,7 @@ def test_a_pod_that_cannot_be_deleted_is_not_harvested_twice() -> None:
     step.kubernetes.finish(name, PLANNED, SPENT)
     step.kubernetes.fail["delete"] = 403
     assert step.reenter()["outcome"] == "succeeded"
-    assert step.journal[1:3] == ["set step_0", f"delete {name}"]
+    assert step.journal[2:5] == ["set ledger", "set step_0", f"delete {name}"]
     assert step.kubernetes.pods[name]["metadata"]["labels"]["already_checked"] == "True"
 
 
@@ -149,7 +149,7 @@ def test_a_finished_pod_of_a_lost_worker_is_harvested_at_once() -> None:
     step.kubernetes.finish(name, PLANNED, SPENT)
     step.ti.retry()
     assert step.execute()["output"] == {"summary": "S"}
-    assert step.journal == [f"create {name}", "set step_0", f"delete {name}"]
+    assert step.journal == ["set ledger", f"create {name}", "set ledger", "set step_0", f"delete {name}"]
 
 
 def test_a_failed_pod_of_a_lost_worker_tells_why() -> None:
@@ -162,20 +162,37 @@ def test_a_failed_pod_of_a_lost_worker_tells_why() -> None:
     assert step.created() == 1
 
 
-def test_a_pod_that_is_being_deleted_is_not_used() -> None:
+def test_a_pod_that_is_being_deleted_is_waited_for_and_not_used() -> None:
     step = Step()
     step.deferred()
     name = step.kubernetes.only
     step.kubernetes.pods[name]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    step.kubernetes.finish(name, None, SPENT, phase="Failed")
     step.ti.retry()
+    with pytest.raises(StepFailedError, match="USD more by lost pods"):
+        step.execute()
+    step.store = Store()
     assert step.deferred().pod_name != name
     assert step.created() == 2
+
+
+def test_no_second_agent_is_started_beside_one_that_does_not_end(clock: list[float]) -> None:
+    step = Step()
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.run(name)
+    step.kubernetes.pods[name]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    step.ti.retry()
+    with pytest.raises(StepInfrastructureError, match="evicted/not_ended"):
+        step.execute()
+    assert step.created() == 1
+    assert 60 <= clock[0] - 1_000 <= 120
 
 
 def test_the_pod_of_another_run_is_not_used() -> None:
     step = Step()
     step.deferred()
-    step.ti.run_id = "run_2"
+    step.ti.run_id, step.store = "run_2", Store()
     step.deferred()
     assert step.created() == 2
 
@@ -184,11 +201,11 @@ def test_an_infrastructure_failure_is_not_stored_and_runs_again() -> None:
     step = Step()
     step.deferred()
     step.kubernetes.finish(step.kubernetes.only, NETWORK, SPENT)
-    with pytest.raises(StepInfrastructureError, match=r"\[network/down\]"):
+    with pytest.raises(StepInfrastructureError, match=r"\[network/model_unavailable\]"):
         step.reenter("failed")
     assert step.ti.pushed["return_value"]["cost_usd"] == 0.5  # the report counts it
-    assert "network/down" in step.ti.pushed["failure"]
-    assert step.store.values == {}
+    assert "network/model_unavailable" in step.ti.pushed["failure"]
+    assert "step_0" not in step.store.values
     assert step.kubernetes.pods == {}
     step.ti.retry()
     step.deferred()
@@ -198,9 +215,7 @@ def test_an_infrastructure_failure_is_not_stored_and_runs_again() -> None:
 def test_failing_tests_are_an_answer() -> None:
     step = Step(AgentTestOperator)
     step.deferred()
-    result = StepResult(
-        outcome="failed", failure=Failure(category="tests", code="tests_failed", message="2 failed")
-    )
+    result = StepResult(outcome="failed", failure=failure("tests_failed", "2 failed"))
     step.kubernetes.finish(step.kubernetes.only, result)
     assert step.reenter()["outcome"] == "failed"
     assert "step_0" in step.store.values
@@ -210,7 +225,7 @@ def test_a_failure_of_the_agent_is_raised_with_its_remedy() -> None:
     step = Step()
     step.deferred()
     step.kubernetes.finish(step.kubernetes.only, BUDGET, SPENT)
-    with pytest.raises(StepFailedError, match=r"\[budget/spent\] Too dear"):
+    with pytest.raises(StepFailedError, match=r"\[budget/budget_exhausted\] Too dear"):
         step.reenter()
     assert step.kubernetes.pods == {}
 
@@ -221,7 +236,7 @@ def test_a_claimed_push_that_the_gateway_did_not_see_fails() -> None:
     step.kubernetes.finish(step.kubernetes.only, StepResult(outcome="succeeded", head_sha=SHA), Ledger())
     with pytest.raises(StepFailedError, match="unverified_head"):
         step.reenter()
-    assert step.store.values == {}
+    assert "step_0" not in step.store.values
 
 
 def test_a_seen_push_succeeds() -> None:
@@ -253,19 +268,22 @@ def test_a_running_pod_is_stopped_in_place_and_still_tells_its_result() -> None:
     step.deferred()
     name = step.kubernetes.only
     step.kubernetes.run(name)
-    result = StepResult(
-        outcome="cancelled", failure=Failure(category="timeout", code="stopped", message="Stopped.")
-    )
+    result = StepResult(outcome="cancelled", failure=failure("terminated", "Stopped."))
 
     def stop(patched: str, body: dict[str, Any]) -> None:
         assert body == {"spec": {"activeDeadlineSeconds": 1}}
         step.kubernetes.finish(patched, result, SPENT, phase="Failed")
+        step.kubernetes.pods[patched]["status"]["reason"] = "DeadlineExceeded"
 
     step.kubernetes.on_patch = stop
-    with pytest.raises(StepFailedError, match="timeout/stopped"):
+    with pytest.raises(StepFailedError, match="timeout/pod_deadline"):
         step.reenter("timeout")
     assert step.ti.pushed["return_value"]["cost_usd"] == 0.5
-    assert step.journal[1:] == [f'patch {name} {{"spec": {{"activeDeadlineSeconds": 1}}}}', f"delete {name}"]
+    assert step.journal[2:] == [
+        f'patch {name} {{"spec": {{"activeDeadlineSeconds": 1}}}}',
+        "set ledger",
+        f"delete {name}",
+    ]
 
 
 def test_a_pod_that_does_not_stop_is_given_up_after_a_while(clock: list[float]) -> None:
@@ -383,7 +401,9 @@ def test_anything_but_the_stock_trigger_is_refused() -> None:
         pass
 
     trigger = Step().deferred()
-    stock_arguments = {k: v for k, v in trigger.serialize()[1].items() if k != "failed_polls"}
+    stock_arguments = {
+        k: v for k, v in trigger.serialize()[1].items() if k not in ("failed_seconds", "renewal")
+    }
     with pytest.raises(TypeError, match="not Other"):
         Step().operator.defer(trigger=Other(**stock_arguments), method_name="x")
 

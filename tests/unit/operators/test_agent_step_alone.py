@@ -6,22 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.definitions.retry_policy import RetryAction
 from fake_kubernetes import Kubernetes
 from fakes import accepted
 
-from agent_runner.contract import RESULT_MARKER, Failure, StepResult, StepSpec
+from agent_runner.contract import RESULT_MARKER, StepResult, StepSpec, failure
 from airflow_provider_agents.exceptions import (
-    AgentsError,
-    ForgeAccessError,
-    ForgeUnavailableError,
     InvalidInputError,
-    StepError,
-    StepFailedError,
     StepInfrastructureError,
 )
-from airflow_provider_agents.operators.agent_step import STEP_RETRIES, STEP_RETRY_POLICY
 from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
+from airflow_provider_agents.operators.retry_policy import STEP_RETRIES, StepRetryPolicy
 from airflow_provider_agents.operators.steps import (
     AgentPlanOperator,
     AgentTestOperator,
@@ -71,9 +65,7 @@ def test_a_worker_whose_time_is_over_stops_the_pod_and_keeps_its_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     step = worker(looks=10_000)
-    ended = StepResult(
-        outcome="cancelled", failure=Failure(category="timeout", code="stopped", message="Stopped.")
-    )
+    ended = StepResult(outcome="cancelled", failure=failure("terminated", "Stopped."))
     step.kubernetes.on_patch = lambda name, body: step.kubernetes.finish(name, ended, SPENT, phase="Failed")
 
     class TimeIsOverError(Exception):
@@ -83,7 +75,7 @@ def test_a_worker_whose_time_is_over_stops_the_pod_and_keeps_its_result(
         raise TimeIsOverError
 
     monkeypatch.setattr(AgentPlanOperator, "await_pod_completion", interrupted)
-    with pytest.raises(StepFailedError, match="timeout/stopped"):
+    with pytest.raises(StepInfrastructureError, match="evicted/terminated"):
         step.execute()
     assert step.ti.pushed["return_value"]["cost_usd"] == 0.5
     assert step.kubernetes.pods == {}
@@ -156,26 +148,9 @@ def test_the_model_is_the_operators_else_the_requests_else_the_installations(
 # Retries
 
 
-@pytest.mark.parametrize(
-    ("error", "action"),
-    [
-        (StepFailedError("x"), RetryAction.FAIL),
-        (InvalidInputError(["x"]), RetryAction.FAIL),
-        (ForgeAccessError("x"), RetryAction.FAIL),
-        (StepInfrastructureError("x"), RetryAction.DEFAULT),
-        (ForgeUnavailableError("x"), RetryAction.DEFAULT),
-        (StepError("x"), RetryAction.DEFAULT),
-        (AgentsError("x"), RetryAction.DEFAULT),
-        (RuntimeError("x"), RetryAction.DEFAULT),
-    ],
-)
-def test_only_what_may_succeed_unchanged_is_retried(error: Exception, action: RetryAction) -> None:
-    assert STEP_RETRY_POLICY.evaluate(error, try_number=1, max_tries=2).action == action
-
-
 def test_a_step_has_retries_for_lost_workers() -> None:
     operator = Step().operator
     assert operator.retries == STEP_RETRIES
-    assert operator.retry_policy is STEP_RETRY_POLICY
+    assert operator.retry_policy == StepRetryPolicy()
     assert operator.log_pod_spec_on_failure is False
     assert operator.deferrable is True

@@ -12,11 +12,13 @@ from airflow_provider_agents.operators.finish import FinishOperator, ReportOpera
 
 TASKS = RunTasks(
     accept="accept",
+    workspace="workspace",
     open_pull_request="open",
-    steps=("plan", "a1.implement", "a1.test", "r1.fix"),
+    steps=("plan", "a1.implement", "a1.test", "a2.implement", "r1.fix"),
     gates=("a1.gate", "r1.gate", "r2.gate"),
 )
 DONE = {"verdict": "done", "message": "It is merged."}
+RECORD = {"task": "t", "repository": "acme/shop", "step": "fix", "program": "claude", "day": "2026-01-02"}
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +32,11 @@ def merged_run(**changes: Any) -> TaskInstance:
     xcoms = {
         "accept:return_value": accepted(issue_number=3),
         "open:return_value": {"number": 7, "url": URL},
-        "a1.implement:return_value": {"cost_usd": 0.5, "seconds": 9, "ledger": {"model_calls": 2}},
-        "r1.fix:return_value": {"cost_usd": 0.25, "seconds": 1},
+        "a1.implement:return_value": {"seconds": 9},
+        "a1.implement:ledger": [{"pod": "p1", "usd": 0.3, "state": "settled"} | RECORD],
+        "a2.implement:ledger": [{"pod": "p0", "usd": 0.2, "state": "settled"} | RECORD],
+        "r1.fix:return_value": {"seconds": 1},
+        "r1.fix:ledger": [{"pod": "p2", "usd": 0.25, "state": "settled"} | RECORD],
         "r1.gate:decision": {"verdict": "fix", "message": "m"},
         "r2.gate:decision": DONE,
     }

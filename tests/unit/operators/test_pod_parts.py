@@ -16,7 +16,9 @@ from kubernetes.client import models as k8s
 
 from agent_runner import contract
 from agent_runner.contract import GatewayConfig, StepSpec
-from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION, half
+from airflow_provider_agents.domain.quantity import half
+from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
+from airflow_provider_agents.operators.retry_policy import STEP_RETRIES
 from airflow_provider_agents.operators.steps import AgentImplementOperator, AgentPlanOperator
 
 TOKEN = "canary-token"
@@ -34,7 +36,7 @@ def build(kind: Any = AgentImplementOperator, request: dict[str, Any] | None = N
     operator = kind(task_id="step", coding_task=accepted(**(request or {})), **arguments)
     kubernetes = Kubernetes()
     operator.__dict__.update(hook=kubernetes, client=kubernetes)
-    ti = TaskInstance("step")
+    ti = TaskInstance("step", retries=STEP_RETRIES)
     run = context(ti, Store())
     operator._task = operator.resolve_task(run)
     operator._spec = operator.build_spec(operator._task, run)
@@ -48,7 +50,7 @@ def container(pod: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def environment(pod: dict[str, Any], name: str) -> dict[str, str]:
-    return {entry["name"]: entry["value"] for entry in container(pod, name)["env"]}
+    return {entry["name"]: entry.get("value", "") for entry in container(pod, name)["env"]}
 
 
 def mounts(pod: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
@@ -88,20 +90,25 @@ def test_no_secret_is_anywhere_in_the_pod() -> None:
     _, pod = build()
     text = json.dumps(pod)
     assert TOKEN not in text
-    assert "valueFrom" not in json.dumps([container(pod, "base"), container(pod, "gateway")])
+    for name in ("base", "gateway"):
+        sources = [entry["valueFrom"] for entry in container(pod, name)["env"] if "valueFrom" in entry]
+        assert all(set(source) == {"fieldRef"} for source in sources)
     assert "envFrom" not in text.replace('"envFrom": []', "")
 
 
 def test_only_the_gateway_mounts_the_credentials() -> None:
     _, pod = build()
-    (secret,) = [volume for volume in pod["spec"]["volumes"] if "secret" in volume]
-    assert secret["secret"]["secretName"] == "agent-secrets"
-    assert secret["secret"]["optional"] is True
-    assert {item["key"] for item in secret["secret"]["items"]} == {"github-token", "anthropic-api-key"}
-    assert secret["name"] in mounts(pod, "gateway")
-    assert mounts(pod, "gateway")[secret["name"]]["readOnly"] is True
+    (volume,) = [volume for volume in pod["spec"]["volumes"] if "secret" in json.dumps(volume)]
+    (source,) = volume["projected"]["sources"]
+    assert source["secret"]["name"] == "agent-secrets"
+    assert source["secret"]["optional"] is True
+    assert {item["key"] for item in source["secret"]["items"]} == {
+        "github-token", "anthropic-api-key", "anthropic-oauth-token"
+    }  # fmt: skip
+    assert volume["name"] in mounts(pod, "gateway")
+    assert mounts(pod, "gateway")[volume["name"]]["readOnly"] is True
     assert set(mounts(pod, "base")) == {"workspace", "home", "tmp", "spec", "gateway-url"}
-    assert set(mounts(pod, "gateway")) == {"gateway-url", "ledger", secret["name"]}
+    assert set(mounts(pod, "gateway")) == {"gateway-url", "ledger", "scratch", volume["name"]}
 
 
 def test_the_agent_cannot_write_where_the_gateway_is_read_from() -> None:

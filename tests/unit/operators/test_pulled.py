@@ -5,7 +5,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from fakes import TaskInstance, context
 
-from airflow_provider_agents.operators.pulled import Pulled
+from airflow_provider_agents.operators.pulled import Pulled, values_of
 
 
 class Reader(BaseOperator):
@@ -51,3 +51,12 @@ def test_it_draws_no_edge() -> None:
 
 def test_it_says_what_it_is() -> None:
     assert repr(Pulled("a.b", "feedback")) == "feedback of a.b"
+
+
+def test_a_task_that_did_not_run_after_a_clear_left_nothing() -> None:
+    ti = TaskInstance("reader", xcoms={"a:return_value": 1, "b:return_value": 2, "c:return_value": 3})
+    ti.states = {"a": "skipped", "b": "upstream_failed", "c": "success"}
+    assert values_of(context(ti), ["a", "b", "c", "d"]) == {"c": 3, "d": None}
+    assert values_of(context(ti), []) == {}
+    assert Pulled("a").resolve(context(ti)) is None
+    assert Pulled("c").resolve(context(ti)) == 3

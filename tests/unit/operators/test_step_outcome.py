@@ -10,22 +10,21 @@ import pytest
 
 from agent_runner.contract import (
     RESULT_MARKER,
-    Failure,
     Ledger,
     Push,
     StepResult,
     StepSpec,
     TerminationMessage,
     TestRun,
+    failure,
 )
-from airflow_provider_agents.exceptions import StepFailedError, StepInfrastructureError
 from airflow_provider_agents.operators.step_outcome import StepOutcome, read_outcome
 
 SHA = "a" * 40
 OTHER = "b" * 40
-TESTS = Failure(category="tests", code="tests_failed", message="Tests failed.")
-BUDGET = Failure(category="budget", code="spent", message="Too dear.", remedy="Raise it.")
-NETWORK = Failure(category="network", code="down", message="No network.", retryable=True)
+TESTS = failure("tests_failed", "Tests failed.")
+BUDGET = failure("budget_exhausted", "Too dear.")
+NETWORK = failure("model_unavailable", "No network.")
 SPEC = StepSpec(
     step="implement", repository="acme/app", base_branch="main", work_branch="ai/x", prompt="Do it."
 )
@@ -59,32 +58,32 @@ def told(result: StepResult) -> str:
 
 
 @pytest.mark.parametrize(
-    ("result", "finished", "error", "words"),
+    ("result", "finished", "code"),
     [
-        (StepResult(outcome="succeeded"), True, None, ""),
-        (StepResult(outcome="no_changes"), True, None, ""),
-        (StepResult(outcome="failed", failure=TESTS), True, None, ""),
-        (StepResult(outcome="failed", failure=BUDGET), False, StepFailedError, "[budget/spent] Too dear. Remedy: Raise it."),
-        (StepResult(outcome="failed", failure=NETWORK), False, StepInfrastructureError, "[network/down] No network."),
-        (StepResult(outcome="cancelled"), False, StepFailedError, "[unknown/cancelled]"),
-        (StepResult(outcome="failed"), False, StepFailedError, "without saying why"),
+        (StepResult(outcome="succeeded"), True, None),
+        (StepResult(outcome="no_changes"), True, None),
+        (StepResult(outcome="failed", failure=TESTS), True, None),
+        (StepResult(outcome="failed", failure=BUDGET), False, "budget_exhausted"),
+        (StepResult(outcome="failed", failure=NETWORK), False, "model_unavailable"),
+        (StepResult(outcome="cancelled"), False, "no_reason"),
+        (StepResult(outcome="failed"), False, "no_reason"),
     ],
-)  # fmt: skip
-def test_what_an_outcome_means(result: StepResult, finished: bool, error: Any, words: str) -> None:
+)
+def test_what_an_outcome_means(result: StepResult, finished: bool, code: str | None) -> None:
     found = outcome(result)
     assert found.finished is finished
-    raised = found.error()
-    assert type(raised) is (error or type(None))
-    assert words in str(raised or "")
-    assert raised is None or raised.result is result
+    fault = found.fault()
+    assert (fault and fault.code) == code
 
 
 def test_no_changes_may_be_a_failure_but_is_never_paid_for_twice() -> None:
     found = outcome(StepResult(outcome="no_changes", summary="It works already."))
     assert found.finished
-    error = found.error(no_changes_fails=True)
-    assert type(error) is StepFailedError
-    assert "It works already." in str(error)
+    assert found.fault() is None
+    fault = found.fault(no_changes_fails=True)
+    assert fault is not None
+    assert (fault.code, fault.retryable) == ("no_changes", False)
+    assert "It works already." in fault.message
 
 
 def test_the_ledger_is_right_about_money() -> None:
@@ -147,7 +146,7 @@ def test_without_a_message_the_pod_says_why(text: str | None) -> None:
     found = read_outcome(pod(text, phase="Failed", reason="Evicted"), [], SPEC, forge_head=None)
     assert found.result.failure is not None
     assert found.result.failure.category == "evicted"
-    assert type(found.error()) is StepInfrastructureError
+    assert found.result.failure.retryable
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Param
 
-SECTIONS = {"Branches", "Agent", "Tests", "Pull request", "Pod"}
+SECTIONS = {"Branches", "Agent", "Budget", "Tests", "Pull request", "Pod"}
 TICKET = {"repository", "issue_number", "prompt"}
 FIELDS = list(CodingTaskRequest.model_fields)
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 TASKS = [
     "accept",
+    "workspace",
     "plan.round_1.plan",
     *(f"build.attempt_{n}.{task}" for n in (1, 2, 3) for task in ("implement", "test", "gate")),
     "open_pull_request",
@@ -28,6 +29,7 @@ TASKS = [
     "land.round_6.gate",
     "finish",
     "report",
+    "release_workspace",
 ]
 
 
@@ -68,12 +70,31 @@ def test_task_ids_are_public_names(dag: DAG) -> None:
 
 def test_finish_is_the_only_leaf_beside_the_teardown(dag: DAG) -> None:
     leaves = {task.task_id for task in dag.tasks if not task.downstream_task_ids}
-    assert leaves == {"report"}
-    assert dag.get_task("report").is_teardown
-    assert not dag.get_task("report").on_failure_fail_dagrun
+    assert leaves == {"report", "release_workspace"}
+    for leaf in leaves:
+        assert dag.get_task(leaf).is_teardown
+        assert not dag.get_task(leaf).on_failure_fail_dagrun
     assert {
-        task.task_id for task in dag.tasks if not task.is_teardown and task.downstream_task_ids <= {"report"}
+        task.task_id for task in dag.tasks if not task.is_teardown and task.downstream_task_ids <= leaves
     } == {"finish"}
+
+
+def test_the_workspace_is_set_up_before_the_agents_and_torn_down_after_all(dag: DAG) -> None:
+    assert dag.get_task("workspace").is_setup
+    assert "release_workspace" in dag.get_task("workspace").downstream_task_ids
+    # What is cleared between the two clears both.
+    between = dag.partial_subset("land.round_2.fix", include_downstream=False, include_upstream=False)
+    assert {"workspace", "release_workspace"} <= set(between.task_ids)
+
+
+def test_each_agent_goes_on_with_the_steps_before_it_and_shares_the_budget(dag: DAG) -> None:
+    agents = [t for t in TASKS if t.rpartition(".")[2] in ("plan", "implement", "fix")]
+    for number, task_id in enumerate(agents):
+        task = dag.get_task(task_id)
+        assert task.earlier_steps == agents[:number]
+        assert task.run_steps == agents
+    for task_id in [*agents, "build.attempt_1.test"]:
+        assert repr(dag.get_task(task_id).workspace) == "return_value of workspace"
 
 
 def test_accept_is_the_only_root(dag: DAG) -> None:
@@ -117,7 +138,8 @@ def test_trigger_rules(dag: DAG, task_id: str, rule: TriggerRule) -> None:
 
 
 EDGES = {
-    "accept": {"plan.round_1.plan"},
+    "accept": {"workspace"},
+    "workspace": {"plan.round_1.plan", "release_workspace"},
     "plan.round_1.plan": {"build.attempt_1.implement"},
     "build.attempt_1.implement": {"build.attempt_1.test"},
     "build.attempt_1.test": {"build.attempt_1.gate"},
@@ -128,7 +150,7 @@ EDGES = {
     "land.round_1.fix": {"land.round_2.gate"},
     "land.round_5.fix": {"land.round_6.gate"},
     "land.round_6.gate": {"finish"},
-    "finish": {"report"},
+    "finish": {"report", "release_workspace"},
 }
 
 
@@ -158,7 +180,7 @@ def test_each_gate_knows_the_gates_before_it(dag: DAG) -> None:
 
 def test_the_end_of_the_run_knows_every_task(dag: DAG) -> None:
     tasks = dag.get_task("finish").tasks
-    assert sorted(tasks.all()) == sorted(set(TASKS) - {"finish", "report"})
+    assert sorted(tasks.all()) == sorted(set(TASKS) - {"finish", "report", "release_workspace"})
     assert tasks == dag.get_task("report").tasks
     assert set(tasks.steps) == {
         t for t in TASKS if t.rpartition(".")[2] in ("plan", "implement", "test", "fix")
@@ -185,7 +207,7 @@ def test_bounds_change_the_number_of_groups(attempts: int, rounds: int) -> None:
     assert f"build.attempt_{attempts + 1}.gate" not in ids
     assert f"land.round_{rounds + 1}.gate" in ids
     assert f"land.round_{rounds + 1}.fix" not in ids
-    assert len(ids) == 5 + 3 * attempts + 2 * rounds + 1
+    assert len(ids) == 7 + 3 * attempts + 2 * rounds + 1
 
 
 def test_the_configuration_changes_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,14 +239,15 @@ def test_two_groups_in_one_dag() -> None:
         two = coding_task_group("two", bounds=Bounds(1, 0))
     assert isinstance(one, TaskGroup)
     assert isinstance(two, TaskGroup)
-    assert len(dag.tasks) == 2 * 9
+    assert len(dag.tasks) == 2 * 11
 
 
 def test_step_arguments_reach_every_step() -> None:
     dag = build(Bounds(1, 1), step_arguments={"namespace": "mine", "kubernetes_conn_id": "k8s"})
     steps = [task for task in dag.tasks if hasattr(task, "kubernetes_conn_id")]
-    assert len(steps) == 4
-    assert {(task.namespace, task.kubernetes_conn_id) for task in steps} == {("mine", "k8s")}
+    assert len(steps) == 6
+    assert {task.kubernetes_conn_id for task in steps} == {"k8s"}
+    assert {task.namespace for task in steps if hasattr(task, "namespace")} == {"mine"}
 
 
 def test_it_can_be_serialized_for_the_scheduler(dag: DAG) -> None:

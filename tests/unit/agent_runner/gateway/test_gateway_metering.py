@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from agent_runner.contract import Tokens
 from agent_runner.gateway import metering
-from agent_runner.gateway.metering import JsonMeter, StreamMeter
+from agent_runner.gateway.anthropic_api import MessagesJsonMeter, MessagesStreamMeter
+from agent_runner.gateway.metering import Reading, StreamMeter
 
 START = {
     "type": "message_start",
@@ -43,9 +44,9 @@ def sse(*events: dict[str, Any], ending: str = "\n") -> bytes:
     ).encode()
 
 
-def metered(data: bytes, places: list[int] | None = None) -> tuple[StreamMeter, bool]:
+def metered(data: bytes, places: list[int] | None = None) -> tuple[StreamMeter, Reading]:
     ends = sorted({place % (len(data) + 1) for place in places or []} | {0, len(data)})
-    meter = StreamMeter()
+    meter = MessagesStreamMeter()
     for start, end in itertools.pairwise(ends):
         meter.feed(data[start:end])
     return meter, meter.finish()
@@ -63,19 +64,19 @@ WHOLE = sse(
 
 @given(st.lists(st.integers(0, len(WHOLE))), st.sampled_from(["\n", "\r\n"]))
 def test_a_stream_is_metered_however_it_is_cut(places: list[int], ending: str) -> None:
-    meter, estimated = metered(WHOLE.replace(b"\n", ending.encode()), places)
+    meter, reading = metered(WHOLE.replace(b"\n", ending.encode()), places)
     assert meter.usage.tokens == ALL
     assert meter.usage.cache_write_1h == 20
     assert meter.usage.model == "claude-opus-5-5"
-    assert not estimated
+    assert reading is Reading.WHOLE
 
 
 @given(st.lists(st.binary(max_size=80)))
 def test_no_stream_crashes_the_meter(chunks: list[bytes]) -> None:
-    meter = StreamMeter()
+    meter = MessagesStreamMeter()
     for chunk in chunks:
         meter.feed(chunk)
-    assert meter.finish() is False
+    assert meter.finish() in (Reading.NOTHING, Reading.FAILED)
     assert meter.usage.tokens == Tokens()
 
 
@@ -108,7 +109,7 @@ def test_no_event_crashes_the_meter(kind: str, one: Any, other: Any) -> None:
     event = {"type": kind, "message": one, "usage": other, "delta": one}
     data = json.dumps(event).encode()
     meter, _ = metered(b"data: " + data + b"\n\n")
-    plain = JsonMeter()
+    plain = MessagesJsonMeter()
     plain.feed(data)
     plain.finish()
     for usage in (meter.usage, plain.usage):
@@ -125,42 +126,48 @@ def test_later_counts_replace_earlier_ones_and_absent_ones_stay() -> None:
 
 
 def test_a_stream_that_breaks_off_is_estimated_from_its_text() -> None:
-    meter, estimated = metered(sse(START, text("x" * 3_000), text("y" * 300)))
-    assert estimated
+    meter, reading = metered(sse(START, text("x" * 3_000), text("y" * 300)))
+    assert reading is Reading.PROMPT
     assert meter.usage.output == 1_100
     assert meter.usage.input == 11
 
 
 def test_a_stream_that_breaks_off_at_once_keeps_what_was_said() -> None:
-    meter, estimated = metered(sse(START))
-    assert estimated
+    meter, reading = metered(sse(START))
+    assert reading is Reading.PROMPT
     assert meter.usage.output == 1
 
 
 def test_an_unended_last_line_counts() -> None:
-    meter, estimated = metered(sse(START, delta(44)).rstrip())
+    meter, reading = metered(sse(START, delta(44)).rstrip())
     assert meter.usage.output == 44
-    assert not estimated
+    assert reading is Reading.WHOLE
+
+
+def test_an_error_before_anything_was_given_costs_nothing() -> None:
+    assert metered(sse({"type": "error", "error": {"type": "overloaded_error"}}))[1] is Reading.FAILED
+    assert metered(sse(START, {"type": "error"}))[1] is Reading.PROMPT
+    assert metered(b"")[1] is Reading.NOTHING
 
 
 def test_a_line_beyond_the_bound_is_skipped_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metering, "MAX_LINE_BYTES", 1_000)
-    meter = StreamMeter()
+    meter = MessagesStreamMeter()
     meter.feed(sse(START) + b"data: ")
     for _ in range(100):
         meter.feed(b"x" * 100)
         assert len(meter._line) <= 1_000
     meter.feed(b"\n\n" + sse(delta(44)))
-    assert meter.finish() is False
+    assert meter.finish() is Reading.WHOLE
     assert meter.usage.tokens == ALL
 
 
 def test_a_plain_answer() -> None:
     answer = {**START["message"], "usage": {**START["message"]["usage"], "output_tokens": 44}}  # type: ignore[dict-item]
-    data, meter = json.dumps(answer).encode(), JsonMeter()
+    data, meter = json.dumps(answer).encode(), MessagesJsonMeter()
     for at in range(0, len(data), 10):
         meter.feed(data[at : at + 10])
-    assert meter.finish() is False
+    assert meter.finish() is Reading.WHOLE
     assert meter.usage.tokens == ALL
     assert meter.usage.model == "claude-opus-5-5"
 
@@ -169,17 +176,17 @@ def test_a_plain_answer() -> None:
     "data", [b"", b"{", b"[]", b'{"type":"error","usage":{"input_tokens":5}}', b"[" * 100_000]
 )
 def test_a_plain_answer_that_is_no_message_counts_nothing(data: bytes) -> None:
-    meter = JsonMeter()
+    meter = MessagesJsonMeter()
     meter.feed(data)
-    assert meter.finish() is False
+    assert meter.finish() is (Reading.FAILED if b"error" in data else Reading.NOTHING)
     assert meter.usage.tokens == Tokens()
     assert meter.usage.model is None
 
 
 def test_a_plain_answer_beyond_the_bound_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metering, "MAX_JSON_BYTES", 100)
-    meter = JsonMeter()
+    meter = MessagesJsonMeter()
     for _ in range(10):
         meter.feed(b"x" * 60)
         assert len(meter._body) <= 100
-    assert meter.finish() is False
+    assert meter.finish() is Reading.NOTHING

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runner.contract import GatewayConfig
-from agent_runner.gateway.push_policy import judge, refusal_text
+from agent_runner.gateway.push_policy import judge, protected_paths_verdict, refusal_text
 from agent_runner.gateway.push_request import ZERO_ID, Command, PushRequest
+from agent_runner.gateway.pushed_changes import Violation
 
 A, B, C, D = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
 WORK = "refs/heads/agents/1"
@@ -77,6 +78,17 @@ def test_push_options_are_refused() -> None:
     verdict = judge(request((A, B, WORK), capabilities=("push-options",)), KNOWN, [])
     assert verdict is not None
     assert verdict.reasons == ("push options are not allowed",)
+
+
+def test_protected_paths_are_named_and_counted() -> None:
+    one = protected_paths_verdict([Violation("a\nb", A), Violation("a\nb", B)])
+    assert one.reasons == ("protected paths: a?b",)
+    assert f"They are changed by {A[:12]}, {B[:12]}." in one.advice
+    many = protected_paths_verdict([Violation(f"{n}/{'x' * 100}", f"{n}" * 40) for n in range(9)])
+    assert many.reasons[0].endswith(" (+6 more)")
+    assert len(many.reasons[0]) < 300
+    assert "222222222222 and others." in many.advice
+    assert many.advice.isascii()
 
 
 IDS = st.sampled_from([A, B, C, D, ZERO_ID])

@@ -4,142 +4,23 @@ import asyncio
 import dataclasses
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
-from yarl import URL
+from model_world import BODY, DELTA, KEY, STOP, TEXT, Api, post, sse, start, until
 
 from agent_runner import contract
-from agent_runner.contract import GatewayConfig, Ledger, Tokens
+from agent_runner.contract import Ledger, ModelUse, Tokens
 from agent_runner.gateway import model_proxy, relay, server
 from agent_runner.gateway.server import Gateway
-from agent_runner.gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AsyncExitStack
 
-KEY = "sk-canary"
-BODY = json.dumps({"model": "claude-opus-5-5", "stream": True}).encode()
-
-
-def sse(*events: dict[str, Any]) -> bytes:
-    return b"".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events)
-
-
-def start(model: str = "claude-opus-5-5") -> dict[str, Any]:
-    usage = {"input_tokens": 1_000_000, "output_tokens": 1}
-    return {"type": "message_start", "message": {"type": "message", "model": model, "usage": usage}}
-
-
-TEXT = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x" * 300}}
-DELTA = {"type": "message_delta", "usage": {"output_tokens": 500}}
-STOP = {"type": "message_stop"}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Api:
-    """A scripted Messages API."""
-
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self.stack = stack
-        self.seen: list[web.Request] = []
-        self.bodies: list[bytes] = []
-        self.answer: Handler = self.stream
-        self.url = ""
-        self.go_on = asyncio.Event()
-
-    async def start(self) -> None:
-        app = web.Application(client_max_size=64 << 20)
-        app.router.add_route("*", "/{path:.*}", self.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.2)
-        await runner.setup()
-        self.stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append(request)
-        self.bodies.append(await request.read())
-        return await self.answer(request)
-
-    async def stream(self, request: web.Request, *, model: str = "claude-opus-5-5") -> web.StreamResponse:
-        response = await self.begin(request)
-        await response.write(sse(start(model), TEXT, DELTA, STOP))
-        return response
-
-    async def begin(self, request: web.Request) -> web.StreamResponse:
-        headers = {
-            "Content-Type": "text/event-stream; charset=utf-8",
-            "request-id": "r1",
-            "Set-Cookie": "a=b",
-        }
-        response = web.StreamResponse(headers={**headers, "anthropic-ratelimit-tokens-remaining": "7"})
-        await response.prepare(request)
-        return response
-
-
-@pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-async def api(stack: AsyncExitStack) -> Api:
-    api = Api(stack)
-    await api.start()
-    return api
-
-
-@pytest.fixture
-def settings(tmp_path: Path, api: Api) -> Settings:
-    for name in ("secrets", "ledger"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "secrets" / contract.SECRET_KEY_ANTHROPIC).write_text(KEY + "\n")
-    config = GatewayConfig(repository="o/n", work_branch="w", anthropic_url=api.url, forge_url=api.url)
-    return Settings(
-        config=config,
-        secrets_dir=tmp_path / "secrets",
-        ledger_dir=tmp_path / "ledger",
-        url_file=tmp_path / "url",
-        termination_log=tmp_path / "message",
-    )
-
-
-@pytest.fixture
-async def gateway(settings: Settings, stack: AsyncExitStack) -> Gateway:
-    return await stack.enter_async_context(Gateway(settings))
-
-
-@pytest.fixture
-async def client(stack: AsyncExitStack) -> aiohttp.ClientSession:
-    return await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-
-
-async def post(
-    client: aiohttp.ClientSession,
-    gateway: Gateway,
-    path: str = "v1/messages",
-    *,
-    data: bytes = BODY,
-    method: str = "POST",
-    headers: dict[str, str] | None = None,
-) -> tuple[aiohttp.ClientResponse, bytes]:
-    url = URL(f"{gateway.url}/anthropic/{path}", encoded=True)
-    async with asyncio.timeout(20), client.request(method, url, data=data, headers=headers) as answer:
-        return answer, await answer.read()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
+    from agent_runner.gateway.settings import Settings
 
 
 # Passing through
@@ -155,7 +36,9 @@ async def test_a_stream_passes_unchanged_and_is_metered(
     assert answer.headers["request-id"] == "r1"
     assert answer.headers["anthropic-ratelimit-tokens-remaining"] == "7"
     assert "Set-Cookie" not in answer.headers
-    assert gateway.ledger == Ledger(usd=4.01, tokens=Tokens(input=1_000_000, output=500), model_calls=1)
+    tokens = Tokens(input=1_000_000, output=500)
+    use = ModelUse(model="claude-opus-5-5", calls=1, usd=4.01, tokens=tokens)
+    assert gateway.ledger == Ledger(usd=4.01, tokens=tokens, model_calls=1, models=(use,))
 
 
 async def test_headers_of_the_client_are_chosen(
@@ -251,6 +134,7 @@ async def test_unknown_models_are_charged_at_the_dearest_price(
     api.answer = lambda request: api.stream(request, model="other-1")
     await post(client, gateway)
     assert gateway.ledger.unpriced_models == ("other-1",)
+    assert gateway.ledger.models[0].unpriced
     assert gateway.ledger.usd == pytest.approx(15 + 500 * 75 / 1e6)
 
 
@@ -362,7 +246,7 @@ async def test_a_missing_key_is_named_and_can_be_added(
         "error": {
             "type": "permission_error",
             "message": "agent gateway: no credential: key anthropic-api-key of secret agent-secrets "
-            "does not exist; add it",
+            "does not exist; add it, or key anthropic-oauth-token",
         },
     }
     path.write_text("renewed")
@@ -446,7 +330,7 @@ async def test_an_unusable_ledger_is_said(
     broken = dataclasses.replace(settings, ledger_dir=settings.ledger_dir / "none")
     gateway = await stack.enter_async_context(Gateway(broken))
     _, body = await post(client, gateway)
-    assert "ledger.jsonl: No such file or directory" in json.loads(body)["error"]["message"]
+    assert "pod.jsonl: No such file or directory" in json.loads(body)["error"]["message"]
     assert api.seen == []
 
 
@@ -456,13 +340,13 @@ async def test_nothing_is_spent_once_the_ledger_cannot_be_written(
     assert gateway._journal
     with Path("/dev/full").open("wb", buffering=0) as full:
         monkeypatch.setattr(gateway._journal, "_file", full)
-        answer, _ = await post(client, gateway)
-        assert answer.status == 200
-        answer, body = await post(client, gateway)
+        for _ in range(2):
+            answer, body = await post(client, gateway)
+            assert answer.status == 400
+            assert "cannot be written: No space left on device" in json.loads(body)["error"]["message"]
         monkeypatch.undo()
-    assert answer.status == 400
-    assert "cannot be written: No space left on device" in json.loads(body)["error"]["message"]
-    assert len(api.seen) == 1
+    assert api.seen == []
+    assert gateway.ledger.usd == 0
 
 
 async def test_an_internal_fault_is_an_answer_and_shows_no_content(

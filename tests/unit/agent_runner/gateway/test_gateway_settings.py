@@ -1,25 +1,30 @@
 from __future__ import annotations
 
+import dataclasses
+import math
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent_runner import contract
-from agent_runner.contract import GatewayConfig
+from agent_runner.contract import Budget, GatewayConfig, Reserve, TokenPrice
 from agent_runner.gateway import ready
 from agent_runner.gateway.address import Address, listen, write_atomically
-from agent_runner.gateway.credentials import CredentialError, Credentials
-from agent_runner.gateway.settings import Settings, SettingsError
+from agent_runner.gateway.credentials import CredentialError, CredentialMissingError, Credentials
+from agent_runner.gateway.settings import Settings, SettingsError, config_faults
 
 CONFIG = GatewayConfig(repository="o/n", work_branch="w")
 ENVIRONMENT = {
     contract.ENV_GATEWAY_CONFIG: CONFIG.to_json(),
     contract.ENV_GATEWAY_URL_FILE: "/v/url",
     contract.ENV_SECRETS_DIR: "/v/secrets",
+    contract.ENV_SCRATCH_DIR: "/v/scratch",
     contract.ENV_LEDGER_DIR: "/v/ledger",
+    contract.ENV_POD_NAME: "agent-implement-x1",
     contract.ENV_TERMINATION_LOG: "/v/message",
 }
 
@@ -29,7 +34,9 @@ def test_settings_from_the_environment() -> None:
     assert settings == Settings(
         config=CONFIG,
         secrets_dir=Path("/v/secrets"),
+        scratch_dir=Path("/v/scratch"),
         ledger_dir=Path("/v/ledger"),
+        pod_name="agent-implement-x1",
         url_file=Path("/v/url"),
         termination_log=Path("/v/message"),
     )
@@ -60,7 +67,46 @@ def test_settings_from_the_environment() -> None:
             '{"repository":"o/n","work_branch":"w","anthropic_url":"http://u:canary@x"}',
             "anthropic_url: credentials do not belong in a URL",
         ),
+        (
+            contract.ENV_GATEWAY_CONFIG,
+            '{"repository":"o/n","work_branch":"w","openai_url":"https://h/v1?key=canary"}',
+            "openai_url: a URL without a query or a fragment is needed",
+        ),
+        (
+            contract.ENV_GATEWAY_CONFIG,
+            '{"repository":"o/n","work_branch":"w","read_repositories":["o/m","o/.."]}',
+            "gateway configuration: read_repositories: 'o/..' is not owner/name",
+        ),
+        (
+            contract.ENV_GATEWAY_CONFIG,
+            '{"repository":"o/n","work_branch":"w","prices":{"m":{"input":1,"output":-1}}}',
+            "prices.m.output: -1 is not a finite number",
+        ),
+        (
+            contract.ENV_GATEWAY_CONFIG,
+            '{"repository":"o/n","work_branch":"w","prices":{"":{"input":1,"output":1}}}',
+            "prices: a model family has no name",
+        ),
+        (
+            contract.ENV_GATEWAY_CONFIG,
+            '{"repository":"o/n","work_branch":"w","budget":{"usd":1e999}}',
+            "is not a finite number",
+        ),
+        (
+            contract.ENV_GATEWAY_CONFIG,
+            '{"repository":"o/n","work_branch":"w","budget":{"unsettled":[{"pod":"../p","usd":1,"tokens":1}]}}',
+            "budget.unsettled: '../p' is not the name of a pod",
+        ),
+        (
+            contract.ENV_GATEWAY_CONFIG,
+            '{"repository":"o/n","work_branch":"w","budget":{"unsettled":[%s,%s]}}'
+            % (('{"pod":"p","usd":1,"tokens":1}',) * 2),
+            "budget.unsettled: pod p is there twice",
+        ),
         (contract.ENV_SECRETS_DIR, "", "AGENT_SECRETS_DIR is not set"),
+        (contract.ENV_SCRATCH_DIR, "", "AGENT_SCRATCH_DIR is not set"),
+        (contract.ENV_POD_NAME, "", "AGENT_POD_NAME is not set"),
+        (contract.ENV_POD_NAME, "../other", "AGENT_POD_NAME: '../other' is not the name of a pod"),
         (contract.ENV_LEDGER_DIR, "", "AGENT_LEDGER_DIR is not set"),
     ],
 )
@@ -70,6 +116,30 @@ def test_faults_are_kept_to_be_said(name: str, value: str, fault: str) -> None:
     assert settings.fault
     assert fault in settings.fault
     assert "canary" not in settings.fault
+
+
+@pytest.mark.parametrize(
+    ("config", "fault"),
+    [
+        ({"budget": Budget(usd=math.nan)}, "budget.usd: nan is not a finite number of zero or more"),
+        ({"budget": Budget(tokens=-1)}, "budget.tokens: -1 is not"),
+        (
+            {"budget": Budget(unsettled=(Reserve(pod="p", usd=-1.0, tokens=0),))},
+            "budget.unsettled: the reserve of pod p is not of zero or more",
+        ),
+        (
+            {"prices": {"m": TokenPrice(input=1, output=2, cache_write=1e9)}},
+            "prices.m.cache_write: 1000000000.0 is not a price of 0 to 1,000,000 USD",
+        ),
+        (
+            {"prices": {"m": TokenPrice(input=1, output=math.inf)}},
+            "prices.m.output: inf is not a price of 0 to 1,000,000 USD per million tokens",
+        ),
+    ],
+)
+def test_amounts_that_no_json_can_bring_are_faults_too(config: dict[str, Any], fault: str) -> None:
+    (said,) = config_faults(dataclasses.replace(CONFIG, **config))
+    assert said.startswith("gateway configuration: " + fault)
 
 
 def test_without_a_file_for_the_address_there_is_no_start() -> None:
@@ -151,6 +221,24 @@ def test_a_missing_secret_volume_is_a_missing_credential(tmp_path: Path) -> None
         Credentials(tmp_path, "s").read("key")
 
 
+def test_the_first_credential_that_is_there_is_used(tmp_path: Path) -> None:
+    credentials = Credentials(tmp_path, "s")
+    with pytest.raises(
+        CredentialMissingError, match=r"^no credential: key a of secret s does not exist; add it, or key b$"
+    ):
+        credentials.first(["a", "b"])
+    (tmp_path / "b").write_text("second")
+    assert credentials.first(["a", "b"]) == ("b", "second")
+    (tmp_path / "a").write_text("")
+    assert credentials.first(["a", "b"]) == ("b", "second")
+    (tmp_path / "a").write_text("first")
+    assert credentials.first(["a", "b"]) == ("a", "first")
+    # Set, but not usable: using the other one silently would hide that.
+    (tmp_path / "a").write_text("two words")
+    with pytest.raises(CredentialError, match="key a of secret s is not one line"):
+        credentials.first(["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -181,7 +269,7 @@ def test_not_ready_without_a_file_name(
 
 
 def test_the_probe_imports_no_server() -> None:
-    package = Path(contract.__file__).parents[1]
+    package = Path(contract.__file__).parents[2]
     code = "import agent_runner.__main__, agent_runner.gateway.ready, sys; print('aiohttp' in sys.modules, 'asyncio' in sys.modules)"
     out = subprocess.run(
         [sys.executable, "-S", "-c", code],

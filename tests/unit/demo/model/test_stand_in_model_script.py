@@ -93,7 +93,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
             "error.times: a whole number is needed, not 0.5",
         ),
         ({"when": {"step": "("}}, "when.step: '(' is no regular expression"),
-        ({"when": {}}, "when.step: a text is needed"),
+        ({"when": {}}, "when: step or contains is needed"),
         ({"when": {"step": "plan", "contains": [1]}}, "when.contains[0]: a text is needed, not 1"),
         ({"name": ""}, "scenes[0].name: a text is needed"),
     ],
