@@ -41,6 +41,8 @@ def get_provider_info() -> dict[str, Any]:
                     f"{package}.operators.accept",
                     f"{package}.operators.open_pull_request",
                     f"{package}.operators.landing_gate",
+                    f"{package}.operators.workspace",
+                    f"{package}.operators.sweep",
                 ],
             }
         ],

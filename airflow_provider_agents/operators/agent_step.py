@@ -110,7 +110,6 @@ class AgentStepOperator(KubernetesPodOperator):
     step: ClassVar[Step]
     must_push: ClassVar[bool] = False
     output_schema: ClassVar[dict[str, Any] | None] = None
-    no_changes_fails: ClassVar[bool] = False
     uses_model: ClassVar[bool] = True
 
     template_fields: Sequence[str] = (
@@ -227,6 +226,10 @@ class AgentStepOperator(KubernetesPodOperator):
             effort=self.effort or task.request.effort,
             max_turns=self.max_turns or turns,
         )
+
+    def must_have_changed(self, result: StepResult) -> bool:
+        """Say whether a step that changed nothing has failed."""
+        return False
 
     def earlier(self, context: Context) -> EarlierSteps:
         """Return what the run's earlier agent steps left."""
@@ -493,7 +496,7 @@ class AgentStepOperator(KubernetesPodOperator):
         self._values = outcome.to_dict()
         context["ti"].xcom_push(key="return_value", value=self._values)
         self.log.info("%s", outcome.summary(self.step))
-        if fault := outcome.fault(no_changes_fails=self.no_changes_fails):
+        if fault := outcome.fault(no_changes_fails=self.must_have_changed(outcome.result)):
             raise self._error(fault, outcome.result, context, memory)
         return self._values
 

@@ -133,7 +133,7 @@ class PodParts:
                 ),
             ],
             resources=k8s.V1ResourceRequirements(
-                requests={"cpu": "50m", "memory": "64Mi"}, limits={"cpu": "1", "memory": "256Mi"}
+                requests={"cpu": "50m", "memory": "64Mi"}, limits={"cpu": "1", "memory": "512Mi"}
             ),
             security_context=_container_security(),
             # exec, because the gateway listens on loopback only and `restricted` refuses a probe with a host.
@@ -191,6 +191,8 @@ def _pod_security() -> k8s.V1PodSecurityContext:
         run_as_user=1000,
         run_as_group=1000,
         fs_group=1000,
+        # Else every pod would change the owner of each file of the checkout again.
+        fs_group_change_policy="OnRootMismatch",
         seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
     )
 

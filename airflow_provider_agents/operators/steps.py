@@ -16,7 +16,7 @@ from airflow_provider_agents.operators.agent_step import AgentStepOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from agent_runner.contract import AgentSettings, Step
+    from agent_runner.contract import AgentSettings, Step, StepResult
 
 _PLAN_BYTES = 20_000
 _OUTPUT_BYTES = 12_000
@@ -45,7 +45,8 @@ class AgentImplementOperator(AgentStepOperator):
     """Let an agent change the code; its commits are pushed to the work branch.
 
     The returned result has ``title`` and ``description`` for a pull request in ``output``, and the pushed
-    commit in ``head_sha``. An agent that changes nothing is a failure.
+    commit in ``head_sha``. An agent that changes nothing is a failure, unless the branch holds work that an
+    earlier try left on it.
 
     :param plan: result of an :class:`AgentPlanOperator`. (templated)
     :param attempt: number of this attempt, counted from 1, where there may be several.
@@ -55,7 +56,6 @@ class AgentImplementOperator(AgentStepOperator):
     step: ClassVar[Step] = "implement"
     must_push: ClassVar[bool] = True
     output_schema: ClassVar[dict[str, Any] | None] = prompts.IMPLEMENT_SCHEMA
-    no_changes_fails: ClassVar[bool] = True
     template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "plan", "test_result")
 
     def __init__(
@@ -71,6 +71,9 @@ class AgentImplementOperator(AgentStepOperator):
 
     def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
         return self._prompt(task, resumed=True)
+
+    def must_have_changed(self, result: StepResult) -> bool:
+        return bool(self.test_result) or result.head_sha in (None, result.base_sha)
 
     def step_settings(
         self, task: CodingTask, *, model: str | None = None, turns: int | None = None

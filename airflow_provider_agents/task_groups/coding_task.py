@@ -70,7 +70,7 @@ def coding_task_group(
         workspace = PrepareWorkspaceOperator(
             task_id="workspace",
             size=f"{{{{ {accepted}['request']['workspace_size'] }}}}",
-            ticket=f"{{{{ {accepted}['name'] }}}}",
+            ticket=f"{{{{ ({accepted}['ticket'] or {{}}).get('number') or {accepted}['name'] }}}}",
             **cluster,
         )
         step_arguments["workspace"] = Pulled(workspace.task_id)

@@ -170,7 +170,7 @@ class AttackWorld:
     def trap(self) -> tuple[Path, Path]:
         """Return a program that leaves a trace when anything runs it, and the trace."""
         program, trace = self.folder / "trap", self.folder / "sprung"
-        program.write_text(f'#!/bin/sh\necho "$0 $*" >> {trace}\ncat\n')
+        program.write_text(f'#!/bin/sh\necho "$0 $*" >> {trace}\ntimeout 2 cat\n')
         program.chmod(0o755)
         return program, trace
 

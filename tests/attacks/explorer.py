@@ -11,16 +11,15 @@ import os
 import signal
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MOST_BYTES = 1 << 20
 SETTINGS = json.loads(Path(sys.argv[1]).read_text())
 CANARIES = [text[::-1] for text in SETTINGS["backwards"]]
-PLACES = (
-    "/agent", "/dev", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/var",
-    *SETTINGS["places"],
-)  # fmt: skip
 
 
 def found(kind: str, place: object) -> None:
@@ -29,6 +28,11 @@ def found(kind: str, place: object) -> None:
 
 def holds_one(data: bytes) -> bool:
     return any(canary.encode() in data for canary in CANARIES)
+
+
+def start_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES)
 
 
 def processes() -> list[Path]:
@@ -45,7 +49,7 @@ def look_at_processes() -> None:
                 continue
         try:
             for link in (process / "fd").iterdir():
-                if link.exists() and link.is_file() and holds_one(link.read_bytes()[:MOST_BYTES]):
+                if link.is_file() and holds_one(start_of(link)):
                     found("canary", link)
         except OSError:
             continue
@@ -59,10 +63,10 @@ def files(top: str) -> Iterator[Path]:
 
 
 def look_at_files() -> None:
-    for top in PLACES:
+    for top in SETTINGS["places"]:
         for path in files(top):
             try:
-                if path.is_file() and path.stat().st_size < 4 * MOST_BYTES and holds_one(path.read_bytes()):
+                if path.is_file() and holds_one(start_of(path)):
                     found("canary", path)
             except OSError:
                 continue
@@ -100,7 +104,9 @@ def meddle_with_processes() -> None:
 
 def ask_the_cluster() -> None:
     try:
-        with urllib.request.urlopen(SETTINGS["cluster"] + "/api/v1/namespaces/test/secrets", timeout=5) as answer:
+        with urllib.request.urlopen(
+            SETTINGS["cluster"] + "/api/v1/namespaces/test/secrets", timeout=5
+        ) as answer:
             if holds_one(answer.read(MOST_BYTES)) or answer.status == 200:
                 found("cluster", "secrets")
     except OSError:

@@ -29,6 +29,11 @@ from airflow_provider_agents.operators.pod_parts import PodParts
 QUICK = Timing(retry=0.05, least_sidecar_grace=1.0, shutdown_grace=1.0)
 SECONDS = 60.0
 ANTHROPIC = "sk-ant-canary-in-a-pod-5b3e"
+LOOKED_AT = ("/agent", "/dev", "/etc", "/home", "/mnt", "/root", "/run", "/tmp", "/var")
+NOT_OURS = (
+    "/agent/gateway-url/url", "/agent/gateway-url", "/agent/ledger", "/agent/scratch", "/agent/secrets",
+    "/agent/spec/spec.json", "/agent", "/usr/local/bin", "/etc", "/",
+)  # fmt: skip
 
 
 def usable() -> bool:
@@ -64,7 +69,9 @@ def test_reach_the_gateways_process() -> None:
 
 
 @needs_bubblewrap
-@pytest.mark.xfail(reason="the local runtime's API asks for no credential", strict=True)
+@pytest.mark.xfail(
+    reason="the local runtime's API asks for no credential", strict=True, raises=AssertionError
+)
 def test_ask_the_local_cluster_for_its_secrets() -> None:
     """The sandbox shares the machine's network; on a cluster the pod has no service account's token."""
     assert [line for line in explored("bubblewrap") if line.startswith("cluster ")] == []
@@ -78,10 +85,11 @@ def test_control_without_a_sandbox_all_of_it_is_found() -> None:
 @functools.cache
 def explored(kind: str) -> tuple[str, ...]:
     """Run the explorer in a pod under a sandbox of this kind; return what it found."""
-    with tempfile.TemporaryDirectory() as folder:
+    # Not below /tmp, where the pod has a volume of its own.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         log = asyncio.run(_explore(Path(folder).resolve(), kind))
-    assert "EXPLORED" in log, log
-    assert "pushed" in log, log
+    if "EXPLORED" not in log or "publish: pushed" not in log:
+        raise RuntimeError(log)
     lines = [line.partition("FOUND ")[2] for line in log.splitlines() if "FOUND " in line]
     return tuple(dict.fromkeys(lines))
 
@@ -107,8 +115,9 @@ async def _explore(folder: Path, kind: str) -> str:
                 json.dumps(
                     {
                         "backwards": [text[::-1] for text in (forge_token, encoded, ANTHROPIC)],
-                        "places": [str(data), str(world_folder)] if kind == "bubblewrap" else [str(data)],
-                        "not_ours": _not_ours(data, kind),
+                        # Without a sandbox, only what is the runtime's own: this is a person's machine.
+                        "places": [*(LOOKED_AT if kind == "bubblewrap" else ()), str(data)],
+                        "not_ours": [*(NOT_OURS if kind == "bubblewrap" else ()), str(data)],
                         "cluster": runtime.url,
                     }
                 )
@@ -134,17 +143,6 @@ def _install(image: Path) -> None:
     (image / "agent-runner").write_text(f'#!/bin/sh\nexec {python} -m agent_runner "$@"\n')
     (image / "explorer.py").write_text(Path(__file__).with_name("explorer.py").read_text())
     (image / "agent-runner").chmod(0o755)
-
-
-def _not_ours(data: Path, kind: str) -> list[str]:
-    inside = [
-        "/agent/gateway-url/url", "/agent/gateway-url", "/agent/ledger", "/agent/scratch", "/agent/secrets",
-        "/agent/spec/spec.json", "/agent", "/usr/local/bin", "/etc", "/",
-    ]  # fmt: skip
-    if kind == "bubblewrap":
-        return [*inside, str(data)]
-    # Only what is the runtime's own: nothing of this machine is to be written.
-    return [str(data)]
 
 
 def _pod(world: gateway_world.World, image: Path) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import pytest
 from aiohttp import web
 from attack_world import MODEL, OTHER, REPOSITORY, AttackWorld, message_body
 
 from agent_runner.contract import Budget
 from agent_runner.gateway import upstream
 from agent_runner.gateway.model_proxy import ModelProxy
+
+if TYPE_CHECKING:
+    import pytest
 
 MESSAGES = "/anthropic/v1/messages"
 RESPONSES = "/openai/v1/responses"

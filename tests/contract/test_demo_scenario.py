@@ -1,8 +1,8 @@
-"""The sample ticket's script, played by the real Claude Code program on a clone of the sample repository.
+"""The sample ticket's script, played by the real agent programs on a clone of the sample repository.
 
 Holds that the script does what the demonstration tells: a real bug, a first attempt that its own tests
 refuse, a second that only continuous integration refuses, a round that mends that; and that the stand-in
-finds in the program's requests what it looks for.
+finds in the programs' requests what it looks for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
+from agent_runner.agents.base import AgentTask
+from agent_runner.agents.codex import Codex
+from agent_runner.agents.codex_config import KEY_VARIABLE
+from agent_runner.contract import AgentSettings
+from agent_runner.environment import Environment
+from agent_runner.process import Ended
 from airflow_provider_agents import prompts
 from demo import scenario
 
@@ -39,15 +46,25 @@ def claude_program() -> str | None:
     return str(bundled) if bundled and bundled.is_file() else shutil.which("claude")
 
 
-PROGRAM = claude_program()
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Claude Code is not installed")
+def codex_program() -> str | None:
+    """The program that openai-codex-cli-bin brings, or the one on the PATH."""
+    spec = importlib.util.find_spec("codex_cli_bin")
+    bundled = Path(spec.origin).parent / "bin/codex" if spec and spec.origin else None
+    return str(bundled) if bundled and bundled.is_file() else shutil.which("codex")
+
+
+CLAUDE = claude_program()
+CODEX = codex_program()
+with_claude = pytest.mark.skipif(CLAUDE is None, reason="Claude Code is not installed")
+with_codex = pytest.mark.skipif(CODEX is None, reason="Codex is not installed")
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Iterator[str]:
+def model_url(tmp_path: Path) -> Iterator[str]:
     """URL of the stand-in, started as the program that it is."""
     ready = tmp_path / "model.json"
-    arguments = ["--ready-file", str(ready), "--api-key", KEY]
+    arguments = ["--ready-file", str(ready), "--api-key", KEY, "--openai-api-key", KEY]
+    arguments += ["--script", str(script_with_parts(tmp_path))]
     with subprocess.Popen([sys.executable, "-m", "demo.model", *arguments], cwd=ROOT) as process:
         try:
             deadline = time.monotonic() + 30
@@ -61,6 +78,53 @@ def model(tmp_path: Path) -> Iterator[str]:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+
+
+def script_with_parts(folder: Path) -> Path:
+    """The sample's script, and a step whose agent hands two parts to subagents at once."""
+    data = yaml.safe_load(scenario.SCRIPT.read_text())
+    parts = [
+        {
+            "tool": "Agent",
+            "input": {
+                "description": f"Part {n}",
+                "subagent_type": "general-purpose",
+                "prompt": f"Do PART {n}.",
+            },
+        }
+        for n in (1, 2)
+    ]
+    data["scenes"] += [
+        {
+            "name": f"part {n}",
+            "when": {"contains": [f"Do PART {n}."]},
+            "turns": [
+                {
+                    "calls": [
+                        {
+                            "tool": "Bash",
+                            "input": {
+                                "command": f"echo {n} > {{cwd}}/part-{n}; sleep 0.5",
+                                "description": "Do it",
+                            },
+                        }
+                    ]
+                },
+                {"text": f"Part {n} is done."},
+            ],
+        }
+        for n in (1, 2)
+    ]
+    data["scenes"].append(
+        {
+            "name": "parts",
+            "when": {"step": "parts"},
+            "turns": [{"text": "I share it out.", "calls": parts}, {"text": "Both."}],
+        }
+    )
+    file = folder / "script.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return file
 
 
 class Bench:
@@ -89,6 +153,19 @@ class Bench:
         It runs in a fresh checkout and session, or goes on with the last one where its result is given.
         """
         path = self.directory / f"checkout-{self.steps}" if resume else self.checkout()
+        events = self.claude(
+            path,
+            prompt,
+            "--json-schema",
+            json.dumps(schema),
+            *(["--resume", resume["session_id"]] if resume else []),
+        )
+        assert scenario.git(path, "status", "--porcelain") == ""
+        scenario.git(path, "push", "--quiet", "origin", "HEAD")
+        return events[-1], self.requests()
+
+    def claude(self, path: Path, prompt: str, *arguments: str) -> list[dict[str, Any]]:
+        """Run Claude Code in a checkout and return its events; no tool may have failed."""
         home = path.with_name(f"{path.name}-home")
         temporary = home / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
@@ -109,7 +186,7 @@ class Bench:
             **{f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in AUTHOR.items()},
         }
         command = [
-            str(PROGRAM),
+            str(CLAUDE),
             "-p",
             "--output-format",
             "stream-json",
@@ -118,8 +195,7 @@ class Bench:
             "user",
         ]
         command += ["--strict-mcp-config", "--permission-mode", "bypassPermissions", "--max-turns", "12"]
-        command += ["--max-budget-usd", "5", "--json-schema", json.dumps(schema)]
-        command += ["--resume", resume["session_id"]] if resume else []
+        command += ["--max-budget-usd", "5", *arguments]
         done = subprocess.run(
             command,
             cwd=path,
@@ -139,9 +215,62 @@ class Bench:
             if block.get("is_error")
         ]
         assert failed == []
+        return events
+
+    def codex_step(
+        self, prompt: str, schema: dict[str, Any], model: str | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Run one step with Codex and push; return its structured output and all requests so far."""
+        path = self.checkout()
+        home = path.with_name(f"{path.name}-home")
+        environment = Environment.read(
+            {
+                "PATH": f"{Path(str(CODEX)).parent}:{os.environ['PATH']}",
+                "AGENT_SPEC_FILE": str(home / "spec"),
+                "AGENT_GATEWAY_URL_FILE": str(home / "url"),
+                "AGENT_WORKSPACE": str(path.parent),
+                "AGENT_HOME": str(home),
+                "TMPDIR": str(self.directory),
+            }
+        )
+        home.mkdir()
+        task = AgentTask(
+            prompt=prompt,
+            instructions="Rules.",
+            checkout=path,
+            read_only=False,
+            settings=AgentSettings(program="codex", model=model),
+            output_schema=schema,
+        )
+        codex = Codex(environment)
+        invocation = codex.prepare(task, self.model_url)
+        # There is no gateway between them: the stand-in is at the root, and asks for its own key.
+        config = codex.config_dir / "config.toml"
+        config.write_text(config.read_text().replace("/openai/v1", "/v1"))
+        author = {
+            f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in AUTHOR.items()
+        }
+        done = subprocess.run(
+            invocation.argv,
+            cwd=path,
+            env={**invocation.env, **author, KEY_VARIABLE: KEY, "PYTHONDONTWRITEBYTECODE": "1"},
+            input=invocation.stdin,
+            capture_output=True,
+            timeout=60,
+        )
+        transcript = codex.transcript(invocation)
+        shown = [text for line in done.stdout.splitlines() for text in transcript.read(line)]
+        report = transcript.report(Ended(done.returncode, "exit"), done.stderr.decode())
+        assert report.failure is None, shown
+        assert [text for text in shown if text.startswith("tool failed")] == []
+        assert report.output is not None
         assert scenario.git(path, "status", "--porcelain") == ""
         scenario.git(path, "push", "--quiet", "origin", "HEAD")
-        return events[-1], self.requests()
+        return report.output, self.requests()
+
+    def bill(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.model_url}/_demo/bill", timeout=10) as answer:
+            return dict(json.load(answer))
 
     def requests(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.model_url}/_demo/requests", timeout=10) as answer:
@@ -167,12 +296,21 @@ def prompt(step: str, **values: Any) -> str:
     """The pipeline's own prompt for the sample ticket."""
     title, body = scenario.issue()
     ticket = f"{title}\n\n{body}"
-    common = {"ticket": ticket, "ticket_number": 1, "repository": "demo/letters", "prompt": "", "plan": ""}
+    common = {
+        "resumed": False,
+        "history": "",
+        "ticket": ticket,
+        "ticket_number": 1,
+        "repository": "demo/letters",
+        "prompt": "",
+        "plan": "",
+    }
     return prompts.render(step, **{**common, "base_branch": "main", "conflict": False, **values})
 
 
-def test_the_four_scenes_lead_to_a_mended_repository(tmp_path: Path, model: str) -> None:
-    bench = Bench(tmp_path, model)
+@with_claude
+def test_the_four_scenes_lead_to_a_mended_repository(tmp_path: Path, model_url: str) -> None:
+    bench = Bench(tmp_path, model_url)
     later, earlier = "{{ name }} {{ table }}", "{{ table }} {{ name }}"
     values = {"name": "{{ table }}", "table": "12"}
 
@@ -226,8 +364,9 @@ def test_the_four_scenes_lead_to_a_mended_repository(tmp_path: Path, model: str)
     assert scenario.git(bench.forge, "rev-list", "--count", f"{head}..HEAD") == "3"
 
 
-def test_an_attempt_that_resumes_the_session_plays_its_own_scene(tmp_path: Path, model: str) -> None:
-    bench = Bench(tmp_path, model)
+@with_claude
+def test_an_attempt_that_resumes_the_session_plays_its_own_scene(tmp_path: Path, model_url: str) -> None:
+    bench = Bench(tmp_path, model_url)
     first, _ = bench.step(prompt("implement", attempt=1, attempts=3, failure=None), prompts.IMPLEMENT_SCHEMA)
     failure = {"command": "make test", "exit_code": 2, "output": "FAILED (failures=1)"}
     again = prompt("implement", attempt=2, attempts=3, failure=failure)
@@ -238,3 +377,48 @@ def test_an_attempt_that_resumes_the_session_plays_its_own_scene(tmp_path: Path,
     ]
     log = scenario.git(bench.forge, "log", "--format=%s", "-2").splitlines()
     assert log == ["Fill in a letter in one pass", "Print guests' text as they typed it"]
+
+
+@with_codex
+@pytest.mark.parametrize("model", [None, "gpt-5.5"])
+def test_the_same_scenes_lead_there_with_codex(tmp_path: Path, model_url: str, model: str | None) -> None:
+    """The calls are written with Claude Code's tools, and are made with those that Codex offers."""
+    bench = Bench(tmp_path, model_url)
+    plan, _ = bench.codex_step(prompt("plan"), prompts.PLAN_SCHEMA, model)
+    assert plan["files"] == ["letters/template.py", "tests/test_template.py"]
+    first, _ = bench.codex_step(
+        prompt("implement", attempt=1, attempts=3, failure=None), prompts.IMPLEMENT_SCHEMA, model
+    )
+    tests = bench.run("make", "test")
+    assert "FAILED (failures=1)" in tests.stderr
+    failure = {"command": "make test", "exit_code": tests.returncode, "output": tests.stderr}
+    second, _ = bench.codex_step(
+        prompt("implement", attempt=2, attempts=3, failure=failure), prompts.IMPLEMENT_SCHEMA, model
+    )
+    assert second == first
+    assert bench.run("make", "test").returncode == 0
+    docs = bench.run("make", "docs")
+    assert docs.returncode != 0
+    feedback = {"reason": "The check docs failed.", "feedback": docs.stdout, "round": 1, "rounds": 5}
+    fixed, seen = bench.codex_step(prompt("fix", **feedback), prompts.FIX_SCHEMA, model)
+    assert "substitute()" in fixed["summary"]
+    assert bench.run("make", "docs", "test").returncode == 0
+    assert {request["status"] for request in seen["requests"]} == {200}
+    assert {request["path"] for request in seen["requests"]} == {"/v1/responses"}
+    assert [request["turn"] for request in seen["requests"]] == [*range(3), *range(5), *range(5), *range(5)]
+
+
+@with_claude
+def test_two_subagents_work_at_the_same_time(tmp_path: Path, model_url: str) -> None:
+    bench = Bench(tmp_path, model_url)
+    path = bench.checkout()
+    events = bench.claude(path, "# Step: parts\n\nDo both parts.")
+    assert events[-1]["result"] == "Both."
+    assert [(path / f"part-{n}").read_text() for n in (1, 2)] == ["1\n", "2\n"]
+    scenes = [request["scene"] for request in bench.requests()["requests"]]
+    assert sorted(set(scenes)) == ["part 1", "part 2", "parts"]
+    assert set(scenes[1:3]) == {"part 1", "part 2"}, "the second did not wait for the first"
+    used = events[-1]["modelUsage"]
+    [line] = bench.bill()["models"].values()
+    assert line["calls"] == 6
+    assert sum(model["outputTokens"] for model in used.values()) == line["output"]

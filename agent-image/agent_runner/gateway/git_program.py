@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import shutil
 import signal
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from typing import BinaryIO
 
     from agent_runner.gateway.room import Room
@@ -28,6 +27,7 @@ its sender's word."""
 _GATEWAY_BYTES = 96 << 20
 _LEAST_BYTES = 96 << 20
 _CHECK_SECONDS = 0.5
+_END_SECONDS = 10.0
 _MAX_OUTPUT_BYTES = 16 << 20
 _MAX_ERROR_BYTES = 16_384
 _CHUNK_BYTES = 65_536
@@ -86,19 +86,28 @@ class GitProgram:
 
     :param repository: may not exist yet.
     :param home: folder that stands for the home and the temporary folder.
+    :param room: checked twice a second while a command runs, and at its end.
     :param variables: added to the environment.
     """
 
-    def __init__(self, repository: Path, home: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        home: Path,
+        room: Room | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._repository = repository
         self._home = home
+        self._room = room
         self._variables = dict(variables or {})
 
-    def with_objects(self, folder: Path) -> GitProgram:
+    def with_objects(self, folder: Path, room: Room) -> GitProgram:
         """Return one that keeps all new objects in ``folder``, and reads the repository's own besides."""
         return GitProgram(
             self._repository,
             self._home,
+            room,
             {
                 "GIT_OBJECT_DIRECTORY": str(folder),
                 "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._repository / "objects"),
@@ -110,44 +119,51 @@ class GitProgram:
         *arguments: str,
         stdin: BinaryIO | None = None,
         on_output: Callable[[bytes], None] | None = None,
-        room: Room | None = None,
         seconds: float | None = None,
     ) -> GitRan:
         """Run a command to its end.
 
         :param stdin: open file, read from where it is.
         :param on_output: takes the output in chunks, which is not kept then. What it raises ends the command.
-        :param room: checked twice a second.
         :param seconds: limit, by default :data:`SECONDS`.
         :raises GitProgramError: if there is no git, time runs out, or the output is too long to keep.
-        :raises NoRoomError: of ``room``.
+        :raises NoRoomError: if what it writes has no room.
         """
         limit = SECONDS if seconds is None else seconds
         process = await self._start(arguments, stdin)
-        reading = asyncio.create_task(_read(process, on_output))
+        output, error = _Kept(), _Tail()
+        pumps = (
+            asyncio.create_task(_pump(process.stdout, on_output or output.take)),
+            asyncio.create_task(_pump(process.stderr, error.take)),
+        )
         try:
             async with asyncio.timeout(limit):
-                while not reading.done():
-                    await asyncio.wait({reading}, timeout=_CHECK_SECONDS)
+                waiting: Collection[asyncio.Task[None]] = pumps
+                while waiting:
+                    _, waiting = await asyncio.wait(
+                        pumps, timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+                    )
+                    for pump in pumps:
+                        if pump.done():
+                            pump.result()
                     # Once more at the end, which may come soon.
-                    if room is not None:
-                        await asyncio.to_thread(room.check)
-                output, error = reading.result()
-                return GitRan(await process.wait(), output, error)
+                    if self._room is not None:
+                        await asyncio.to_thread(self._room.check)
+                return GitRan(await process.wait(), bytes(output.data), error.text())
         except TimeoutError:
             raise GitProgramError(f"git {arguments[0]} took longer than {limit:.0f} s") from None
         finally:
-            reading.cancel()
-            # What git started, such as its HTTP client, is in its group.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.gather(process.wait(), reading, return_exceptions=True)
+            await _end(process, pumps)
 
     async def _start(self, arguments: tuple[str, ...], stdin: BinaryIO | None) -> asyncio.subprocess.Process:
         program = shutil.which("git")
         if program is None:
             raise GitProgramError("there is no git in the gateway's image")
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            'ulimit -d "$0" && exec "$@"',
+            str(memory_limit() >> 10),
             program,
             *arguments,
             cwd=self._home,
@@ -157,10 +173,6 @@ class GitProgram:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-        limit = memory_limit()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, limit))
-        return process
 
     def _environment(self) -> dict[str, str]:
         settings = {}
@@ -196,24 +208,47 @@ def memory_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return MAX_MEMORY_BYTES
 
 
-async def _read(
-    process: asyncio.subprocess.Process, on_output: Callable[[bytes], None] | None
-) -> tuple[bytes, str]:
-    kept, said = bytearray(), bytearray()
+class _Kept:
+    """All of a short output."""
 
-    def keep(chunk: bytes) -> None:
-        kept.extend(chunk)
-        if len(kept) > _MAX_OUTPUT_BYTES:
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def take(self, chunk: bytes) -> None:
+        self.data += chunk
+        if len(self.data) > _MAX_OUTPUT_BYTES:
             raise GitProgramError(f"git gave more than {_MAX_OUTPUT_BYTES:,} bytes")
 
-    def listen(chunk: bytes) -> None:
-        said.extend(chunk)
-        del said[:-_MAX_ERROR_BYTES]
 
-    await asyncio.gather(_pump(process.stdout, on_output or keep), _pump(process.stderr, listen))
-    return bytes(kept), said.decode(errors="replace")
+class _Tail:
+    """The end of what git says."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def take(self, chunk: bytes) -> None:
+        self._data += chunk
+        del self._data[:-_MAX_ERROR_BYTES]
+
+    def text(self) -> str:
+        return self._data.decode(errors="replace")
 
 
 async def _pump(stream: asyncio.StreamReader | None, take: Callable[[bytes], None]) -> None:
     while stream is not None and (chunk := await stream.read(_CHUNK_BYTES)):
         take(chunk)
+
+
+async def _end(process: asyncio.subprocess.Process, pumps: Collection[asyncio.Task[None]]) -> None:
+    # What git started, such as its HTTP client, is in its group.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pump in pumps:
+        pump.cancel()
+    await asyncio.gather(*pumps, return_exceptions=True)
+    # asyncio takes a process for ended when its pipes are read to the end.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_END_SECONDS):
+            for stream in (process.stdout, process.stderr):
+                await _pump(stream, lambda _: None)
+            await process.wait()

@@ -1,8 +1,8 @@
 """Where a push waits on disk while it is looked at: what is in it, and what it would change.
 
-The forge's commits are fetched ahead, without files and folders, through the gateway's own address: so the
-programs that work here hold no credential. Those few files and folders of the forge that a push builds on
-git fetches by itself when it needs them.
+The forge's commits and folders are fetched ahead, without files, through the gateway's own address: so the
+programs that work here hold no credential. Those few files of the forge that a push builds on git fetches by
+itself when it needs them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+EXAMINE_SECONDS = 1_200.0
+"""Limit for looking at one push."""
+
 _BATCH_BYTES = 1 << 20
 _CHECK_BYTES = 16 << 20
 _REFS = ("+refs/heads/*:refs/forge/heads/*", "+refs/tags/*:refs/forge/tags/*")
 _FORGES = "--glob=refs/forge/*"
-_FILTERS = ("tree:0", "blob:none", None)
-"""What is left out of the forge's history; the next where a forge refuses one."""
+_FILTERS = ("blob:none", None)
+"""What is left out of the forge's history; the next where a forge refuses one. Not ``tree:0``: git then asks
+for missing folders and files at once, and a server (git 2.39) leaves out a file that a folder it sends holds.
+"""
 _REFUSED_FILTER = re.compile(r"\bfilter\b", re.IGNORECASE)
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|File too large|[Oo]ut of memory")
 _CONFIG = """\
@@ -46,7 +51,7 @@ _CONFIG = """\
 [remote "forge"]
 	url = {url}
 	promisor = true
-	partialclonefilter = tree:0
+	partialclonefilter = blob:none
 """
 
 
@@ -127,13 +132,15 @@ class Quarantine:
         :raises QuarantineError: if the push is not whole, has objects that git refuses, or cannot be looked
             at for another reason.
         """
+        objects = self._push / "objects"
         with _as_refusal():
-            await self._history.refresh(url)
-            git = self._history.git.with_objects(self._push / "objects")
-            await self._unpack(git, held)
-            await _check_type(git, command)
-            known = [_FORGES] if command.is_create else [_FORGES, command.old]
-            return await violations(git, command.new, known, self._protected, self._push)
+            async with asyncio.timeout(EXAMINE_SECONDS):
+                await self._history.refresh(url)
+                git = self._history.git.with_objects(objects, Room(objects, "what the push unpacks to"))
+                await self._unpack(git, held)
+                await _check_type(git, command)
+                known = [_FORGES] if command.is_create else [_FORGES, command.old]
+                return await violations(git, command.new, known, self._protected, self._push)
 
     async def _unpack(self, git: GitProgram, held: HeldPush) -> None:
         with held.file.open("rb") as pack:
@@ -141,8 +148,7 @@ class Quarantine:
             # Not --strict, which wants every object that a new folder names: here they are at the forge, and
             # the forge itself asks for them.
             ran = await git.run(
-                "index-pack", "--stdin", "--fix-thin", "--fsck-objects", "--threads=1",
-                stdin=pack, room=Room(self._push / "objects", "what the push unpacks to"),
+                "index-pack", "--stdin", "--fix-thin", "--fsck-objects", "--threads=1", stdin=pack
             )  # fmt: skip
         if ran.ok:
             return
@@ -164,9 +170,10 @@ class _History:
 
     def __init__(self, folder: Path) -> None:
         self._repository = folder / "history.git"
-        self._room = Room(self._repository, "the history of the repository")
-        self.git = GitProgram(self._repository, folder)
+        room = Room(self._repository, "the history of the repository")
+        self.git = GitProgram(self._repository, folder, room)
         self._filters = list(_FILTERS)
+        self._usable = False
 
     async def refresh(self, url: str) -> None:
         """Fetch what is new.
@@ -174,31 +181,34 @@ class _History:
         :raises GitProgramError: if the forge does not give it.
         :raises NoRoomError: if it is too large.
         """
-        if not (self._repository / "refs").is_dir():
-            await self._make(url)
-        while True:
-            ran = await self._fetch(self._filters[0])
-            if ran.ok:
-                return
-            if _NO_ROOM.search(ran.error):
-                raise NoRoomError(f"the history of the repository has no room: {ran.words}")
-            if len(self._filters) == 1 or not _REFUSED_FILTER.search(ran.error):
-                raise GitProgramError(f"the forge's branches could not be fetched: {ran.words}")
-            self._filters.pop(0)
-
-    async def _fetch(self, leave_out: str | None) -> GitRan:
-        options = [f"--filter={leave_out}"] if leave_out else ["--no-filter"]
+        # A git that was killed leaves locks and halves behind: then the next one starts from nothing.
+        usable, self._usable = self._usable, False
         try:
-            return await self.git.run(
-                "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
-                *options, "forge", *_REFS, room=self._room,
-            )  # fmt: skip
+            if not usable:
+                await self._make(url)
+            await self._fetch_all()
         except NoRoomError:
             await asyncio.to_thread(shutil.rmtree, self._repository, ignore_errors=True)
             raise
 
+    async def _fetch_all(self) -> None:
+        while not (ran := await self._fetch(self._filters[0])).ok:
+            if _NO_ROOM.search(ran.error):
+                raise NoRoomError(f"the history of the repository has no room: {ran.words}")
+            if len(self._filters) == 1 or not _REFUSED_FILTER.search(ran.error):
+                self._usable = True
+                raise GitProgramError(f"the forge's branches could not be fetched: {ran.words}")
+            self._filters.pop(0)
+        self._usable = True
+
+    async def _fetch(self, leave_out: str | None) -> GitRan:
+        return await self.git.run(
+            "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
+            f"--filter={leave_out}" if leave_out else "--no-filter", "forge", *_REFS,
+        )  # fmt: skip
+
     async def _make(self, url: str) -> None:
-        shutil.rmtree(self._repository, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._repository, ignore_errors=True)
         self._repository.parent.mkdir(parents=True, exist_ok=True)
         ran = await self.git.run("init", "--quiet", "--bare", "--template=")
         if not ran.ok:
@@ -249,6 +259,11 @@ def _as_refusal() -> Iterator[None]:
         raise QuarantineError(
             "the push could not be checked",
             f"Before a push is let through, it is checked for protected paths: {printable(str(error))}",
+        ) from None
+    except TimeoutError:
+        raise QuarantineError(
+            "the push could not be checked",
+            f"Its check for protected paths took longer than {EXAMINE_SECONDS:.0f} s. Push fewer commits.",
         ) from None
     except ConnectionError:
         raise

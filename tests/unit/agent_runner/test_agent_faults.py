@@ -189,6 +189,8 @@ def test_command_line_and_environment(pod: Pod) -> None:
     assert env["ANTHROPIC_BASE_URL"] == f"{pod.git_server.url}/anthropic"
     assert env["ANTHROPIC_API_KEY"] == "held-by-the-gateway"
     assert env["JAVA_HOME"] == "/java"
+    assert env["CLAUDE_CODE_MAX_RETRIES"] == "6"
+    assert env["CLAUDE_CODE_DISABLE_BACKGROUND_TASKS"] == "1"
     assert env["NO_PROXY"].startswith("mirror.example,127.0.0.1")
     assert ("IS_SANDBOX" in env) == (os.getuid() == 0)
     assert "secret" not in json.dumps(env)

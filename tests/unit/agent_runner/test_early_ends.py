@@ -203,6 +203,24 @@ def test_locks_of_killed_git_processes_do_not_matter(pod: Pod) -> None:
     assert ran.result.head_sha == pod.head(WORK)
 
 
+def test_a_fault_of_the_runner_itself(pod: Pod) -> None:
+    """Here the agent put a file in the place of its home, so that its program cannot be started again."""
+    home = str(pod.home)
+    pod.claude(HALF_DONE + f"import shutil; shutil.rmtree({home!r}); write({home!r}, ''); time.sleep(600)")
+    ran = pod.run(pod.spec(limits=Limits(stall_seconds=1)))
+    assert ran.failure == ("unknown", "runner_error"), ran.log
+    assert "Traceback" in ran.log
+    assert ran.result.head_sha == pod.head(WORK)
+
+
+def test_agent_that_pushed_before_it_died(pod: Pod) -> None:
+    pod.claude("commit('a', '1'); git('push', 'origin', 'HEAD'); os.kill(os.getpid(), 9)")
+    ran = pod.run(pod.spec())
+    assert ran.failure == ("agent", "agent_crashed")
+    assert (ran.result.head_sha, ran.result.commits) == (pod.head(WORK), 1)
+    assert ran.result.summary == ""
+
+
 def test_nothing_done_nothing_pushed(pod: Pod) -> None:
     pod.claude("sys.exit(1)")
     ran = pod.run(pod.spec())

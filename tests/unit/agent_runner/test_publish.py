@@ -250,6 +250,13 @@ def test_discarded_work(pod: Pod) -> None:
     assert pod.head(WORK) == start
 
 
+def test_all_files_removed(pod: Pod) -> None:
+    pod.claude("import shutil; shutil.rmtree('src'); os.unlink('README.md'); result()")
+    ran = pod.run(pod.spec())
+    assert ran.result.outcome == "succeeded", ran.log
+    assert ran.result.files_changed == ("README.md", "src/app.py")
+
+
 def test_a_repository_inside_the_checkout_is_left_out(pod: Pod) -> None:
     pod.claude(
         "write('a', '1'); git('init', 'nested')\n"

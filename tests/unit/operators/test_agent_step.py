@@ -107,6 +107,19 @@ def test_a_stored_failure_to_change_anything_fails_again_without_a_pod() -> None
     assert step.created() == 1
 
 
+@pytest.mark.parametrize(("failed_before", "code"), [(None, None), ({"outcome": "failed"}, "no_changes")])
+def test_work_that_an_earlier_try_left_is_a_change(failed_before: Any, code: str | None) -> None:
+    step = Step(AgentImplementOperator, test_result=failed_before)
+    step.deferred()
+    result = StepResult(outcome="no_changes", base_sha="b" * 40, head_sha=SHA)
+    step.kubernetes.finish(step.kubernetes.only, result, SPENT)
+    if code is None:
+        assert step.reenter()["outcome"] == "no_changes"
+    else:
+        with pytest.raises(StepFailedError, match=code):
+            step.reenter()
+
+
 def test_a_clear_runs_the_step_again() -> None:
     step = Step()
     step.deferred()

@@ -72,7 +72,9 @@ async def test_environment_is_its_own(program: Path, tmp_path: Path, monkeypatch
     assert settings["protocol.allow"] == "never"
     told = dict(
         line.split("=", 1)
-        for line in (await git.with_objects(tmp_path / "o").run()).output.decode().splitlines()
+        for line in (await git.with_objects(tmp_path / "o", Room(tmp_path, "it")).run())
+        .output.decode()
+        .splitlines()
     )
     assert told["GIT_OBJECT_DIRECTORY"] == str(tmp_path / "o")
     assert told["GIT_ALTERNATE_OBJECT_DIRECTORIES"] == str(tmp_path / "r" / "objects")
@@ -152,7 +154,7 @@ async def test_folder_that_grows_too_large(
     folder.mkdir()
     write(program, f"echo $$ > {tmp_path}/self; head -c 2000000 /dev/zero > {folder}/file; exec sleep 60")
     with pytest.raises(NoRoomError, match="the thing takes more than 0 MiB"):
-        await GitProgram(tmp_path / "r", tmp_path).run("x", room=Room(folder, "the thing"), seconds=20)
+        await GitProgram(tmp_path / "r", tmp_path, Room(folder, "the thing")).run("x", seconds=20)
     await ended(tmp_path / "self")
 
 

@@ -162,3 +162,14 @@ def test_calls_of_tools_that_are_not_offered_are_left_out() -> None:
         ("words", []),
         ("end", []),
     ]
+
+
+def test_a_scene_without_a_step_is_for_any_prompt_that_holds_its_texts() -> None:
+    script = Script.of(
+        {"scenes": [scene("part", when={"contains": ["PART 1"]}), scene("whole", when={"step": "plan"})]}
+    )
+    found = [
+        script.find(*asked)
+        for asked in ((None, "Do PART 1"), ("plan", "PART 1"), ("plan", ""), (None, "PART 2"))
+    ]
+    assert [part and part.name for part in found] == ["part", "part", "whole", None]
