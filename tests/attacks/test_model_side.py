@@ -164,6 +164,10 @@ async def test_call_that_is_dropped(world: AttackWorld) -> None:
         await response.write(f"data: {json.dumps(start)}\n\n".encode())
         sent.set()
         await go_on.wait()
+        # What the client does not take any more comes first, the use last.
+        for _ in range(3):
+            await response.write(b": nobody listens\n\n")
+            await asyncio.sleep(0.05)
         end = {"type": "message_delta", "usage": {"output_tokens": 1_000_000}}
         await response.write(f"data: {json.dumps(end)}\n\n".encode())
         return response
