@@ -169,7 +169,8 @@ class AirflowStack:
             },
             "api": {"host": "127.0.0.1", "secret_key": self._kept["secret_key"], "workers": "1"},
             "api_auth": {"jwt_secret": self._kept["jwt_secret"]},
-            "database": {"sql_alchemy_conn": f"sqlite:///{database}"},
+            # Five components write to one file; the default, 5 s, is too short for a busy machine.
+            "database": {"sql_alchemy_conn": f"sqlite:///{database}?timeout=60"},
             "dag_processor": {
                 "dag_bundle_config_list": json.dumps(self._bundles),
                 "min_file_process_interval": "5" if fast else "30",

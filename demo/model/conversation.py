@@ -29,6 +29,8 @@ class Conversation:
     """The step header's text after ``# Step: ``; ``None`` if no user message has such a line."""
     prompt: str
     """The user's own words in the message with the step header, or without one in the first message."""
+    words: str
+    """All of the user's own words so far: a session that goes on does not repeat them."""
     turn: int
     """How many answers the conversation holds since that message."""
     tools: tuple[str, ...]
@@ -46,11 +48,13 @@ def read(body: Mapping[str, Any]) -> Conversation:
     """
     messages = _messages(body)
     step, prompt, turn = None, "", 0
+    words = []
     for message in messages:
         if message["role"] == "assistant":
             turn += 1
         elif message["role"] == "user":
             text = "\n\n".join(t for t in _texts(message["content"]) if not t.lstrip().startswith(REMINDER))
+            words.append(text)
             if header := STEP_HEADER.search(text):
                 step, prompt, turn = header[1], text, 0
             elif not prompt:
@@ -59,6 +63,7 @@ def read(body: Mapping[str, Any]) -> Conversation:
     return Conversation(
         step=step,
         prompt=prompt,
+        words="\n\n".join(words),
         turn=turn,
         tools=tuple(str(tool["name"]) for tool in tools if isinstance(tool, Mapping) and "name" in tool),
         working_directory=_working_directory(body, messages),

@@ -45,7 +45,7 @@ def said(script: Script, talk: Conversation) -> Said:
 
     :raises demo.model.errors.ApiError: the script needs the working directory and the request states none.
     """
-    scene = script.find(talk.step, talk.prompt)
+    scene = script.find(talk)
     if scene is None:
         return Said(None, talk.turn, text=_unmatched(talk))
     turns = scene.playable(talk.tools)

@@ -29,6 +29,7 @@ def read(body: Mapping[str, Any]) -> Conversation:
     :raises demo.model.errors.ApiError: the request lacks what the API demands.
     """
     step, prompt, turn, place = None, "", 0, None
+    words = []
     starts = set(answer_starts(body))
     for index, item in enumerate(items(body)):
         turn += index in starts
@@ -40,12 +41,18 @@ def read(body: Mapping[str, Any]) -> Conversation:
                 place = found[1]
         if item["role"] == "user":
             own = "\n\n".join(text for text in texts if not text.lstrip().startswith(NOT_THE_USERS))
+            words.append(own)
             if header := STEP_HEADER.search(own):
                 step, prompt, turn = header[1], own, 0
             elif not prompt:
                 prompt, turn = own, 0
     return Conversation(
-        step=step, prompt=prompt, turn=turn, tools=Toolbox.of(body).names(), working_directory=place
+        step=step,
+        prompt=prompt,
+        words="\n\n".join(words),
+        turn=turn,
+        tools=Toolbox.of(body).names(),
+        working_directory=place,
     )
 
 

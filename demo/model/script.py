@@ -7,6 +7,7 @@
         when:
           step: plan                   # regular expression, matches the whole text after "# Step: "
           contains: [letters]          # optional: texts that the prompt must hold
+          conversation: [guests]       # optional: texts that it, or an earlier prompt of the session, must hold
         turns:
           - text: I look at the code first.
             calls:
@@ -17,7 +18,7 @@
             text: Done.
 
 ``{cwd}`` in a text or in a tool's input becomes the working directory of the agent program. Every other
-brace stays as it is written. ``when`` needs ``step``, ``contains`` or both; a scene without ``step`` is for
+brace stays as it is written. ``when`` needs ``step``, ``contains`` or ``conversation``; a scene without ``step`` is for
 prompts that need no step header, such as those that an agent gives its subagents.
 
 Calls are written with Claude Code's tools. For Codex they are translated (:mod:`demo.model.codex_tools`).
@@ -34,6 +35,8 @@ import yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from demo.model.conversation import Conversation
 
 MAX_DELAY_SECONDS = 600.0
 
@@ -81,13 +84,16 @@ class Scene:
     step: re.Pattern[str] | None
     """``None``: for any prompt that holds the texts, with or without a step header."""
     contains: tuple[str, ...]
+    conversation: tuple[str, ...]
     turns: tuple[Turn, ...]
 
-    def matches(self, step: str | None, prompt: str) -> bool:
-        """Say whether the scene is for the step header ``step`` and the whole text ``prompt``."""
-        if self.step is not None and (step is None or not self.step.fullmatch(step)):
+    def matches(self, talk: Conversation) -> bool:
+        """Say whether the scene is for this point of a conversation."""
+        if self.step is not None and (talk.step is None or not self.step.fullmatch(talk.step)):
             return False
-        return all(text in prompt for text in self.contains)
+        return all(text in talk.prompt for text in self.contains) and all(
+            text in talk.words for text in self.conversation
+        )
 
     def playable(self, tools: Iterable[str]) -> tuple[Turn, ...]:
         """Return the turns that an agent program with ``tools`` can follow.
@@ -144,9 +150,9 @@ class Script:
             raise ScriptError("; ".join(reader.faults))
         return cls(scenes)
 
-    def find(self, step: str | None, prompt: str) -> Scene | None:
-        """Return the first scene for this step header and prompt, or ``None``."""
-        return next((scene for scene in self.scenes if scene.matches(step, prompt)), None)
+    def find(self, talk: Conversation) -> Scene | None:
+        """Return the first scene for this point of a conversation, or ``None``."""
+        return next((scene for scene in self.scenes if scene.matches(talk)), None)
 
 
 class _Reader:
@@ -187,23 +193,27 @@ class _Reader:
 
 def _scene(reader: _Reader, value: object, where: str) -> Scene:
     item = reader.mapping(value, where, {"name", "when", "turns"})
-    when = reader.mapping(item.get("when"), f"{where}.when", {"step", "contains"})
-    contains = when.get("contains", ())
-    if isinstance(contains, str):
-        contains = [contains]
-    elif "contains" in when:
-        contains = reader.sequence(contains, f"{where}.when.contains")
-    if "when" in item and not when.keys() & {"step", "contains"}:
-        reader.faults.append(f"{where}.when: step or contains is needed")
+    when = reader.mapping(item.get("when"), f"{where}.when", {"step", "contains", "conversation"})
+    if "when" in item and not when:
+        reader.faults.append(f"{where}.when: step, contains or conversation is needed")
     return Scene(
         name=reader.text(item.get("name"), f"{where}.name"),
         step=_pattern(reader, when["step"], f"{where}.when.step") if "step" in when else None,
-        contains=tuple(reader.text(text, f"{where}.when.contains[{i}]") for i, text in enumerate(contains)),
+        contains=_words(reader, when, "contains", f"{where}.when"),
+        conversation=_words(reader, when, "conversation", f"{where}.when"),
         turns=tuple(
             _turn(reader, turn, f"{where}.turns[{i}]")
             for i, turn in enumerate(reader.sequence(item.get("turns"), f"{where}.turns"))
         ),
     )
+
+
+def _words(reader: _Reader, when: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    if key not in when:
+        return ()
+    given = when[key]
+    texts = [given] if isinstance(given, str) else reader.sequence(given, f"{where}.{key}")
+    return tuple(reader.text(text, f"{where}.{key}[{i}]") for i, text in enumerate(texts))
 
 
 def _pattern(reader: _Reader, value: object, where: str) -> re.Pattern[str]:

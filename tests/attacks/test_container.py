@@ -15,7 +15,8 @@ from typing import Any
 import aiohttp
 import gateway_world
 import pytest
-from attack_world import BRANCH, REPOSITORY, TOTALS
+from attack_world import REPOSITORY, TOTALS
+from gateway_world import BRANCH
 from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 

@@ -18,10 +18,9 @@ def attacks() -> dict[str, bool]:
         if file.name == Path(__file__).name:
             continue
         for node in ast.parse(file.read_text()).body:
-            is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
-                "test_"
-            )
-            if is_test and not node.name.startswith("test_control_"):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("test_") and not node.name.startswith("test_control_"):
                 found[node.name] = any("xfail" in ast.unparse(each) for each in node.decorator_list)
     return found
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from attack_world import REPOSITORY, WORK_REF, AttackWorld
+from attack_world import REPOSITORY, AttackWorld
+from gateway_world import WORK_REF
 from test_repository import blob, commit_tree, stdin_git
 
 from agent_runner.contract import AgentSettings, Limits

@@ -14,6 +14,7 @@ from agent_runner.gateway import git_push
 from agent_runner.gateway.pkt_line import FLUSH, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from agent_runner.gateway.server import Gateway
@@ -22,7 +23,7 @@ CI = ".github/workflows/ci.yml"
 CAPABILITIES = b"report-status side-band-64k agent=git/2.39.5"
 RECEIVE = f"/git/{REPOSITORY}.git/git-receive-pack"
 
-ELSEWHERE = {
+ELSEWHERE: dict[str, list[str]] = {
     "main": ["HEAD:main"],
     "another branch": ["HEAD:release"],
     "a new branch": ["HEAD:refs/heads/agents/43-other"],
@@ -139,7 +140,7 @@ async def test_push_of_a_step_that_only_reads(world: AttackWorld) -> None:
     assert not world.pushed
 
 
-FORGED = {
+FORGED: dict[str, Callable[[str], bytes]] = {
     "no report": lambda new: encode(f"{ZERO} {new} {WORK_REF}\0side-band-64k".encode()) + FLUSH,
     "a second list": lambda new: command(ZERO, new, WORK_REF) + FLUSH + command(ZERO, new, "refs/heads/x") + FLUSH,
     "one ref twice": lambda new: command(ZERO, new, WORK_REF) + encode(f"{ZERO} {new} {WORK_REF}".encode()) + FLUSH,
@@ -189,7 +190,7 @@ async def test_commands_hidden_behind_the_pack(world: AttackWorld) -> None:
     assert await world.forge.head() is None
 
 
-WORKFLOWS = {
+WORKFLOWS: dict[str, list[tuple[str, str | None]]] = {
     "taken back later": [(CI, "evil"), (CI, None)],
     "in other letters": [(".GitHub/Workflows/ci.yml", "evil")],
     "deep below": [(".github/workflows/deep/er.yml", "evil")],

@@ -7,8 +7,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from attack_world import BRANCH, REPOSITORY, WORK_REF, AttackWorld, environment
-from gateway_world import git
+from attack_world import REPOSITORY, AttackWorld, environment
+from gateway_world import BRANCH, WORK_REF, git
 
 from agent_runner.contract import (
     RESULT_MARKER,

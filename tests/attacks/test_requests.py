@@ -240,8 +240,8 @@ async def test_headers_of_the_clients_own(world: AttackWorld) -> None:
             "Host", "Content-Type", "Content-Length", "Accept-Encoding", "Accept", "x-api-key", "Authorization",
         }  # fmt: skip
     assert await world.ask(gateway, f"GET {SERVED}/info/refs?service=git-upload-pack", *evil[:8]) == 200
-    (request,) = world.forge.seen
-    assert set(request.headers) <= {"Host", "Authorization", "Accept-Encoding", "Accept", "Content-Length"}
+    (fetch,) = world.forge.seen
+    assert set(fetch.headers) <= {"Host", "Authorization", "Accept-Encoding", "Accept", "Content-Length"}
 
 
 async def test_header_lines_within_a_value(world: AttackWorld) -> None:

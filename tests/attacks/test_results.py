@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from attack_world import BRANCH, REPOSITORY, AttackWorld
+from attack_world import REPOSITORY, AttackWorld
+from gateway_world import BRANCH
 
 from agent_runner.contract import (
     MAX_TERMINATION_MESSAGE_BYTES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
         anthropic_api_key=MODEL_KEY,
         dags_folders={"faults": HERE / "dags"},
         model_arguments=("--script", str(script), "--api-key", MODEL_KEY),
-        extra_env={"AIRFLOW__AGENTS__POD_URL_TEMPLATE": "http://pods.example/{namespace}/{name}"},
+        extra_env={
+            "AIRFLOW__AGENTS__POD_URL_TEMPLATE": "http://pods.example/{namespace}/{name}",
+            "AIRFLOW__AGENTS__PRICES": json.dumps({"dear-model": {"input": 8, "output": 40}}),
+        },
     ) as stack:
         yield stack
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+RUN_SECONDS = 240
 
 
 def mutations(stack: DemoStack, repository: str, kind: str) -> list[dict[str, Any]]:
@@ -76,3 +79,26 @@ def watch(question: Callable[[], T], seconds: float, interval: float = 0.25) -> 
         answers.append(question())
         time.sleep(interval)
     return answers
+
+
+def opened(stack: DemoStack, repository: str) -> dict[str, Any]:
+    """Wait for the pull request of a run and return the change that opened it."""
+
+    def found() -> dict[str, Any] | None:
+        return next(iter(mutations(stack, repository, "pull_request.opened")), None)
+
+    return wait_for(found, what=f"a pull request in {repository}", seconds=RUN_SECONDS)
+
+
+def decision(stack: DemoStack, run_id: str, number: int) -> dict[str, Any]:
+    """Wait for the gate of a round to end and return what it decided."""
+    gate = f"land.round_{number}.gate"
+    stack.airflow.wait_for_task(
+        "coding_task", run_id, gate, {"success", "failed", "upstream_failed"}, RUN_SECONDS
+    )
+    return dict(stack.xcom("coding_task", run_id, gate, "decision") or {})
+
+
+def on_main(stack: DemoStack, repository: str, path: str) -> str:
+    """Return a file of the default branch."""
+    return base64.b64decode(stack.forge.get(f"/repos/{repository}/contents/{path}")["content"]).decode()

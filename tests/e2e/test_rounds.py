@@ -5,14 +5,13 @@ All runs are started at once; each test then plays the other people of its own.
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from demo.processes import wait_for
 from demo.scenario import REPOSITORY as SAMPLE
-from tests.e2e.helpers import mutations, states
+from tests.e2e.helpers import decision, mutations, on_main, opened, states
 
 if TYPE_CHECKING:
     from demo.stack import DemoStack
@@ -157,22 +156,6 @@ def test_branch_of_a_failed_run_is_taken_over(stack: DemoStack, runs: dict[str, 
     assert on_main(stack, repository, "letters/template.py") == mended
 
 
-def opened(stack: DemoStack, repository: str) -> dict[str, Any]:
-    """Wait for the pull request of a run and return the change that opened it."""
-
-    def found() -> dict[str, Any] | None:
-        return next(iter(mutations(stack, repository, "pull_request.opened")), None)
-
-    return wait_for(found, what=f"a pull request in {repository}", seconds=SECONDS)
-
-
-def decision(stack: DemoStack, run_id: str, number: int) -> dict[str, Any]:
-    """Wait for the gate of a round to end and return what it decided."""
-    gate = f"land.round_{number}.gate"
-    stack.airflow.wait_for_task(DAG_ID, run_id, gate, {"success", "failed", "upstream_failed"}, SECONDS)
-    return dict(stack.xcom(DAG_ID, run_id, gate, "decision") or {})
-
-
 def wait_for_log(stack: DemoStack, run_id: str, task_id: str, text: str) -> None:
     """Wait until the log of a task's latest try holds a text."""
 
@@ -197,8 +180,3 @@ def clear(stack: DemoStack, run_id: str, task_id: str) -> None:
             "reset_dag_runs": True,
         },
     )
-
-
-def on_main(stack: DemoStack, repository: str, path: str) -> str:
-    """Return a file of the default branch."""
-    return base64.b64decode(stack.forge.get(f"/repos/{repository}/contents/{path}")["content"]).decode()

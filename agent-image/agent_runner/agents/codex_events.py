@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent_runner.agents.base import AgentReport, AgentTranscript
 from agent_runner.agents.codex_rollout import Rollout, difference, tokens_of
-from agent_runner.agents.codex_schema import faults, without_nulls
+from agent_runner.agents.codex_schema import without_nulls
 from agent_runner.agents.codex_verdict import verdict
+from agent_runner.agents.output_schema import faults
 from agent_runner.contract import Failure, failure
 from agent_runner.untrusted_json import read_object
 

@@ -6,12 +6,16 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+import pytest
+
 from agent_runner.contract import AgentSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pod import Pod
+
+SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}}
 
 ADDED = """
 from agent_runner.agents.command import Command
@@ -77,6 +81,30 @@ def test_the_exit_code_of_a_command_is_its_verdict(pod: Pod) -> None:
     assert ran.result.failure
     assert "code 1. no model answers" in ran.result.failure.message
     assert ran.result.summary == "Half of it."
+
+
+def test_a_command_plans(pod: Pod) -> None:
+    """What an earlier step left is not taken for the plan of this one."""
+    command(
+        pod,
+        """
+        import json, os
+        assert not os.path.exists(os.environ["AGENT_OUTPUT_FILE"])
+        [name] = json.loads(os.environ["AGENT_OUTPUT_SCHEMA"])["properties"]
+        open(os.environ["AGENT_OUTPUT_FILE"], "w").write(json.dumps({name: "The plan"}))
+        """,
+    )
+    for _ in range(2):
+        ran = pod.run(pod.spec("plan", agent=settings("command"), output_schema=SCHEMA))
+        assert ran.result.outcome == "succeeded", ran.log
+        assert ran.result.output == {"title": "The plan"}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "no JSON", '{"title": 1}'])
+def test_a_command_without_a_plan_has_none(pod: Pod, text: str) -> None:
+    command(pod, f"import os; open(os.environ['AGENT_OUTPUT_FILE'], 'w').write({text!r})")
+    ran = pod.run(pod.spec("plan", agent=settings("command"), output_schema=SCHEMA))
+    assert ran.failure == ("agent", "no_structured_output"), ran.log
 
 
 def test_without_the_variable_there_is_no_command(pod: Pod) -> None:

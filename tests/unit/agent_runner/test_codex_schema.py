@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runner.agents.codex_schema import MAX_FAULTS, faults, strict, without_nulls
+from agent_runner.agents.codex_schema import strict, without_nulls
+from agent_runner.agents.output_schema import MAX_FAULTS, faults
 
 TEXT = {"type": "string"}
 

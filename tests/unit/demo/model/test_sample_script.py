@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_agents import prompts
 from demo import scenario
 from demo.model import Script
+from demo.model.conversation import Conversation
 
 if TYPE_CHECKING:
     from demo.model.script import Scene
@@ -84,7 +85,9 @@ def test_each_scene_ends_with_the_output_of_its_step(scene: Scene) -> None:
     ],
 )
 def test_steps_and_their_scenes(step: str, found: str | None) -> None:
-    scene = Script.load(scenario.SCRIPT).find(step, "")
+    scene = Script.load(scenario.SCRIPT).find(
+        Conversation(step=step, prompt="", words="", turn=0, tools=(), working_directory=None)
+    )
     assert (scene.name if scene else None) == found
 
 

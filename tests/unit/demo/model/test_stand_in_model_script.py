@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo.model import Script, ScriptError
+from demo.model.conversation import Conversation
 from demo.model.script import Fault, ToolCall
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def talk(step: str | None, prompt: str = "", words: str = "") -> Conversation:
+    return Conversation(
+        step=step, prompt=prompt, words=words or prompt, turn=0, tools=(), working_directory=None
+    )
 
 
 def scene(name: str = "plan", step: str = "plan", **more: Any) -> dict[str, Any]:
@@ -93,7 +100,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
             "error.times: a whole number is needed, not 0.5",
         ),
         ({"when": {"step": "("}}, "when.step: '(' is no regular expression"),
-        ({"when": {}}, "when: step or contains is needed"),
+        ({"when": {}}, "when: step, contains or conversation is needed"),
         ({"when": {"step": "plan", "contains": [1]}}, "when.contains[0]: a text is needed, not 1"),
         ({"name": ""}, "scenes[0].name: a text is needed"),
     ],
@@ -129,7 +136,7 @@ def test_the_first_scene_that_matches_the_whole_header_is_found() -> None:
     )
 
     def found(step: str, prompt: str = "") -> str | None:
-        scene = script.find(step, prompt)
+        scene = script.find(talk(step, prompt))
         return scene.name if scene else None
 
     assert found("plan", "a bug in letters") == "letters"
@@ -169,7 +176,24 @@ def test_a_scene_without_a_step_is_for_any_prompt_that_holds_its_texts() -> None
         {"scenes": [scene("part", when={"contains": ["PART 1"]}), scene("whole", when={"step": "plan"})]}
     )
     found = [
-        script.find(*asked)
+        script.find(talk(*asked))
         for asked in ((None, "Do PART 1"), ("plan", "PART 1"), ("plan", ""), (None, "PART 2"))
     ]
     assert [part and part.name for part in found] == ["part", "part", "whole", None]
+
+
+def test_a_session_that_goes_on_is_known_by_what_was_said_before() -> None:
+    script = Script.of(
+        {
+            "scenes": [
+                {
+                    "name": "review",
+                    "when": {"step": "fix", "contains": ["a docstring"], "conversation": "guests"},
+                    "turns": [{"text": "Done."}],
+                }
+            ]
+        }
+    )
+    assert script.find(talk("fix", "say it in a docstring", "letters for guests ... a docstring")) is not None
+    assert script.find(talk("fix", "say it in a docstring", "letters ... a docstring")) is None
+    assert script.find(talk("fix", "no words", "letters for guests ... a docstring")) is None
