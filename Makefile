@@ -19,7 +19,7 @@ DEV := $(VENV)/installed-dev-$(KEY)
 LOCAL := $(or $(wildcard $(DEV)),$(VENV)/installed-local-$(KEY))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint unit contract e2e format lock install clean
+.PHONY: help demo up test lint unit contract e2e bench format lock install clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,11 +55,14 @@ endef
 unit: $(DEV)  ## tests of single modules
 	$(call pytest,-n 4 --dist worksteal tests/unit)
 
-contract: $(DEV)  ## tests that hold what we rely on in Airflow, GitHub's schema and the agent programs
-	$(call pytest,tests/contract)
+contract: $(DEV)  ## tests with the real programs: what we rely on in them, and attacks on what we built
+	$(call pytest,-n 3 --dist worksteal tests/contract tests/attacks)
 
 e2e: $(DEV)  ## tests of the whole system, with a real Airflow
 	$(call pytest,tests/e2e)
+
+bench: $(DEV)  ## what the gateway and the runner cost, on a machine at rest
+	$(call pytest,-s tests/bench)
 
 format: $(DEV)  ## put the code into its one form
 	$(BIN)/ruff check --fix .

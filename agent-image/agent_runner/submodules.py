@@ -217,12 +217,15 @@ class _Work:
                 try:
                     waiting.append(self._check_out(parent, submodule))
                 except SubmoduleLeftOutError as error:
-                    self._left_out.append((shown, str(error)))
-                    self._say(f"submodule {shown}: left out, {error}")
+                    self._leave_out(shown, str(error))
                 else:
                     self._checked_out.append(shown)
                     self._say(f"submodule {shown}: {waiting[-1].repository} at {submodule.commit[:12]}")
         return Submodules(tuple(self._checked_out), tuple(self._left_out))
+
+    def _leave_out(self, shown: str, reason: str) -> None:
+        self._left_out.append((shown, reason))
+        self._say(f"submodule {shown}: left out, {reason}")
 
     def _check_out(self, parent: _Parent, submodule: Submodule) -> _Parent:
         if parent.depth >= MAX_DEPTH:
@@ -281,7 +284,11 @@ class _Work:
             self._say(f"submodules of {parent.repository}: none in .gitmodules, or it is not readable")
             return
         modules = _modules(listed.stdout.decode("utf-8", "surrogateescape"))
-        paths = [path for path, _ in modules.values() if path]
+        # git refuses to list any path where one of them leads out.
+        for name in [name for name, (path, _) in modules.items() if not _is_inside(path)]:
+            path, _ = modules.pop(name)
+            self._leave_out(parent.prefix + path, "its path leads out of the repository")
+        paths = [path for path, _ in modules.values()]
         for start in range(0, len(paths), 200):
             commits = _entries(self._tree(parent, *paths[start : start + 200]))
             for name, (path, url) in modules.items():
@@ -292,6 +299,10 @@ class _Work:
     def _tree(self, parent: _Parent, *paths: str) -> bytes:
         output = self._git.attempt(*parent.place, "ls-tree", "-z", "--full-tree", parent.commit, "--", *paths)
         return output.stdout if output.ok else b""
+
+
+def _is_inside(path: str) -> bool:
+    return bool(path) and not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))
 
 
 def _entries(tree: bytes) -> dict[str, tuple[str, str]]:

@@ -209,7 +209,8 @@ def _test_failure(result: Any) -> dict[str, Any] | None:
         return None
     output = fence(str(test.get("tail") or ""), "test output", most_bytes=_OUTPUT_BYTES, log=True)
     return {
-        "command": one_line(str(test.get("command") or "")),
+        # A result claims it, and the repository's code ran in the container that made the result.
+        "command": fence(one_line(str(test.get("command") or "")), "test command"),
         "exit_code": test.get("exit_code"),
         "output": output,
     }

@@ -23,7 +23,7 @@ from aiohttp import web
 from agent_runner import contract
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/agent_runner"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract/runner"))
 
 import gateway_world
 import pod as stand_ins

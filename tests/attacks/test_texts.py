@@ -143,7 +143,6 @@ def test_text_of_a_model_or_a_program(text: str) -> None:
     check(digest_module.digest([note] * 3), text)
 
 
-@pytest.mark.xfail(reason="the test command that a result claims stands outside of a fence", strict=True)
 def test_test_command_that_a_result_claims() -> None:
     failed = {"test": {"command": f"make` {ORDER} `", "exit_code": 1, "tail": "x"}}
     operator = AgentImplementOperator(task_id="s", test_result=failed)

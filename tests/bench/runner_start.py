@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/agent_runner"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract/runner"))
 
 import pod as stand_ins
 

@@ -52,6 +52,8 @@ def judge(request: PushRequest, config: GatewayConfig, own_commits: Collection[s
 
 
 _MOVED = "stale:"
+_MOST_NAMED = 5
+"""A push may name thousands of refs, and each of them is the agent's text."""
 _SHOWN = 3
 """Paths and commits that a refusal names."""
 
@@ -101,8 +103,12 @@ def protected_paths_verdict(found: Sequence[Violation]) -> Verdict:
 
 
 def refusal_text(request: PushRequest, verdict: Verdict) -> str:
-    """Return one line for the ledger that names each ref and why it was refused."""
-    return "; ".join(
+    """Return one line for the ledger that names the first refs and why each was refused."""
+    pairs = list(zip(request.commands, verdict.reasons, strict=True))
+    texts = [
         f"push {printable(command.ref, 80)} {command.old[:12]}..{command.new[:12]}: {reason}"
-        for command, reason in zip(request.commands, verdict.reasons, strict=True)
-    )
+        for command, reason in pairs[:_MOST_NAMED]
+    ]
+    if more := len(pairs) - _MOST_NAMED:
+        texts += [f"and {more} more refs"] if more > 0 else []
+    return "; ".join(texts)

@@ -99,7 +99,8 @@ def test_a_failed_attempt_is_told_of_its_output() -> None:
     tail = "first\n" + "x" * 20_000 + f"\n{MARKERS} last"
     result = {"outcome": "failed", "test": {"command": "make\ntest", "exit_code": 2, "tail": tail}}
     text = implement(attempt=2, test_result=result)
-    assert "`make test` ended with exit code 2" in text
+    assert "The test command ended with exit code 2" in text
+    assert "make test" in text
     assert f"{MARKERS} last" in text
     assert "first\n" not in text.partition("exit code 2")[2]
     assert "did not pass" not in implement(attempt=2, test_result={"outcome": "succeeded"})

@@ -20,15 +20,12 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pod as stand_ins
 import pytest
 
 from agent_runner.agents.codex import API_KEY
 from agent_runner.contract import AgentSettings, Limits
 from demo.model import Script, StandInModel
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/agent_runner"))
-
-import pod as stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

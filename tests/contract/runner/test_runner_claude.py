@@ -12,19 +12,15 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pod as stand_ins
 import pytest
 
 from agent_runner.agents.claude import API_KEY
 from agent_runner.contract import AgentSettings, Limits
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/agent_runner"))
-
-import pod as stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
