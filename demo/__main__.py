@@ -15,7 +15,7 @@ from demo.http_json import HttpError
 from demo.options import TITLES, Options, OptionsError, bubblewrap_fault, read_options
 from demo.processes import PartFailedError
 from demo.signals import InterruptedBySignal, interrupted_by_signals, stopped_at_the_end
-from demo.stack import DemoStack
+from demo.stack import NAMESPACE, DemoStack
 from demo.terminal import Terminal
 from demo.verdict import ask_forge
 from demo.watch import RunWatcher
@@ -155,7 +155,12 @@ def _linger(stack: DemoStack, terminal: Terminal) -> None:
     terminal.line("Everything is still running (KEEP=1):")
     terminal.line(f"  Airflow      {stack.airflow_url}")
     terminal.line(f"  GitHub       {stack.forge.url}/{REPOSITORY}")
-    terminal.line(f"  Kubernetes   {stack.kubernetes_url}/api/v1/namespaces/agent-system/pods")
+    kubernetes = stack.kubernetes
+    terminal.line(f"  Kubernetes   {kubernetes.kubeconfig} (kubeconfig; kubectl sends no token over HTTP)")
+    terminal.line(
+        f"               sed 's/^/Authorization: Bearer /' {kubernetes.kubeconfig.with_name('token')} | "
+        f"curl -H @- {kubernetes.url}/api/v1/namespaces/{NAMESPACE}/pods"
+    )
     terminal.line("Ctrl-C ends it.")
     with contextlib.suppress(InterruptedBySignal):
         while True:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from demo.airflow_stack import AirflowStack
-from demo.environment import base_environment, image_folders, runtime_folders
-from demo.http_json import HttpError, call
+from demo.environment import REPOSITORY_ROOT, base_environment, image_folders, runtime_folders
+from demo.http_json import HttpError
+from demo.kubernetes_client import KubernetesClient
 from demo.processes import Part, Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
     from typing import Self
 
     from demo.airflow_client import AirflowClient, Login
@@ -59,7 +60,7 @@ class LocalStack:
         progress: Callable[[str], None] = lambda part: None,
     ) -> None:
         self.folder = folder.absolute()
-        self.kubernetes_url = ""
+        self._kubernetes: KubernetesClient | None = None
         self._hosts = hosts
         self._sandbox = sandbox
         self._fast = fast
@@ -97,6 +98,16 @@ class LocalStack:
         return self._airflow.url
 
     @property
+    def kubernetes(self) -> KubernetesClient:
+        """The local pod runtime's API.
+
+        :raise RuntimeError: it is not up yet.
+        """
+        if self._kubernetes is None:
+            raise RuntimeError("the local pod runtime is not up: start the stack first")
+        return self._kubernetes
+
+    @property
     def login(self) -> Login | None:
         """User and password of the UI; ``None``: everybody is let in."""
         return self._airflow.login
@@ -123,7 +134,8 @@ class LocalStack:
             self._airflow.prepare()
             kubernetes = self._start_kubernetes()
             hosts = self._find_hosts()
-            self.kubernetes_url = kubernetes.wait_ready(READY_SECONDS)["url"].rstrip("/")
+            ready = kubernetes.wait_ready(READY_SECONDS)
+            self._kubernetes = KubernetesClient(Path(ready["kubeconfig"]))
             self._put_secret(hosts.secret())
             self._airflow.start(self._settings() | hosts.settings() | self._extra_env)
             self._progress("Airflow is up")
@@ -170,7 +182,7 @@ class LocalStack:
 
     def pods(self) -> list[dict[str, Any]]:
         """Return the pods that are there now, as the Kubernetes API describes them."""
-        return list(call("GET", f"{self.kubernetes_url}/api/v1/namespaces/{NAMESPACE}/pods")["items"])
+        return list(self.kubernetes.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"])
 
     def _find_hosts(self) -> Hosts:
         """Return the hosts; a subclass that was given none starts them here."""
@@ -185,6 +197,8 @@ class LocalStack:
             "--image-path", "*=" + ":".join(map(str, image_folders())),
             "--sandbox", self._sandbox,
             *(part for folder in runtime_folders() for part in ("--sandbox-read", str(folder))),
+            # Airflow's keys and database, too, and those of other stacks, wherever the checkout is.
+            "--sandbox-hide", str(self.folder), "--sandbox-hide", str(REPOSITORY_ROOT),
         )  # fmt: skip
 
     def _part(self, name: str, module: str, *arguments: str) -> Part:
@@ -197,9 +211,9 @@ class LocalStack:
 
     def _put_secret(self, values: Mapping[str, str]) -> None:
         """Make the secret, in the place of the one that an earlier start left."""
-        secrets = f"{self.kubernetes_url}/api/v1/namespaces/{NAMESPACE}/secrets"
+        secrets = f"/api/v1/namespaces/{NAMESPACE}/secrets"
         try:
-            call("DELETE", f"{secrets}/{SECRET}")
+            self.kubernetes.delete(f"{secrets}/{SECRET}")
         except HttpError as error:
             if error.status != 404:
                 raise
@@ -210,23 +224,16 @@ class LocalStack:
             "type": "Opaque",
             "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
         }
-        call("POST", secrets, secret)
+        self.kubernetes.post(secrets, secret)
 
     def _settings(self) -> dict[str, str]:
-        cluster = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "local",
-            "clusters": [{"name": "local", "cluster": {"server": self.kubernetes_url}}],
-            "users": [{"name": "nobody", "user": {}}],
-            "contexts": [
-                {"name": "local", "context": {"cluster": "local", "user": "nobody", "namespace": NAMESPACE}}
-            ],
+        # By its file, so that the token is neither in the environment of Airflow nor in its database.
+        extra = {
+            "in_cluster": False,
+            "namespace": NAMESPACE,
+            "kube_config_path": str(self.kubernetes.kubeconfig),
         }
-        kubernetes = {
-            "conn_type": "kubernetes",
-            "extra": {"in_cluster": False, "namespace": NAMESPACE, "kube_config": cluster},
-        }
+        kubernetes = {"conn_type": "kubernetes", "extra": extra}
         settings = {
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(kubernetes),
             "AIRFLOW__AGENTS__NAMESPACE": NAMESPACE,

@@ -23,8 +23,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Serve the Kubernetes API for pods on a loopback port, and run pods as local processes.",
     )
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="folder of objects, volumes and logs")
-    add("--ready-file", type=Path, metavar="FILE", help='gets {"url": …} as soon as the API answers')
+    add(
+        "--data", type=Path, required=True, metavar="DIR",
+        help="folder of objects, volumes and logs; DIR/kubeconfig is for clients, DIR/token is what they send",
+    )  # fmt: skip
+    add(
+        "--ready-file", type=Path, metavar="FILE",
+        help='gets {"url": …, "kubeconfig": …} as soon as the API answers',
+    )  # fmt: skip
     add("--port", type=int, default=0, help="0 (default) takes a free one")
     add(
         "--image", action="append", default=[], metavar="IMAGE=COMMAND",
@@ -39,6 +45,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--sandbox-read", action="append", default=[], type=Path, metavar="DIR",
         help="folder that containers under bubblewrap may read besides the system's and the images'",
     )  # fmt: skip
+    add(
+        "--sandbox-hide", action="append", default=[], type=Path, metavar="DIR",
+        help="folder that containers under bubblewrap may not see, besides --data and the home folder",
+    )  # fmt: skip
     add("--pod-security", choices=("restricted", "none"), default="restricted")
     return parser.parse_args(arguments)
 
@@ -52,6 +62,7 @@ async def serve(options: argparse.Namespace) -> None:
         sandbox=options.sandbox,
         pod_security=options.pod_security,
         readable=options.sandbox_read,
+        hidden=options.sandbox_hide,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -59,7 +70,8 @@ async def serve(options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     async with runtime:
         if options.ready_file:
-            write_atomically(options.ready_file, json.dumps({"url": runtime.url}))
+            ready = {"url": runtime.url, "kubeconfig": str(runtime.kubeconfig_file)}
+            write_atomically(options.ready_file, json.dumps(ready))
         await stop.wait()
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from airflow_provider_agents.local.api_errors import KINDS, ApiError, Json
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +80,7 @@ def number(request: web.Request, name: str, *, least: int = 0) -> int | None:
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse requests of web pages: whoever may create a pod may run any command as this user.
+    """Refuse requests of web pages, even with the token: whoever may create a pod may run any command.
 
     A browser names the page in ``Origin``, and a name that was made to point at this machine in ``Host``.
     """
@@ -175,9 +178,12 @@ async def namespace(request: web.Request) -> web.Response:
     return respond(item)
 
 
-def make_application() -> web.Application:
-    """Return an application with what does not depend on any object."""
-    application = web.Application(middlewares=[errors_as_status, guard], client_max_size=MAX_BODY)
+def make_application(check: Middleware) -> web.Application:
+    """Return an application with what does not depend on any object.
+
+    :param check: refuses requests of those who may not use the API.
+    """
+    application = web.Application(middlewares=[errors_as_status, guard, check], client_max_size=MAX_BODY)
     application.router.add_get("/version", version)
     application.router.add_get("/version/", version)
     for path in ("/healthz", "/livez", "/readyz"):

@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from kubernetes.client.exceptions import ApiException
 
@@ -30,7 +29,7 @@ from agent_runner.contract import (
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, parse_request
 from airflow_provider_agents.domain.outbound import outbound_title
-from airflow_provider_agents.domain.pod_status import BASE_CONTAINER, base_ended, base_started, is_terminal
+from airflow_provider_agents.domain.pod_status import base_ended, base_started, is_terminal
 from airflow_provider_agents.domain.workspace import Workspace
 from airflow_provider_agents.exceptions import InvalidInputError, StepError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
@@ -39,10 +38,11 @@ from airflow_provider_agents.operators.failure_reason import leaving_reason
 from airflow_provider_agents.operators.gateway_settings import gateway_config
 from airflow_provider_agents.operators.pod_parts import (
     GRACE_SECONDS,
-    LABEL_PREFIX,
     SPEC_ANNOTATION,
     START_SECONDS,
     PodParts,
+    memory_of,
+    pod_labels,
 )
 from airflow_provider_agents.operators.pod_reader import PodReader
 from airflow_provider_agents.operators.pod_start import earlier_pods, make_way
@@ -158,21 +158,7 @@ class AgentStepOperator(KubernetesPodOperator):
     ) -> None:
         if "base_container_name" in kwargs:
             raise TypeError("base_container_name: the agent's container is always named base")
-        kwargs.setdefault("name", f"agent-{self.step}")
-        kwargs.setdefault("namespace", settings.text("namespace", "agent-system"))
-        kwargs.setdefault("kubernetes_conn_id", settings.text("kubernetes_conn_id", "kubernetes_default"))
-        kwargs.setdefault("deferrable", True)
-        kwargs.setdefault("startup_timeout_seconds", START_SECONDS)
-        kwargs.setdefault("log_pod_spec_on_failure", False)  # would put the whole prompt into the log
-        kwargs.setdefault("log_events_on_startup", False)  # reads every event of the namespace at each poll
-        kwargs.setdefault("logging_interval", 2)
-        kwargs.setdefault("retries", STEP_RETRIES)
-        kwargs.setdefault("retry_delay", timedelta(seconds=15))
-        kwargs.setdefault("retry_policy", StepRetryPolicy())
-        # A backstop beyond the pod's own deadline. The longest step_timeout that a run may ask for is a day.
-        longest = step_timeout or timedelta(days=1)
-        margin = timedelta(seconds=2 * START_SECONDS + 5 * GRACE_SECONDS)
-        kwargs.setdefault("execution_timeout", longest + margin)
+        _fill_in(kwargs, self.step, step_timeout)
         super().__init__(**kwargs)
         self.coding_task = coding_task
         self.repository = repository
@@ -335,7 +321,12 @@ class AgentStepOperator(KubernetesPodOperator):
             cpu=self.cpu or request.cpu,
             memory=Restarts(self, context).memory(self.memory or request.memory),
             service_account=settings.text("service_account", "agent-runner"),
-            labels=self._labels(self._task, self._spec, context),
+            labels=pod_labels(
+                self._spec,
+                run=context["ti"].run_id,
+                ticket=str(self._task.ticket.number) if self._task.ticket else self._task.name,
+                generation=generation(self, context),
+            ),
         )
         return parts.add_to(pod)
 
@@ -487,7 +478,7 @@ class AgentStepOperator(KubernetesPodOperator):
             self._reader.show_gateway_log(remote_pod)
         if not self.process_pod_deletion(remote_pod, reraise=False):
             self.patch_already_checked(remote_pod, reraise=False)
-        self._publish(outcome, context, memory=_memory_of(remote_pod))
+        self._publish(outcome, context, memory=memory_of(remote_pod))
 
     # How it ends
 
@@ -507,17 +498,6 @@ class AgentStepOperator(KubernetesPodOperator):
         return StepError.of(Restarts(self, context).judge(fault, memory or "8Gi"), result)
 
     # Helpers
-
-    def _labels(self, task: CodingTask, spec: StepSpec, context: Context) -> dict[str, str]:
-        values = {
-            "installation": settings.text("installation", "default"),
-            "run": context["ti"].run_id,
-            "ticket": str(task.ticket.number) if task.ticket else task.name,
-            "step": self.step,
-            "generation": str(generation(self, context)),
-            "spec": spec.fingerprint()[:16],
-        }
-        return {_label(name): make_safe_label_value(value) for name, value in values.items()}
 
     def _head(self, spec: StepSpec) -> str | None:
         return self._github().run(lambda client: client.branch_head(spec.repository, spec.work_branch))
@@ -560,11 +540,20 @@ class AgentStepOperator(KubernetesPodOperator):
         return self._open_books(context).budget(limit, task.request.budget_tokens)
 
 
-def _label(name: str) -> str:
-    return f"{LABEL_PREFIX}{name}"
-
-
-def _memory_of(pod: k8s.V1Pod) -> str | None:
-    base = next((c for c in pod.spec.containers if c.name == BASE_CONTAINER), None)
-    limits = base.resources.limits if base is not None and base.resources else None
-    return (limits or {}).get("memory")
+def _fill_in(kwargs: dict[str, Any], step: Step, step_timeout: timedelta | None) -> None:
+    """Fill in what ``KubernetesPodOperator`` would choose otherwise."""
+    kwargs.setdefault("name", f"agent-{step}")
+    kwargs.setdefault("namespace", settings.text("namespace", "agent-system"))
+    kwargs.setdefault("kubernetes_conn_id", settings.text("kubernetes_conn_id", "kubernetes_default"))
+    kwargs.setdefault("deferrable", True)
+    kwargs.setdefault("startup_timeout_seconds", START_SECONDS)
+    kwargs.setdefault("log_pod_spec_on_failure", False)  # would put the whole prompt into the log
+    kwargs.setdefault("log_events_on_startup", False)  # reads every event of the namespace at each poll
+    kwargs.setdefault("logging_interval", 2)
+    kwargs.setdefault("retries", STEP_RETRIES)
+    kwargs.setdefault("retry_delay", timedelta(seconds=15))
+    kwargs.setdefault("retry_policy", StepRetryPolicy())
+    # A backstop beyond the pod's own deadline. The longest step_timeout that a run may ask for is a day.
+    longest = step_timeout or timedelta(days=1)
+    margin = timedelta(seconds=2 * START_SECONDS + 5 * GRACE_SECONDS)
+    kwargs.setdefault("execution_timeout", longest + margin)

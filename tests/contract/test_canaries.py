@@ -167,7 +167,8 @@ class SpiedWorld(World):
         self.pod_states.append(await self.pods())
         (pod,) = self.pod_states[-1]
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}/log"
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:
+        limit = aiohttp.ClientTimeout(total=SECONDS)
+        async with aiohttp.ClientSession(timeout=limit, headers=self.headers) as session:
             for container in ("base", "gateway"):
                 async with session.get(self.runtime.url + path, params={"container": container}) as answer:
                     self.logs[container] = await answer.text()
@@ -223,7 +224,7 @@ def test_with_the_secret_of_the_installation(world: SpiedWorld, caplog: pytest.L
     assert "The spy has reported." in seen["the log of base"]
     assert world.model.keys == {ANTHROPIC, OPENAI}
     assert_pushed(world)
-    assert places([FORGE, ANTHROPIC, OPENAI], seen) == []
+    assert places([FORGE, ANTHROPIC, OPENAI, world.runtime.token], seen) == []
 
 
 def test_with_connections(

@@ -166,6 +166,7 @@ async def run_codex(folder: Path, gateway: str) -> tuple[int, list[dict[str, Any
 model = "gpt-5.5"
 model_provider = "gateway"
 check_for_update_on_startup = false
+web_search = "disabled"
 [analytics]
 enabled = false
 [features]

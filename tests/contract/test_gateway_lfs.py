@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
+import random
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from gateway_world import World, open_world
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
-CONTENT = os.urandom(300_000)
+CONTENT = random.Random(1).randbytes(300_000)
 OID = hashlib.sha256(CONTENT).hexdigest()
 BATCH = "/acme/widget.git/info/lfs/objects/batch"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from kubernetes import client
+from kubernetes import client, config
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 
@@ -32,14 +32,14 @@ RESTRICTED = k8s.V1SecurityContext(
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
+def runtime(tmp_path: Path) -> Iterator[LocalKubernetes]:
     """A runtime in a thread of its own, as the operator blocks the one it runs in."""
     runtime = LocalKubernetes(tmp_path / "data", {"shell": "sh"})
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     asyncio.run_coroutine_threadsafe(runtime.start(), loop).result(20)
-    yield runtime.url
+    yield runtime
     asyncio.run_coroutine_threadsafe(runtime.stop(), loop).result(20)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
@@ -47,24 +47,18 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def core(url: str) -> Iterator[client.CoreV1Api]:
-    configuration = client.Configuration(host=url)
+def core(runtime: LocalKubernetes) -> Iterator[client.CoreV1Api]:
+    configuration = client.Configuration()
     assert configuration.client_side_validation
+    config.load_kube_config_from_dict(runtime.kubeconfig(), client_configuration=configuration)
     with client.ApiClient(configuration) as api_client:
         yield client.CoreV1Api(api_client)
 
 
 @pytest.fixture
-def kube_config(url: str, tmp_path: Path) -> Path:
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "local",
-        "clusters": [{"name": "local", "cluster": {"server": url}}],
-        "users": [{"name": "nobody", "user": {}}],
-        "contexts": [{"name": "local", "context": {"cluster": "local", "user": "nobody", "namespace": NAMESPACE}}],
-    }  # fmt: skip
-    path = tmp_path / "config"
-    path.write_text(json.dumps(config))
-    return path
+def kube_config(runtime: LocalKubernetes) -> Path:
+    """The file that the runtime itself wrote."""
+    return runtime.kubeconfig_file
 
 
 def pod(name: str, script: str, **more: Any) -> k8s.V1Pod:
@@ -263,18 +257,35 @@ def test_errors_are_status_objects(core):
     assert "violates PodSecurity" in json.loads(caught.value.body)["message"]
 
 
+def test_clients_without_the_token_are_refused(core, runtime):
+    with client.ApiClient(client.Configuration(host=runtime.url)) as api_client:
+        stranger = client.CoreV1Api(api_client)
+        for request in (stranger.list_namespaced_secret, stranger.list_namespaced_pod):
+            with pytest.raises(ApiException) as caught:
+                request(NAMESPACE)
+            assert (caught.value.status, json.loads(caught.value.body)["reason"]) == (401, "Unauthorized")
+    assert core.list_namespaced_secret(NAMESPACE).items == []
+
+
+@pytest.mark.parametrize("how", ["kube_config", "kube_config_path"])
+def test_both_hooks_find_the_token_through_a_connection(runtime, monkeypatch, how):
+    from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook, KubernetesHook
+
+    found = runtime.kubeconfig() if how == "kube_config" else str(runtime.kubeconfig_file)
+    connection = {"conn_type": "kubernetes", "extra": {"in_cluster": False, how: found}}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_LOCAL", json.dumps(connection))
+    hook = KubernetesHook(conn_id="kubernetes_local")
+    hook.core_v1_client.create_namespaced_pod(NAMESPACE, pod("one", "true"))
+    found = asyncio.run(AsyncKubernetesHook(conn_id="kubernetes_local").get_pod("one", NAMESPACE))
+    assert found.metadata.name == "one"
+
+
 @pytest.fixture
 async def async_hook(tmp_path: Path) -> AsyncIterator[Any]:
     from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 
     async with LocalKubernetes(tmp_path / "data", {"shell": "sh"}) as runtime:
-        config = {
-            "apiVersion": "v1", "kind": "Config", "current-context": "local",
-            "clusters": [{"name": "local", "cluster": {"server": runtime.url}}],
-            "users": [{"name": "nobody", "user": {}}],
-            "contexts": [{"name": "local", "context": {"cluster": "local", "user": "nobody"}}],
-        }  # fmt: skip
-        yield AsyncKubernetesHook(conn_id=None, config_dict=config, in_cluster=False)
+        yield AsyncKubernetesHook(conn_id=None, config_dict=runtime.kubeconfig(), in_cluster=False)
 
 
 async def test_the_triggerers_hook(async_hook):

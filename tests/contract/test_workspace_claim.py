@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunState
-from kubernetes import client
+from kubernetes import client, config
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 
@@ -61,7 +61,7 @@ def bubblewrap_works() -> bool:
 
 
 @pytest.fixture
-def url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+def runtime(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LocalKubernetes]:
     """A runtime in a thread of its own, as the operators block the one that they run in."""
     sandbox = getattr(request, "param", "none")
     if sandbox == "bubblewrap" and not bubblewrap_works():
@@ -76,7 +76,7 @@ def url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     asyncio.run_coroutine_threadsafe(runtime.start(), loop).result(20)
-    yield runtime.url
+    yield runtime
     asyncio.run_coroutine_threadsafe(runtime.stop(), loop).result(20)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
@@ -84,17 +84,12 @@ def url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def core(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.CoreV1Api]:
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "local",
-        "clusters": [{"name": "local", "cluster": {"server": url}}],
-        "users": [{"name": "nobody", "user": {}}],
-        "contexts": [{"name": "local", "context": {"cluster": "local", "user": "nobody"}}],
-    }  # fmt: skip
-    connection = {"conn_type": "kubernetes", "extra": {"in_cluster": False, "kube_config": config}}
+def core(runtime: LocalKubernetes, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.CoreV1Api]:
+    extra = {"in_cluster": False, "kube_config_path": str(runtime.kubeconfig_file)}
+    connection = {"conn_type": "kubernetes", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
     monkeypatch.setenv("AIRFLOW__AGENTS__NAMESPACE", NAMESPACE)
-    with client.ApiClient(client.Configuration(host=url)) as api_client:
+    with config.new_client_from_config(str(runtime.kubeconfig_file)) as api_client:
         yield client.CoreV1Api(api_client)
 
 
@@ -203,7 +198,7 @@ def sweep(ti: TaskInstance, **arguments: Any) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("url", ["none", "bubblewrap"], indirect=True)
+@pytest.mark.parametrize("runtime", ["none", "bubblewrap"], indirect=True)
 def test_two_pods_share_checkout_and_home_and_the_agent_never_sees_the_ledger(core: client.CoreV1Api) -> None:
     claim = prepared().claim
     gateway = container(

@@ -47,7 +47,7 @@ def running_pod(stack: DemoStack, dag_id: str, seconds: float = 60.0) -> dict[st
 
 def processes(stack: DemoStack, pod: dict[str, Any], container: str) -> list[int]:
     """Return the ids of all processes of a container: its first one and whatever that started."""
-    listed = call("GET", f"{stack.kubernetes_url}/_local/processes")["processes"]
+    listed = stack.kubernetes.get("/_local/processes")["processes"]
     name = pod["metadata"]["name"]
     (first,) = [p["pid"] for p in listed if (p["pod"], p["container"]) == (name, container)]
     parents = {}
@@ -64,7 +64,7 @@ def processes(stack: DemoStack, pod: dict[str, Any], container: str) -> list[int
 def injure(stack: DemoStack, pod: dict[str, Any], what: str, container: str = "") -> None:
     """Let a fault happen to a pod: ``kill``, ``oom`` or ``evict``."""
     query = f"?container={container}" if container else ""
-    call("POST", f"{stack.kubernetes_url}/_local/pods/{NAMESPACE}/{pod['metadata']['name']}/{what}{query}")
+    stack.kubernetes.post(f"/_local/pods/{NAMESPACE}/{pod['metadata']['name']}/{what}{query}")
 
 
 def fault(stack: DemoStack, match: dict[str, str], action: Any, times: int = 1) -> None:

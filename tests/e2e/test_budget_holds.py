@@ -30,7 +30,7 @@ def test_it_is_never_overdrawn(stack: DemoStack, repository: str) -> None:
 
     # The program is busy with a command, so that no call to the model is cut off.
     first = at_work(stack, run_id, begun=1)
-    call("DELETE", f"{stack.kubernetes_url}/api/v1/namespaces/{NAMESPACE}/pods/{first}?gracePeriodSeconds=0")
+    stack.kubernetes.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/{first}?gracePeriodSeconds=0")
     second = at_work(stack, run_id, begun=2)
     assert second != first
     injure(stack, pod_named(stack, second), "kill", "gateway")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 import time
@@ -166,8 +167,13 @@ def test_links_lead_to_the_pull_request_and_the_pod(stack: DemoStack, run: Run) 
 
 
 def test_credentials_are_nowhere_but_in_the_gateway(stack: DemoStack, run: Run) -> None:
-    """Canaries: the forge's token and the model's key."""
-    canaries = {"forge token": stack.token.encode(), "model key": MODEL_KEY.encode()}
+    """Canaries: the forge's token, the model's key, and the token of the cluster."""
+    cluster = json.loads(stack.kubernetes.kubeconfig.read_text())["users"][0]["user"]["token"]
+    canaries = {
+        "forge token": stack.token.encode(),
+        "model key": MODEL_KEY.encode(),
+        "cluster token": cluster.encode(),
+    }
     places: dict[str, bytes] = {
         f"specification of {p['metadata']['name']}": repr(p).encode() for p in run.specifications
     }

@@ -47,12 +47,8 @@ def first_request(stack: DemoStack, scene: str) -> dict[str, Any]:
 
 def claims(stack: DemoStack) -> list[str]:
     """Return the names of this run's claims that are there."""
-    url = f"{stack.kubernetes_url}/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
-    return [
-        item["metadata"]["name"]
-        for item in call("GET", url)["items"]
-        if "-memory-" in item["metadata"]["name"]
-    ]
+    listed = stack.kubernetes.get(f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims")
+    return [item["metadata"]["name"] for item in listed["items"] if "-memory-" in item["metadata"]["name"]]
 
 
 def test_the_second_step_goes_on_with_the_conversation_of_the_first_on_a_fresh_pod(
@@ -74,8 +70,7 @@ def test_the_second_step_goes_on_with_the_conversation_of_the_first_on_a_fresh_p
 
 def test_a_lost_claim_is_made_anew_and_the_agent_gets_a_digest(stack: DemoStack, run_id: str) -> None:
     (claim,) = claims(stack)
-    url = f"{stack.kubernetes_url}/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/{claim}"
-    call("DELETE", url)
+    stack.kubernetes.delete(f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/{claim}")
     wait_for(lambda: not claims(stack) or None, what="the end of the claim", seconds=30)
     number = opened(stack, REPOSITORY)["number"]
     stack.forge.act(

@@ -28,6 +28,8 @@ API_TIMEOUT_MS = 300_000
 MAX_ARGUMENT_BYTES = 120_000
 """Linux takes at most 128 KiB for one argument."""
 _EDITING_TOOLS = ("Write", "Edit", "NotebookEdit")
+_SERVER_TOOLS = ("WebSearch",)
+"""What the model's side does, past the pod's network policy: the gateway refuses the request."""
 _SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -117,8 +119,8 @@ def _arguments(task: AgentTask) -> list[str]:
         "--permission-mode",
         "bypassPermissions",
     ]
-    if task.read_only:
-        arguments += ["--disallowedTools", ",".join(_EDITING_TOOLS)]
+    disallowed = (*_SERVER_TOOLS, *(_EDITING_TOOLS if task.read_only else ()))
+    arguments += ["--disallowedTools", ",".join(disallowed)]
     if task.settings.max_turns is not None:
         arguments += ["--max-turns", str(task.settings.max_turns)]
     if task.settings.model is not None:

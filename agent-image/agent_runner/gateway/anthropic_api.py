@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from aiohttp import web
 
 from agent_runner.contract import SECRET_KEY_ANTHROPIC, SECRET_KEY_ANTHROPIC_OAUTH
-from agent_runner.gateway.metering import JsonMeter, Meter, Reading, StreamMeter, Usage, count, model_of
+from agent_runner.gateway.messages_policy import check_messages_request
+from agent_runner.gateway.metering import (
+    STRING,
+    JsonMeter,
+    Meter,
+    Reading,
+    StreamMeter,
+    Usage,
+    count,
+    model_of,
+)
 from agent_runner.gateway.model_api import Asked, Fault, ModelApi
 from agent_runner.gateway.price_table import FALLBACK_ANTHROPIC
 
@@ -34,6 +45,11 @@ class MessagesStreamMeter(StreamMeter):
     The first event has the counts of the prompt; a later one replaces the output's, which is one token until
     then.
     """
+
+    DELTA = re.compile(
+        rb'data: ?\{"type": ?"content_block_delta", ?"index": ?\d+, ?"delta": ?\{"type": ?"\w+", ?"\w+": ?'
+        + STRING
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,6 +146,7 @@ ANTHROPIC = ModelApi(
     answer_prefixes=("anthropic-",),
     asked=_asked,
     meter=_meter,
+    check=check_messages_request,
     error=_error,
     fallback=FALLBACK_ANTHROPIC,
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agent_runner.contract import Tokens
 from agent_runner.gateway.budget import Amount, BudgetSpentError
 from agent_runner.gateway.forecast import Forecaster
-from agent_runner.gateway.metering import Reading, Usage, json_object
+from agent_runner.gateway.metering import Reading, Usage
 from agent_runner.gateway.pricing import cost_usd
 from agent_runner.gateway.push_request import printable
 from agent_runner.gateway.relay import while_connected
@@ -65,22 +65,22 @@ class CallBook:
             self._note(error)
             raise error
 
-    async def open(self, request: web.Request, body: bytes) -> Account:
+    async def open(self, request: web.Request, asked: Asked, size: int) -> Account:
         """Wait for the call's turn and write it down; then it may be sent.
 
         :param request: the client's; when that goes away, its turn goes to the next.
+        :param size: bytes of the request's body.
         :raises BudgetSpentError: if too little of the budget is left.
         :raises ClientGoneError: if the client went away.
         :raises LedgerError: if the call could not be written down.
         """
-        asked = self._api.asked(json_object(body))
-        guess = self._forecaster.forecast(asked, len(body))
+        guess = self._forecaster.forecast(asked, size)
         try:
             admission = await while_connected(request, self._gate.enter(guess.forecast))
         except BudgetSpentError as error:
             self._note(error)
             raise
-        account = Account(self, asked, len(body), guess, admission)
+        account = Account(self, asked, size, guess, admission)
         try:
             await self._journal.sync()
         except BaseException:

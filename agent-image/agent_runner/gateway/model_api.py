@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
@@ -26,7 +26,7 @@ Fault = Literal[
 """Why the gateway itself answers with an error.
 
 ``not_served``: no such path. ``unusable``: the configuration or the ledger. ``request``: it did not come whole,
-or is compressed. ``too_large``. ``credential``: missing, unusable or refused. ``budget``: it is spent.
+is compressed, or asks for more than an answer. ``too_large``. ``credential``: missing, unusable or refused. ``budget``: it is spent.
 ``unreachable``: the API cannot be reached, which an agent may retry. ``answer``: one that cannot be passed on.
 """
 
@@ -61,9 +61,12 @@ class ModelApi:
     answer_prefixes: tuple[str, ...]
     """Starts of further ones, in lower case."""
     asked: Callable[[Mapping[str, object]], Asked]
-    """Reads the body of a metered request, ``{}`` where it is no JSON object."""
+    """Reads the body of a metered request."""
     meter: Callable[[bool], Meter]
     """Returns a new meter: of an event stream (true), or of a plain answer."""
+    check: Callable[[Mapping[str, Any]], None]
+    """Raises :class:`RefusedRequestError` for the body of a request, metered or not, that would make the API do more
+    than to answer, or at more than the list price."""
     error: Callable[[Fault, str], web.Response]
     """Returns an error in the API's own form and with a status that agent programs do not retry in vain."""
     fallback: Price

@@ -16,6 +16,7 @@ from agent_runner.gateway.call_book import LedgerError
 from agent_runner.gateway.credentials import CredentialError
 from agent_runner.gateway.push_request import printable
 from agent_runner.gateway.relay import AnswerBrokenError, ClientGoneError, relay
+from agent_runner.gateway.request_policy import RefusedRequestError, read_request
 from agent_runner.gateway.upstream import never_sent, words
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ MAX_BODY_BYTES = 32 << 20
 """Largest request that Anthropic's API takes; OpenAI's are smaller."""
 
 _BODY_SECONDS = 120.0
+
+_MAX_REASONS = 100
+"""How many reasons of refusals are remembered, and noted: they quote the client."""
 
 
 class ModelProxy:
@@ -49,6 +53,7 @@ class ModelProxy:
         self._credentials = credentials
         self._upstream = upstream
         self._book = book
+        self._refused: set[str] = set()
 
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
         """Answer a request.
@@ -70,6 +75,14 @@ class ModelProxy:
         body = await self._body(request)
         if isinstance(body, web.Response):
             return body
+        try:
+            read = read_request(body)
+            api.check(read)
+        except RefusedRequestError as error:
+            self._note(str(error))
+            return api.error("request", f"not passed on: {error}")
+        asked = api.asked(read)
+        del read
         headers = {
             name: ", ".join(request.headers.getall(name))
             for name in api.request_headers
@@ -80,7 +93,7 @@ class ModelProxy:
             if not metered:
                 self._book.require_rest()
                 return await self._forward(request, path, headers, body, key)
-            account = await self._book.open(request, body)
+            account = await self._book.open(request, asked, len(body))
         except BudgetSpentError as error:
             return api.error("budget", str(error))
         except LedgerError as error:
@@ -91,6 +104,13 @@ class ModelProxy:
         # Also when cancelled at the end of the pod: what was used until then counts.
         with closing(account):
             return await self._forward(request, path, headers, body, key, account)
+
+    def _note(self, reason: str) -> None:
+        """Note a refusal, once for each reason: an agent program repeats its requests."""
+        if reason not in self._refused and len(self._refused) < _MAX_REASONS:
+            self._refused.add(reason)
+            log.warning("model: refused: %s", reason)
+            self._book.refuse(reason)
 
     async def _body(self, request: web.Request) -> bytes | web.Response:
         if request.headers.get("Content-Encoding", "identity") != "identity":

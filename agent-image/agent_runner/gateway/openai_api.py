@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from aiohttp import web
 
 from agent_runner.contract import SECRET_KEY_OPENAI
-from agent_runner.gateway.metering import JsonMeter, Meter, Reading, StreamMeter, Usage, count, model_of
+from agent_runner.gateway.metering import (
+    STRING,
+    JsonMeter,
+    Meter,
+    Reading,
+    StreamMeter,
+    Usage,
+    count,
+    model_of,
+)
 from agent_runner.gateway.model_api import Asked, Fault, ModelApi
 from agent_runner.gateway.price_table import FALLBACK_OPENAI
+from agent_runner.gateway.responses_policy import check_responses_request
 
 # Codex 0.163 ends at once on 400 and shows the body; it repeats 401, 402, 403 and 404 for seven seconds, and
 # hides the words of a 429 behind its own. The codes are those of the failures that a step reports.
@@ -29,6 +40,10 @@ _ERRORS: dict[Fault, tuple[int, str, str]] = {
 class ResponsesStreamMeter(StreamMeter):
     """Reads the events of a streamed response. Only the last one tells what was used."""
 
+    DELTA = re.compile(
+        rb'data: ?\{"type": ?"response\.[a-z_.]+\.delta"'
+        rb'(?:, ?"(?!delta")\w+": ?(?:"[^"\\]*+"|\d++))*+, ?"delta": ?' + STRING
+    )
     _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
     def __init__(self) -> None:
@@ -128,6 +143,7 @@ OPENAI = ModelApi(
     answer_prefixes=("openai-", "x-ratelimit-"),
     asked=_asked,
     meter=_meter,
+    check=check_responses_request,
     error=_error,
     fallback=FALLBACK_OPENAI,
 )

@@ -26,6 +26,7 @@ from agent_runner.contract import (
     GatewayConfig,
     branch_fault,
 )
+from agent_runner.gateway.protected_paths import ProtectedPaths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -125,6 +126,11 @@ def config_faults(config: GatewayConfig) -> list[str]:
         f"{name}: {fault}"
         for name in ("forge_url", "anthropic_url", "openai_url")
         if (fault := _url_fault(getattr(config, name)))
+    ]
+    faults += [
+        f"protected_paths: {pattern!r} names no path"
+        for pattern in config.protected_paths
+        if not ProtectedPaths([pattern])
     ]
     return [
         f"gateway configuration: {fault}"

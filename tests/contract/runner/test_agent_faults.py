@@ -183,7 +183,8 @@ def test_command_line_and_environment(pod: Pod) -> None:
         "--append-system-prompt-file",
     ):
         assert part in line
-    assert "--disallowedTools" not in line
+    assert "--disallowedTools WebSearch" in line
+    assert "Write" not in line
     assert call["stdin"] == "Do the task."
     env = call["env"]
     assert env["ANTHROPIC_BASE_URL"] == f"{pod.git_server.url}/anthropic"
@@ -205,7 +206,7 @@ def test_plan_leaves_no_trace_but_its_output(pod: Pod) -> None:
     assert ran.result.head_sha == ran.result.base_sha == pod.head("main")
     assert sorted(p.name for p in pod.checkout.iterdir()) == [".git", "README.md", "src"]
     assert pod.forge("branch", "--list", WORK) == ""
-    assert "--disallowedTools Write,Edit,NotebookEdit" in " ".join(pod.calls()[0]["argv"])
+    assert "--disallowedTools WebSearch,Write,Edit,NotebookEdit" in " ".join(pod.calls()[0]["argv"])
     assert not any("receive-pack" in request for request in pod.git_server.requests)
 
 

@@ -21,6 +21,8 @@ import pytest
 
 from agent_runner.agents.claude import API_KEY
 from agent_runner.contract import AgentSettings, Limits
+from agent_runner.gateway.anthropic_api import ANTHROPIC
+from agent_runner.gateway.request_policy import RefusedRequestError, read_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +62,8 @@ def tool(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 class Model(stand_ins.GitServer):
-    """Also speaks as much of the Messages API as the program asks for: each turn is scripted."""
+    """Also speaks as much of the Messages API as the program asks for and the real gateway lets through: each turn
+    is scripted."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -78,8 +81,15 @@ class ModelHandler(stand_ins.Handler):
         if not self.path.startswith(f"/{stand_ins.NONCE}/anthropic/v1/messages"):
             super().do_POST()
             return
-        self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append(json.loads(data))
         self.server.keys.add(self.headers["x-api-key"])
+        try:
+            ANTHROPIC.check(read_request(data))
+        except RefusedRequestError as error:
+            refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": str(error)}}
+            self._send(400, "application/json", json.dumps(refusal).encode())
+            return
         turn = self.server.turns.popleft() if self.server.turns else text("Nothing left to do.")
         if turn is None:
             self.server.release.wait(30)

@@ -25,6 +25,8 @@ import pytest
 
 from agent_runner.agents.codex import API_KEY
 from agent_runner.contract import AgentSettings, Limits
+from agent_runner.gateway.openai_api import OPENAI
+from agent_runner.gateway.request_policy import RefusedRequestError, read_request
 from demo.model import Script, StandInModel
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ pytestmark = pytest.mark.skipif(FOLDER is None, reason="Codex is not installed")
 
 
 class Gateway(stand_ins.GitServer):
-    """Also passes the Responses API on, and keeps what is asked."""
+    """Also passes the Responses API on, as far as the real one would, and keeps what is asked."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -79,6 +81,11 @@ class GatewayHandler(stand_ins.Handler):
         data = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked.append(json.loads(data))
         self.server.keys.add(self.headers["Authorization"])
+        try:
+            OPENAI.check(read_request(data))
+        except RefusedRequestError as error:
+            self._send(400, "application/json", json.dumps({"error": {"message": str(error)}}).encode())
+            return
         if self.server.refusal is not None:
             status, error = self.server.refusal
             self._send(status, "application/json", json.dumps({"error": error}).encode())

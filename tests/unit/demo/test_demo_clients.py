@@ -12,11 +12,13 @@ import pytest
 from demo.airflow_client import AirflowClient
 from demo.forge_client import ForgeClient
 from demo.http_json import HttpError, call
+from demo.kubernetes_client import KubernetesClient
 from demo.processes import free_port
 from demo.watch import RunWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 RUN = "/api/v2/dags/d/dagRuns/r%3A1"
 
@@ -45,7 +47,7 @@ class Server:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = answer  # noqa: N815 - the base class's names
+            do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the base class's names
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -230,3 +232,29 @@ def test_the_forge_client_speaks_both_parts_of_the_stand_in(server: Server, tmp_
     assert server.requests[-1][2]["labels"] == ["bug"]
     assert forge.mutations() == [{"seq": 1}]
     assert forge.pull_requests("acme/app") == [{"number": 2, "merged": True}]
+
+
+def test_the_clusters_client_brings_the_token_of_its_kubeconfig(server: Server, tmp_path: Path):
+    kubeconfig = tmp_path / "kubeconfig"
+    clusters, users = [{"cluster": {"server": f"{server.url}/"}}], [{"user": {"token": "t0ken"}}]
+    kubeconfig.write_text(json.dumps({"clusters": clusters, "users": users}))
+    client = KubernetesClient(kubeconfig)
+    server.answers |= {"GET /pods": {"items": [1]}, "POST /pods": {}}
+    assert client.get("/pods") == {"items": [1]}
+    client.post("/pods", {"a": 1})
+    with pytest.raises(HttpError):
+        client.delete("/pods")
+    assert server.requests == [
+        ("GET /pods", "Bearer t0ken", None),
+        ("POST /pods", "Bearer t0ken", {"a": 1}),
+        ("DELETE /pods", "Bearer t0ken", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"clusters": [], "users": []}', '{"clusters": [{"cluster": 1}]}']
+)
+def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, content: str):
+    (tmp_path / "kubeconfig").write_text(content)
+    with pytest.raises(ValueError, match="is no kubeconfig of the local pod runtime"):
+        KubernetesClient(tmp_path / "kubeconfig")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -120,9 +121,17 @@ def make() -> type[Pods]:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Callable[[LocalKubernetes], Api]]:
+    """Makes clients that bring the token of their runtime."""
     limit = aiohttp.ClientTimeout(total=20)
-    async with aiohttp.ClientSession(timeout=limit) as session:
-        yield lambda runtime: Api(runtime.url, session)
+    async with contextlib.AsyncExitStack() as sessions:
+
+        def make(runtime: LocalKubernetes) -> Api:
+            headers = {"Authorization": f"Bearer {runtime.token}"}
+            session = aiohttp.ClientSession(timeout=limit, headers=headers)
+            sessions.push_async_callback(session.close)
+            return Api(runtime.url, session)
+
+        yield make
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ async def test_a_body_that_is_no_json_or_too_large(api):
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://example.org"}, {"Host": "example.org"}])
-async def test_web_pages_are_refused(api, headers):
+async def test_web_pages_are_refused_even_with_the_token(api, headers):
     async with api.session.get(f"{api.url}/api/v1/namespaces/test/pods", headers=headers) as answer:
         assert answer.status == 403
 

@@ -163,3 +163,37 @@ def test_a_bubblewrap_that_may_not_make_namespaces_is_said_at_start(monkeypatch)
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
     with pytest.raises(sandbox.SandboxUnavailableError, match=r"No permissions.*userns"):
         sandbox.BubblewrapSandbox([], [])
+
+
+@needs_bubblewrap
+async def test_a_folder_that_is_to_be_hidden_is_not_seen_beside_others(tmp_path, connect, make, quick):
+    root = Path(__file__).parents[3]
+    images, hidden = {"shell": "sh"}, root / "docs"
+    script = f"ls {root}/docs 2> /dev/null || echo hidden; ls {root} | grep tests"
+    runtime = LocalKubernetes(
+        tmp_path, images, sandbox="bubblewrap", pod_security="none", readable=[root / "tests"], hidden=[hidden],
+        timing=quick,
+    )  # fmt: skip
+    async with runtime:
+        api = connect(runtime)
+        await api.ok("POST", "pods", make.pod(make.shell(script)))
+        await api.phase("Succeeded")
+        assert (await api.log()).splitlines() == ["hidden", "tests"]
+
+
+@pytest.mark.parametrize("what", ["readable", "image", "hidden"])
+async def test_a_readable_folder_that_would_show_the_token_is_refused(tmp_path, monkeypatch, what):
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/bwrap")
+    monkeypatch.setattr(sandbox.BubblewrapSandbox, "_check", lambda self: None)
+    tools, data = tmp_path / "bin", tmp_path / "data"
+    tools.mkdir()
+    more = {
+        "readable": {"readable": [tmp_path]},
+        "image": {"images": {"shell": Image(("sh",), (tools,))}},
+        "hidden": {"readable": [tools], "hidden": [tools / "inner"]},
+    }[what]
+    runtime = LocalKubernetes(data, sandbox="bubblewrap", **more)
+    with pytest.raises(ValueError, match=r"containers would see .*keep it elsewhere"):
+        await runtime.start()
+    async with LocalKubernetes(data, sandbox="bubblewrap", readable=[tools]) as other:
+        assert other.url

@@ -36,7 +36,12 @@ class Server:
         deadline = time.monotonic() + 30
         while not ready.exists() and self.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        self.url = json.loads(ready.read_text())["url"] if ready.exists() else ""
+        self.url = self.token = ""
+        if ready.exists():
+            self.ready = json.loads(ready.read_text())
+            self.url = self.ready["url"]
+            kubeconfig = json.loads(Path(self.ready["kubeconfig"]).read_text())
+            self.token = kubeconfig["users"][0]["user"]["token"]
 
     def end(self, number: signal.Signals) -> int:
         if self.process.poll() is None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from agent_runner.contract import Tokens
 from agent_runner.gateway import metering
 from agent_runner.gateway.anthropic_api import MessagesJsonMeter, MessagesStreamMeter
-from agent_runner.gateway.metering import Reading, StreamMeter
+from agent_runner.gateway.metering import Reading, StreamMeter, json_object
 
 START = {
     "type": "message_start",
@@ -190,3 +191,71 @@ def test_a_plain_answer_beyond_the_bound_is_not_kept(monkeypatch: pytest.MonkeyP
         meter.feed(b"x" * 60)
         assert len(meter._body) <= 100
     assert meter.finish() is Reading.NOTHING
+
+
+COMPACT, WIDE = (",", ":"), (", ", ": ")
+
+
+def line(event: dict[str, Any], separators: tuple[str, str]) -> bytes:
+    return f"data: {json.dumps(event, separators=separators)}\n\n".encode()
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The lines that are parsed as JSON."""
+    lines: list[bytes] = []
+
+    def note(text: bytes) -> dict[str, Any]:
+        lines.append(text)
+        return json_object(text)
+
+    monkeypatch.setattr(metering, "json_object", note)
+    return lines
+
+
+@pytest.mark.parametrize("separators", [COMPACT, WIDE])
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("text_delta", "text"),
+        ("input_json_delta", "partial_json"),
+        ("thinking_delta", "thinking"),
+        ("signature_delta", "signature"),
+    ],
+)
+def test_pieces_of_the_answer_are_counted_without_being_parsed(
+    parsed: list[bytes], separators: tuple[str, str], kind: str, key: str
+) -> None:
+    event = {"type": "content_block_delta", "index": 12, "delta": {"type": kind, key: "x" * 300}}
+    meter, _ = metered(line(event, separators) * 10)
+    assert meter.usage.output == 1_000
+    assert parsed == []
+
+
+@given(st.text(), st.sampled_from([COMPACT, WIDE]), st.booleans())
+def test_a_piece_counts_at_least_its_text_whichever_way_it_is_read(
+    words: str, separators: tuple[str, str], usual: bool
+) -> None:
+    delta = {"type": "text_delta", "text": words}
+    event = {"type": "content_block_delta", "index": 0, "delta": delta}
+    meter, _ = metered(line(event if usual else dict(reversed(event.items())), separators))
+    size = len(words.encode("utf-8", "replace"))
+    assert -(-size // 3) <= meter.usage.output <= -(-len(json.dumps(words)) // 3)
+
+
+@given(st.text(), st.sampled_from([COMPACT, WIDE]))
+def test_words_within_a_text_hide_no_counts_and_bring_none(words: str, separators: tuple[str, str]) -> None:
+    looks_like = words + line(text("x"), COMPACT).decode() + line(delta(99), COMPACT).decode()
+    for event in (text(looks_like), {**text(looks_like), "index": 0}):
+        meter, reading = metered(line(START, separators) + line(event, separators))
+        assert reading is Reading.PROMPT
+    for counts in (delta(44), {"note": looks_like, **delta(44)}, {**delta(44), "delta": text(looks_like)}):
+        meter, reading = metered(line(START, separators) + line(counts, separators))
+        assert (reading, meter.usage.tokens) == (Reading.WHOLE, ALL)
+
+
+def test_a_long_text_of_escapes_is_matched_in_one_pass() -> None:
+    started = time.perf_counter()
+    # Without its end: what backtracks would not end, either.
+    metered(line(text("\\" * 500_000), COMPACT)[: -len('"}}\n\n')] + b"\n")
+    assert time.perf_counter() - started < 5

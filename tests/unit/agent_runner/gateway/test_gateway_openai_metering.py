@@ -165,3 +165,37 @@ def test_no_event_crashes_the_meter(kind: Any, one: Any, other: Any) -> None:
     plain.finish()
     for usage in (meter.usage, plain.usage):
         assert min(usage.input, usage.output, usage.cache_read, usage.cache_write, usage.web_searches) >= 0
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@pytest.mark.parametrize(
+    "kind", ["response.output_text.delta", "response.custom_tool_call_input.delta", "response.refusal.delta"]
+)
+def test_pieces_of_the_answer_are_counted_without_being_parsed(
+    monkeypatch: pytest.MonkeyPatch, separators: tuple[str, str], kind: str
+) -> None:
+    parsed: list[bytes] = []
+    monkeypatch.setattr(metering, "json_object", lambda text: parsed.append(text) or {})
+    event = {
+        "type": kind,
+        "sequence_number": 4,
+        "item_id": "msg_1",
+        "output_index": 0,
+        "delta": "x" * 300,
+        "logprobs": [],
+        "obfuscation": "x" * 30,
+    }
+    meter, _ = metered(f"data: {json.dumps(event, separators=separators)}\n\n".encode() * 10)
+    assert meter.usage.output == 1_000
+    assert parsed == []
+
+
+@given(st.text(), st.booleans())
+def test_words_within_a_text_hide_no_counts_and_bring_none(words: str, usual: bool) -> None:
+    looks_like = words + sse(delta("x"), response()).decode()
+    event = delta(looks_like) if usual else dict(reversed(delta(looks_like).items()))
+    meter, reading = metered(sse(CREATED) + b"data: " + json.dumps(event).encode() + b"\n\n")
+    assert reading is Reading.NOTHING
+    assert meter.usage.output >= len(looks_like.encode("utf-8", "replace")) // 3
+    meter, reading = metered(sse(CREATED, response(output=[delta(looks_like)], note=looks_like)))
+    assert (reading, meter.usage.tokens) == (Reading.WHOLE, TOKENS)

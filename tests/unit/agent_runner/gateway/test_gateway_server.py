@@ -256,7 +256,7 @@ async def test_a_missing_key_is_named_and_can_be_added(
 
 
 async def test_requests_are_bounded(api: Api, gateway: Gateway, client: aiohttp.ClientSession) -> None:
-    answer, _ = await post(client, gateway, data=b"x" * (5 << 20))
+    answer, _ = await post(client, gateway, data=BODY + b" " * (5 << 20))
     assert answer.status == 200
     answer, body = await post(client, gateway, data=b"x" * (model_proxy.MAX_BODY_BYTES + 1))
     assert answer.status == 413
@@ -371,7 +371,7 @@ async def test_log_lines_hold_no_secret_and_no_body(
     gateway: Gateway, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "agent_runner")
-    await post(client, gateway, data=BODY + b"canary-body")
+    await post(client, gateway, data=BODY[:-1] + b', "system": "canary-body"}')
     assert "model: claude-opus-5-5 200" in caplog.text
     for word in (KEY, "canary-body", "xxxx", gateway.url.rsplit("/", 1)[1]):
         assert word not in caplog.text

@@ -103,6 +103,14 @@ def test_settings_from_the_environment() -> None:
             % (('{"pod":"p","usd":1,"tokens":1}',) * 2),
             "budget.unsettled: pod p is there twice",
         ),
+        *(
+            (
+                contract.ENV_GATEWAY_CONFIG,
+                f'{{"repository":"o/n","work_branch":"w","protected_paths":["a","{pattern}"]}}',
+                f"protected_paths: {pattern!r} names no path",
+            )
+            for pattern in ("", "/", "//")
+        ),
         (contract.ENV_SECRETS_DIR, "", "AGENT_SECRETS_DIR is not set"),
         (contract.ENV_SCRATCH_DIR, "", "AGENT_SCRATCH_DIR is not set"),
         (contract.ENV_POD_NAME, "", "AGENT_POD_NAME is not set"),
