@@ -81,8 +81,8 @@ class CodingTaskRequest(BaseModel):
         description="Branch that the agent pushes to. Empty: `ai/<task>`, one of its own for each run.",
         json_schema_extra=_setting("Branches", "Work branch"),
     )
-    read_repositories: tuple[str, ...] = Field(
-        default=(),
+    read_repositories: tuple[str, ...] | None = Field(
+        default=None,
         max_length=20,
         description="Further repositories, as `owner/name`, that the agent may fetch: submodules, shared "
         "libraries.",
@@ -260,15 +260,10 @@ class CodingTaskRequest(BaseModel):
             raise PydanticCustomError("repository", "must be owner/name, not a URL or a path")
         return value
 
-    @field_validator("read_repositories", mode="before")
-    @classmethod
-    def _none_is_no_repository(cls, value: Any) -> Any:
-        return () if value is None else value
-
     @field_validator("read_repositories")
     @classmethod
-    def _repositories_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(cls._repository_form(name) for name in value)
+    def _repositories_form(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is None else tuple(cls._repository_form(name) for name in value)
 
     @field_validator("base_branch", "work_branch")
     @classmethod

@@ -64,9 +64,7 @@ def run_report(
     results = {task_id: result for task_id, result in steps.items() if isinstance(result, Mapping)}
     ends = [d for d in decisions.values() if isinstance(d, Mapping) and d.get("verdict") == "done"]
     reason = (
-        str(ends[-1]["message"])
-        if ends
-        else "; ".join(f"{task}: {why}" for task, why in failures.items())
+        str(ends[-1]["message"]) if ends else "; ".join(f"{task}: {why}" for task, why in failures.items())
     )
     return RunReport(
         outcome="merged" if ends else "not merged",

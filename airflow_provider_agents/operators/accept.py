@@ -79,7 +79,7 @@ class AcceptTaskOperator(BaseOperator):
             task = hook.run(lambda client: _look_up(client, request, run_key))
             CredentialCheck(
                 repository=request.repository,
-                read_repositories=request.read_repositories,
+                read_repositories=request.read_repositories or (),
                 program=request.agent or settings.text("agent", "claude"),
                 github_conn_id=self.github_conn_id,
             ).run()

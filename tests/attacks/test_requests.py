@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MESSAGES = "/anthropic/v1/messages"
 RESPONSES = "/openai/v1/responses"
+CALLS = {MESSAGES: message_body(), RESPONSES: b'{"model": "gpt-5.5", "input": "x"}'}
 SERVED = f"/git/{REPOSITORY}.git"
 
 
@@ -224,10 +225,8 @@ async def test_headers_of_the_clients_own(world: AttackWorld) -> None:
         "OpenAI-Project: evil", "Connection: close, x-api-key, authorization", "TE: trailers", "Via: evil",
         "Accept-Encoding: gzip", "Range: bytes=0-1", "Expect: nothing", "anthropic-dangerous: 1",
     ]  # fmt: skip
-    for path in (MESSAGES, RESPONSES):
-        status = await world.ask(
-            gateway, f"POST {path}", *[h for h in evil if "Expect" not in h], body=message_body()
-        )
+    for path, body in CALLS.items():
+        status = await world.ask(gateway, f"POST {path}", *[h for h in evil if "Expect" not in h], body=body)
         assert status == 200
     anthropic, openai = world.model.seen
     assert anthropic.headers.getall("x-api-key") == [world.canaries["Anthropic key"]]
@@ -386,7 +385,7 @@ async def test_budget_spent_through_many_doors(world: AttackWorld) -> None:
     """Twenty calls at once, half of them at the other API, with money for less than one."""
     gateway = await world.gateway(budget=Budget(usd=0.000_001))
     statuses = await asyncio.gather(
-        *(world.ask(gateway, f"POST {path}", body=message_body()) for path in [MESSAGES, RESPONSES] * 10)
+        *(world.ask(gateway, f"POST {path}", body=body) for path, body in list(CALLS.items()) * 10)
     )
     assert set(statuses) <= {400, 402}
     assert world.model.seen == []

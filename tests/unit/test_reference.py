@@ -38,7 +38,7 @@ def test_params(name: str) -> None:
     assert field["description"] in description
     if name in SCHEMA["required"]:
         assert default.strip() == "required"
-    elif (value := field["default"]) is None or value == []:
+    elif (value := field["default"]) is None:
         assert default.strip() == "empty"
     else:
         assert default.strip() == f"`{str(value).lower() if isinstance(value, bool) else value}`"
