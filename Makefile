@@ -59,7 +59,7 @@ contract: $(DEV)  ## tests with the real programs: what we rely on in them, and 
 	$(call pytest,-n 3 --dist worksteal tests/contract tests/attacks)
 
 e2e: $(DEV)  ## tests of the whole system, with a real Airflow
-	$(call pytest,tests/e2e)
+	$(call pytest,--timeout 420 tests/e2e)
 
 bench: $(DEV)  ## what the gateway and the runner cost, on a machine at rest
 	$(call pytest,-s tests/bench)

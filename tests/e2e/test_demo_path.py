@@ -66,7 +66,8 @@ def observe(stack: DemoStack, run: Run, over: threading.Event) -> None:
                     run.environments[f"{name}/{pid}"] = (
                         environment + Path(f"/proc/{pid}/cmdline").read_bytes()
                     )
-                for volume in ("workspace", "home", "tmp", "spec", "gateway-url"):
+                collect(stack.folder / "pods" / "claims", run.files)
+                for volume in ("tmp", "spec", "gateway-url"):
                     collect(
                         stack.folder / "pods" / "pods" / pod["metadata"]["uid"] / "volumes" / volume,
                         run.files,
@@ -116,7 +117,15 @@ def test_main_has_the_squash_commit_and_passes_its_tests(stack: DemoStack, run: 
 def test_used_and_unused_tasks(stack: DemoStack, run: Run) -> None:
     found = states(stack, DAG_ID, run.run_id)
     used = [f"build.attempt_{n}.{task}" for n in (1, 2) for task in ("implement", "test", "gate")]
-    used += ["accept", "plan.round_1.plan", "open_pull_request", "finish", "report"]
+    used += [
+        "accept",
+        "workspace",
+        "release_workspace",
+        "plan.round_1.plan",
+        "open_pull_request",
+        "finish",
+        "report",
+    ]
     used += ["land.round_1.gate", "land.round_1.fix", "land.round_2.gate"]
     assert {task: state for task, state in found.items() if state == "success"} == dict.fromkeys(
         used, "success"
