@@ -65,6 +65,8 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
         sandbox=options.sandbox,
         anthropic_api_key=options.anthropic_api_key,
         openai_api_key=options.openai_api_key,
+        # With a real key in it, whoever reaches the port must not be its admin: the agent might.
+        login=options.model == "real",
         progress=lambda part: terminal.line(f"  {part} (after {time.monotonic() - began:.0f} s)"),
     )
     with stopped_at_the_end(stack.stop):
@@ -76,6 +78,8 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
         run_id = stack.trigger(DAG_ID, conf)
         terminal.line(f"  Issue   {issue['html_url']}  {title}")
         terminal.line(f"  Airflow {stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
+        if stack.login is not None:
+            terminal.line(f"  Login   {stack.login.user} / {stack.login.password}")
         terminal.line()
         watcher = RunWatcher(stack.airflow, DAG_ID, run_id)
         fault = _follow(stack, watcher, terminal, began + LIMIT_SECONDS)

@@ -208,17 +208,21 @@ def write_files(place: Path, files: Files) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder even where a container has taken the right to write from parts of it."""
+    """Remove a folder even where a container has taken the right to write from parts of it.
 
-    def make_writable(function: Callable[[str], object], path: str, _: object) -> None:
+    Two removals of one folder do not disturb each other.
+    """
+
+    def make_writable(_function: Callable[..., object], path: str, _: object) -> None:
         parent = Path(path).parent
         try:
             parent.chmod(parent.stat().st_mode | stat.S_IRWXU)
             if not Path(path).is_symlink() and Path(path).is_dir():
                 Path(path).chmod(stat.S_IRWXU)
                 shutil.rmtree(path, ignore_errors=True)
-            else:
-                function(path)
+            elif os.path.lexists(path):
+                # Not ``function``, which may be the opening or listing of a folder that is gone since.
+                Path(path).unlink()
         except OSError:
             return  # gone meanwhile, or not ours to remove
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from airflow_provider_agents.local import volumes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MERGE = "application/merge-patch+json"
 
@@ -244,3 +251,20 @@ async def test_nothing_of_a_pod_is_left_when_it_is_gone(api, make, tmp_path):
             break
         await asyncio.sleep(0.02)
     assert not folder.exists()
+
+
+def test_two_removals_of_one_folder_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    (folder / "inner").mkdir(parents=True)
+    real = os.open
+
+    def vanishing(path: Any, *arguments: Any, **more: Any) -> int:
+        if str(path) == "inner":
+            (folder / "inner").rmdir()  # the other removal was quicker
+        return real(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", vanishing)
+    volumes.remove_tree(folder)
+    assert not (folder / "inner").exists()
