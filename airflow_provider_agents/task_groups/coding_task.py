@@ -126,7 +126,10 @@ def coding_task_group(
 
         accept >> workspace >> plan >> attempts[0][0]
         [gate for _, _, gate in attempts] >> open_pull_request >> gates[0]
-        gates >> finish >> [report, release]
+        # `finish` stands beside the teardown, not before it: Airflow does not run what lies between a setup
+        # that failed and its teardown, whatever its trigger rule, and `finish` is to say why.
+        gates >> release
+        gates >> finish >> report
     return group
 
 

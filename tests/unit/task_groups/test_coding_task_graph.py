@@ -87,6 +87,15 @@ def test_the_workspace_is_set_up_before_the_agents_and_torn_down_after_all(dag: 
     assert {"workspace", "release_workspace"} <= set(between.task_ids)
 
 
+def test_the_end_says_why_also_where_the_workspace_could_not_be_made(dag: DAG) -> None:
+    """Airflow holds back every task between a failed setup and its teardown, whatever its trigger rule."""
+    finish = dag.get_task("finish")
+    assert not list(finish.get_upstreams_only_setups())
+    assert [task.task_id for task in dag.get_task("land.round_6.gate").get_upstreams_only_setups()] == [
+        "workspace"
+    ]
+
+
 def test_each_agent_goes_on_with_the_steps_before_it_and_shares_the_budget(dag: DAG) -> None:
     agents = [t for t in TASKS if t.rpartition(".")[2] in ("plan", "implement", "fix")]
     for number, task_id in enumerate(agents):
@@ -146,11 +155,11 @@ EDGES = {
     "build.attempt_1.gate": {"build.attempt_2.implement", "open_pull_request"},
     "build.attempt_3.gate": {"open_pull_request"},
     "open_pull_request": {"land.round_1.gate"},
-    "land.round_1.gate": {"land.round_1.fix", "finish"},
+    "land.round_1.gate": {"land.round_1.fix", "finish", "release_workspace"},
     "land.round_1.fix": {"land.round_2.gate"},
     "land.round_5.fix": {"land.round_6.gate"},
-    "land.round_6.gate": {"finish"},
-    "finish": {"report", "release_workspace"},
+    "land.round_6.gate": {"finish", "release_workspace"},
+    "finish": {"report"},
 }
 
 
