@@ -123,6 +123,21 @@ def better_known(found: Failure, pod: Pod) -> Failure:
     return disruption(pod) or _pod_reason(pod) or (_deleted(pod) if _is_deleted(pod) else found)
 
 
+def _not_admitted(reason: str) -> bool:
+    return reason in _ADMISSION_REASONS or reason.startswith("OutOf")
+
+
+def never_ran(pod: Pod) -> bool:
+    """Whether it is certain that no container of an agent's step ran, so that nothing was spent.
+
+    A pod that failed without any status of its containers may have run: an evicted one looks so.
+    """
+    status = status_of(pod)
+    if _not_admitted(status.get("reason") or ""):
+        return True
+    return status.get("phase") == "Pending" and not base_started(pod)
+
+
 def gateway_lost(pod: Pod) -> Failure | None:
     """Return the failure of a gateway that keeps ending while the agent works, else ``None``.
 
@@ -184,7 +199,7 @@ def _pod_reason(pod: Pod) -> Failure | None:
         return failure("preempted", f"The node ended the pod for a more important one: {words}")
     if reason in _NODE_REASONS or status.get("phase") == "Unknown":
         return failure("node_gone", f"The node ended the pod: {words}")
-    if reason in _ADMISSION_REASONS or reason.startswith("OutOf"):
+    if _not_admitted(reason):
         return failure("unschedulable", f"The node did not admit the pod: {words}")
     return None
 

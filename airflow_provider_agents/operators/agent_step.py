@@ -29,7 +29,7 @@ from agent_runner.contract import (
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, parse_request
 from airflow_provider_agents.domain.outbound import outbound_title
-from airflow_provider_agents.domain.pod_status import base_ended, base_started, is_terminal
+from airflow_provider_agents.domain.pod_status import base_ended, base_started, is_terminal, never_ran
 from airflow_provider_agents.domain.workspace import Workspace
 from airflow_provider_agents.exceptions import InvalidInputError, StepError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
@@ -467,11 +467,10 @@ class AgentStepOperator(KubernetesPodOperator):
             forge_head=(lambda: self._head(spec)) if self.must_push else None,
             seen=self._seen,
         )
-        if base_started(remote_pod.to_dict()):
-            self._open_books(context).settle(remote_pod.metadata.name, outcome.ledger)
-        else:
-            # Nobody was there who could have called a model.
+        if never_ran(remote_pod.to_dict()):
             self._open_books(context).drop(remote_pod.metadata.name)
+        else:
+            self._open_books(context).settle(remote_pod.metadata.name, outcome.ledger)
         if outcome.finished:
             StoredOutcome(self, context).put(outcome, spec)
         if not base_started(remote_pod.to_dict()):

@@ -20,6 +20,7 @@ from airflow_provider_agents.domain.pod_status import (
     end_failure,
     gateway_lost,
     is_terminal,
+    never_ran,
     overdue,
     termination_message,
 )
@@ -308,6 +309,25 @@ def test_whatever_a_condition_says_there_is_a_failure_with_a_remedy(odd: Any) ->
 )
 def test_how_far_a_pod_is(status: dict[str, Any], started: bool, ended: bool, terminal: bool) -> None:
     assert (base_started(status), base_ended(status), is_terminal(status)) == (started, ended, terminal)
+
+
+@pytest.mark.parametrize(
+    ("status", "never"),
+    [
+        (pod("Pending"), True),
+        (pod("Pending", CREATING), True),
+        (pod("Failed", reason="OutOfcpu"), True),
+        (pod("Failed", reason="UnexpectedAdmissionError"), True),
+        (pod("Running", RUNNING, GATEWAY), False),
+        (pod("Failed", terminated(137)), False),
+        # The containers' statuses may be gone, not what they have spent.
+        (pod("Failed", reason="Evicted"), False),
+        (pod("Unknown"), False),
+        ({}, False),
+    ],
+)
+def test_only_what_certainly_never_ran_spent_nothing(status: dict[str, Any], never: bool) -> None:
+    assert never_ran(status) is never
 
 
 def test_the_message_of_each_container() -> None:
