@@ -82,8 +82,8 @@ def test_time_limit_stops_the_whole_group(pod: Pod) -> None:
         """
     )
     started = time.monotonic()
-    ran = pod.run(pod.spec(limits=Limits(seconds=1)))
-    assert time.monotonic() - started < 5
+    ran = pod.run(pod.spec(limits=Limits(seconds=5)))
+    assert time.monotonic() - started < 12
     assert ran.failure == ("timeout", "step_timeout")
     assert not alive(int((pod.root / "workspace/pid").read_text()))
 
