@@ -80,6 +80,10 @@ def test_control_without_a_sandbox_all_of_it_is_found() -> None:
     assert kinds == {"canary", "written", "process", "cluster"}
 
 
+AGENT_IMAGE = Path(__file__).parents[2] / "agent-image"
+"""Where the runner is imported from: the checkout may lie in a folder that the sandbox does not show."""
+
+
 @functools.cache
 def explored(kind: str) -> tuple[str, ...]:
     """Run the explorer in a pod under a sandbox of this kind; return what it found."""
@@ -104,7 +108,7 @@ async def _explore(folder: Path, kind: str) -> str:
             data,
             {"agent:1": Image(path=(image,))},
             sandbox=kind,
-            readable=(Path(sys.base_prefix), Path(sys.prefix)),
+            readable=(Path(sys.base_prefix), Path(sys.prefix), AGENT_IMAGE),
             timing=QUICK,
         )
         _install(image)
