@@ -61,9 +61,9 @@ def stack(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
     (folder / "dags" / "refresh_docs.py").write_text(readme_example())
     script = yaml.safe_load((HERE / "script.yaml").read_text())
     # The example's own prompt, answered with the implementation of the other tests.
-    for scene in script["scenes"]:
-        scene["when"]["contains"] = ["docs/cli.md"]
-    script["scenes"] = [scene for scene in script["scenes"] if scene["name"] == "straight implementation"]
+    (scene,) = (scene for scene in script["scenes"] if scene["name"] == "straight implementation")
+    scene["when"] = {"step": "implement", "contains": ["docs/cli.md"]}
+    script["scenes"] = [scene]
     (folder / "script.yaml").write_text(yaml.safe_dump(script))
     with DemoStack(
         folder,
