@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime
+from typing import Literal
 
-if TYPE_CHECKING:
-    from datetime import datetime
+from airflow_provider_agents.domain.landing_policy import MergeMethod
 
 PullRequestState = Literal["OPEN", "CLOSED", "MERGED"]
 Mergeable = Literal["MERGEABLE", "CONFLICTING", "UNKNOWN"]
@@ -48,6 +48,9 @@ class Check:
     summary: str = ""
     node_id: str = ""
     database_id: int | None = None
+    started_at: datetime | None = None
+    """When it appeared, by GitHub's clock."""
+    completed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,8 @@ class Review:
     """Whether the author may push to the repository (GitHub's ``authorCanPushToRepository``)."""
     head_sha: str = ""
     """Commit that was reviewed."""
+    own: bool = False
+    """Whether the credential that reads wrote it."""
 
     @property
     def key(self) -> str:
@@ -70,11 +75,15 @@ class Review:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comment:
-    """One comment of a review thread."""
+    """One comment of a review thread, or of the pull request's conversation."""
 
     author: str
     body: str
     can_write: bool = False
+    node_id: str = ""
+    created_at: datetime | None = None
+    own: bool = False
+    """Whether the credential that reads wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +108,48 @@ class ReviewThread:
     def started_by_writer(self) -> bool:
         """Whether a person with write access opened the thread."""
         return bool(self.comments) and self.comments[0].can_write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEntry:
+    """The place of a pull request in the merge queue of its base branch."""
+
+    state: str
+    """GitHub's ``MergeQueueEntryState``: ``QUEUED``, ``AWAITING_CHECKS``, ``MERGEABLE``, ``UNMERGEABLE``,
+    ``LOCKED``."""
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRemoval:
+    """That a pull request left the merge queue without a merge."""
+
+    at: datetime
+    reason: str
+    """GitHub's words, e.g. ``failed_checks``; empty where it gives none."""
+    actor: str = ""
+    """Who removed it; the queue's own removals name the merge queue's bot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequestPulse:
+    """The small reading: enough to see that something may have changed, cheap for a hundred at once."""
+
+    node_id: str
+    repository: str
+    number: int
+    state: PullRequestState
+    head_sha: str
+    checks_state: str
+    """State of the head's check rollup (``SUCCESS``, ``PENDING``, ``FAILURE``, ``ERROR``, ``EXPECTED``);
+    empty where there is no check, or it may not be read."""
+    mergeable: Mergeable
+    merge_state: str
+    review_decision: str
+    draft: bool
+    queued: bool
+    updated_at: str
+    """GitHub's ``updatedAt``, as it stands: it is only ever compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +180,41 @@ class PullRequestSnapshot:
     closing_issues: tuple[int, ...] = ()
     """Numbers of the issues of the same repository that a merge closes."""
     merge_commit_sha: str | None = None
+    author: str = ""
+    base_sha: str = ""
+    """Tip of the base branch, as GitHub last saw it for this pull request."""
+    comments: tuple[Comment, ...] = ()
+    """The last comments of the conversation, oldest first."""
+    failing_on_base: frozenset[str] | None = None
+    """Names of the checks that fail on the base branch's tip; ``None``: not looked at, or not readable."""
+    required_checks: frozenset[str] | None = None
+    """Names of the checks that the base branch's rules require; ``None`` where they could not be read."""
+    allowed_methods: tuple[MergeMethod, ...] = ()
+    """Merge methods that the repository allows; empty where that could not be read."""
+    auto_merge_allowed: bool = False
+    """Whether the credential may turn on GitHub's auto-merge for it now."""
+    auto_merge_on: bool = False
+    has_merge_queue: bool = False
+    """Whether the base branch is merged into by a merge queue only."""
+    queue_entry: QueueEntry | None = None
+    queue_removals: tuple[QueueRemoval, ...] = ()
+    """Removals from the merge queue, oldest first."""
     missing: tuple[str, ...] = ()
-    """Parts that could not be read (``checks``, ``reviews``, ``threads`` …), each with the reason."""
+    """Parts that a decision needs and that could not be read this time (``checks``, ``reviews``,
+    ``threads`` …), each as ``part: reason``."""
+    refused: tuple[str, ...] = ()
+    """The like, where the credential lacks the right: they will not come by waiting. A part stands here or
+    in :attr:`missing`, not in both."""
+    degraded: tuple[str, ...] = ()
+    """Parts that could not be read and that a decision can do without (``rules``, ``closing issues``,
+    ``merge queue``, ``base checks``), each as ``part: reason``."""
 
     def checks_in(self, state: CheckState) -> tuple[Check, ...]:
         """Return the checks of the head commit in ``state``."""
         return tuple(check for check in self.checks if check.state == state)
+
+    @property
+    def checks_changed_at(self) -> datetime | None:
+        """When the last check of the head appeared or ended, by GitHub's clock; ``None`` where unknown."""
+        moments = [at for check in self.checks for at in (check.started_at, check.completed_at) if at]
+        return max(moments, default=None)
