@@ -22,7 +22,7 @@ from agent_runner.files import remove
 from agent_runner.process import Supervision, Tail, run_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent_runner.environment import Environment
     from agent_runner.gateway_address import GatewayAddress
@@ -56,7 +56,7 @@ _SETTINGS = (
     "http.lowSpeedTime=60",
 )
 
-_CONFIG = """\
+CONFIG_OF_REMOTE = """\
 [core]
 	repositoryformatversion = 0
 	filemode = true
@@ -66,6 +66,9 @@ _CONFIG = """\
 	url = {url}
 	fetch = +refs/heads/*:refs/remotes/origin/*
 	tagOpt = --no-tags
+"""
+"""All that git knows of a checkout: what it was cloned with is not kept."""
+_BRANCH_CONFIG = """\
 [branch "{branch}"]
 	remote = origin
 	merge = refs/heads/{branch}
@@ -176,7 +179,9 @@ class Git:
             raise failed("checkout_broken", "The agent removed or replaced the .git folder of its checkout.")
         for name in ("config", "config.worktree", "commondir"):
             remove(self.directory / name)
-        (self.directory / "config").write_text(_CONFIG.format(url=self.url, branch=branch))
+        (self.directory / "config").write_text(
+            CONFIG_OF_REMOTE.format(url=self.url) + _BRANCH_CONFIG.format(branch=branch)
+        )
 
     def run(self, *arguments: str, stdin: bytes = b"") -> str:
         """Run a local command and return its output; raise :class:`GitError` where it fails."""
@@ -222,18 +227,29 @@ class Git:
 
     def remote_heads(self, *branches: str) -> dict[str, str]:
         """Ask the forge for the commits of ``branches``; those that do not exist are left out."""
-        refs = [f"refs/heads/{branch}" for branch in branches]
-        output = self.network(lambda: ["ls-remote", "--heads", self.url, *refs], inside=False)
+        found = self.remote_refs(*(f"refs/heads/{branch}" for branch in branches))
+        return {ref.removeprefix("refs/heads/"): sha for ref, sha in found.items()}
+
+    def remote_refs(self, *refs: str) -> dict[str, str]:
+        """Ask the forge for what ``refs``, each with its full name, point to; those that do not exist are left out."""
+        output = self.network(lambda: ["ls-remote", self.url, *refs], inside=False)
         found = {}
         for line in output.text.splitlines():
             sha, _, ref = line.partition("\t")
             if ref in refs and SHA_PATTERN.fullmatch(sha):
-                found[ref.removeprefix("refs/heads/")] = sha
+                found[ref] = sha
         return found
 
     def fetch(self, *branches: str) -> None:
         """Fetch ``branches`` into ``refs/remotes/origin``."""
-        specs = [f"+refs/heads/{branch}:refs/remotes/origin/{branch}" for branch in branches]
+        self.fetch_refs({branch: f"refs/heads/{branch}" for branch in branches})
+
+    def fetch_refs(self, branches: Mapping[str, str]) -> None:
+        """Fetch refs of any kind into ``refs/remotes/origin``.
+
+        :param branches: name there → full name of the ref at the forge.
+        """
+        specs = [f"+{ref}:refs/remotes/origin/{branch}" for branch, ref in branches.items()]
         self.network(lambda: ["fetch", "--no-tags", "--no-write-fetch-head", "--quiet", self.url, *specs])
 
     def network(

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from agent_runner.contract import REPOSITORY_PATTERN, SHA_PATTERN, failure
 from agent_runner.failure import StepFailed
 from agent_runner.files import remove
+from agent_runner.git import CONFIG_OF_REMOTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,17 +38,6 @@ _PORTS = {"http": 80, "https": 443}
 _HELPER = re.compile(r"[A-Za-z0-9]+::")
 _SCP_FORM = re.compile(r"(?:[^@/:]+@)?(?P<host>\[[0-9A-Fa-f:]+\]|[^@/:]+):(?P<path>.*)")
 _UNADVERTISED = re.compile(r"not our ref|unadvertised object|does not allow request|couldn't find remote ref")
-_CONFIG = """\
-[core]
-	repositoryformatversion = 0
-	filemode = true
-	bare = false
-	logallrefupdates = true
-[remote "origin"]
-	url = {url}
-	fetch = +refs/heads/*:refs/remotes/origin/*
-	tagOpt = --no-tags
-"""
 
 
 class SubmoduleLeftOutError(Exception):
@@ -241,7 +231,7 @@ class _Work:
         )
         url = f"{self._gateway_url}/git/{repository}.git"
         self._git.run(*child.place, "init", "--quiet", "--template=")
-        (folder / ".git" / "config").write_text(_CONFIG.format(url=url))
+        (folder / ".git" / "config").write_text(CONFIG_OF_REMOTE.format(url=url))
         self._fetch(child, url)
         self._git.run(*child.place, "checkout", "--quiet", "--force", "--detach", submodule.commit)
         if parent.depth == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agent_runner.agents.ending import CODE_OF_STATUS, crashed
 from agent_runner.console import one_line
 from agent_runner.contract import Failure, failure
 
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
 
     from agent_runner.process import Ended
 
-_STATUS = {
-    400: "model_request_refused",
-    401: "model_credential",
-    402: "budget_exhausted",
-    403: "model_forbidden",
-    404: "model_not_found",
-    408: "model_unavailable",
-    413: "prompt_too_long",
-    429: "model_rate_limited",
-    529: "model_overloaded",
-}
 _BILLING = ("credit balance", "billing", "spend limit", "usage limit", "quota")
 _PHRASES = {
     "no conversation found": "session_lost",
@@ -74,7 +64,7 @@ def _of_api(status: Any, words: str) -> str | None:
         return "model_quota"
     if status == 400 and "prompt is too long" in words:
         return "prompt_too_long"
-    return _STATUS.get(status, "model_unavailable" if status >= 500 else "model_request_refused")
+    return CODE_OF_STATUS.get(status, "model_unavailable" if status >= 500 else "model_request_refused")
 
 
 def _of_words(result: Mapping[str, Any], words: str) -> str:
@@ -107,13 +97,7 @@ def _without_result(ended: Ended, errors: str) -> Failure:
         return failure("session_lost", f"The session cannot be resumed.{said}")
     if "ENOSPC" in errors or "No space left on device" in errors:
         return failure("disk_full", f"Claude Code ended without a result: the disk is full.{said}")
-    how = f"was killed by {ended.signal_name}" if ended.signal_name else f"ended with code {ended.returncode}"
-    remedy = None
-    if ended.signal_name == "SIGKILL":
-        remedy = (
-            "Run the step again, with more memory if it comes back: the kernel kills what exceeds its limit."
-        )
-    return failure("agent_crashed", f"Claude Code {how} without a result.{said}", remedy=remedy)
+    return crashed("Claude Code", ended, f"without a result.{said}")
 
 
 def _words(result: Mapping[str, Any]) -> str:

@@ -9,16 +9,17 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from agent_runner.agents.ending import CODE_OF_STATUS, crashed
 from agent_runner.console import one_line
 from agent_runner.contract import FAILURES, Failure, failure
 
 if TYPE_CHECKING:
     from agent_runner.process import Ended
 
-_STATUS_WORDS = re.compile(
+CODE_OF_STATUS_WORDS = re.compile(
     r"unexpected status (?P<status>\d{3})[^:]*: (?P<words>.*?)(?:, url: \S+(?:, .*)?)?", re.DOTALL
 )
-_LAST_STATUS = re.compile(r"last status: (\d{3})")
+_LASTCODE_OF_STATUS = re.compile(r"last status: (\d{3})")
 
 _GATEWAY = "agent gateway: "
 """Starts the words of the pod's gateway, whose codes are ours."""
@@ -35,18 +36,6 @@ _CODES = {
     "server_is_overloaded": "model_overloaded",
 }
 """The API's own code of an error → ours."""
-
-_STATUS = {
-    400: "model_request_refused",
-    401: "model_credential",
-    402: "budget_exhausted",
-    403: "model_forbidden",
-    404: "model_not_found",
-    408: "model_unavailable",
-    413: "prompt_too_long",
-    429: "model_rate_limited",
-    529: "model_overloaded",
-}
 
 _WORDS = (
     ("context window", "prompt_too_long"),
@@ -85,10 +74,10 @@ def verdict(completed: bool, failed: str | None, ended: Ended, errors: str) -> F
 
 def _of_message(message: str) -> Failure:
     code, words = _code_of_body(message)
-    if code is None and (found := _STATUS_WORDS.fullmatch(message)):
+    if code is None and (found := CODE_OF_STATUS_WORDS.fullmatch(message)):
         words = found["words"]
         code = _of_status(int(found["status"]), words)
-    elif code is None and (last := _LAST_STATUS.search(message)):
+    elif code is None and (last := _LASTCODE_OF_STATUS.search(message)):
         code = _of_status(int(last[1]), message)
     return failure(
         code or _of_words(words) or "agent_error", one_line(words, 1_000) or "Codex gave no reason."
@@ -111,7 +100,7 @@ def _code_of_body(message: str) -> tuple[str | None, str]:
 def _of_status(status: int, words: str) -> str:
     if status in (400, 403, 429) and (code := _of_words(words)):
         return code
-    return _STATUS.get(status, "model_unavailable" if status >= 500 else "model_request_refused")
+    return CODE_OF_STATUS.get(status, "model_unavailable" if status >= 500 else "model_request_refused")
 
 
 def _of_words(words: str) -> str | None:
@@ -125,10 +114,4 @@ def _without_verdict(ended: Ended, errors: str) -> Failure:
         return failure("session_lost", f"The session cannot be resumed.{said}")
     if "unexpected argument" in errors or "loading config" in errors:
         return failure("agent_incompatible", f"Codex does not know what it was given.{said}")
-    how = f"was killed by {ended.signal_name}" if ended.signal_name else f"ended with code {ended.returncode}"
-    remedy = None
-    if ended.signal_name == "SIGKILL":
-        remedy = (
-            "Run the step again, with more memory if it comes back: the kernel kills what exceeds its limit."
-        )
-    return failure("agent_crashed", f"Codex {how} before its turn was over.{said}", remedy=remedy)
+    return crashed("Codex", ended, f"before its turn was over.{said}")
