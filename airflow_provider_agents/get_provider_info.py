@@ -187,6 +187,18 @@ def _options() -> dict[str, Any]:
             default="5",
             kind="integer",
         ),
+        "granted_rounds": _option(
+            "Fix rounds that the graph has beyond those, for what people ask for when the landing is stuck.",
+            example=None,
+            default="2",
+            kind="integer",
+        ),
+        "review_conn_id": _option(
+            "Connection of type `github` of the identity that the review agent posts as. Empty: that of the "
+            "task, which then only comments on what it wrote itself.",
+            example="github_reviewer",
+            default="",
+        ),
         "poll_interval": _option(
             "Seconds between two readings of a pull request that is waited for.",
             example=None,

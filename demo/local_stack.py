@@ -240,5 +240,10 @@ class LocalStack:
             "AIRFLOW__AGENTS__SECRET": SECRET,
         }
         if self._fast:
+            defaults = self.folder / "agents" / "coding_task.yaml"
+            defaults.parent.mkdir(exist_ok=True)
+            # The stand-in registers all of its checks at the push.
+            defaults.write_text("settle_seconds: 2\n")
             settings["AIRFLOW__AGENTS__POLL_INTERVAL"] = "2"
+            settings["AIRFLOW__AGENTS__CONFIG_PATH"] = str(defaults.parent)
         return settings

@@ -26,6 +26,10 @@ class RunReport:
     agent_seconds: float
     model_calls: int
     agent_version: str | None
+    head_sha: str | None = None
+    """Head that was merged."""
+    risk: int | None = None
+    """Risk score of the last head that was weighed, 0 to 100."""
 
     def lines(self) -> list[str]:
         """Return the report as lines for a log."""
@@ -37,6 +41,7 @@ class RunReport:
             f"Fix rounds:   {self.rounds}",
             f"Cost:         ${self.cost_usd:.4f} in {self.model_calls} model calls" + self._unknown(),
             f"Agent time:   {self.agent_seconds:.0f} s",
+            f"Risk:         {'-' if self.risk is None else f'{self.risk} of 100'}",
         ]
 
     def _unknown(self) -> str:
@@ -63,6 +68,7 @@ def run_report(
     left = allowance(records, limit_usd=None, limit_tokens=None)
     results = {task_id: result for task_id, result in steps.items() if isinstance(result, Mapping)}
     ends = [d for d in decisions.values() if isinstance(d, Mapping) and d.get("verdict") == "done"]
+    risks = [d["risk"] for d in decisions.values() if isinstance(d, Mapping) and d.get("risk") is not None]
     reason = (
         str(ends[-1]["message"]) if ends else "; ".join(f"{task}: {why}" for task, why in failures.items())
     )
@@ -77,4 +83,6 @@ def run_report(
         agent_seconds=sum(float(result.get("seconds") or 0) for result in results.values()),
         model_calls=sum(use.calls for record in records for use in record.models),
         agent_version=next((r["agent_version"] for r in results.values() if r.get("agent_version")), None),
+        head_sha=ends[-1].get("head_sha") if ends else None,
+        risk=risks[-1] if risks else None,
     )

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator
 
 from airflow_provider_agents import settings
-from airflow_provider_agents.domain.coding_task import (
-    Bounds,
-    CodingTask,
-    CodingTaskRequest,
-    Ticket,
-    parse_request,
-)
+from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
+from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest, parse_request
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
 from airflow_provider_agents.operators.failure_reason import leaving_reason
 from airflow_provider_agents.operators.forge import FORGE_RETRY_POLICY

@@ -27,7 +27,8 @@ from agent_runner.contract import (
     failure,
 )
 from airflow_provider_agents import settings
-from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, parse_request
+from airflow_provider_agents.domain.coding_task import CodingTask
+from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
 from airflow_provider_agents.domain.outbound import outbound_title
 from airflow_provider_agents.domain.pod_status import base_ended, base_started, is_terminal, never_ran
 from airflow_provider_agents.domain.workspace import Workspace

@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_agents.domain.budget import from_values
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.run_report import RunReport, run_report
-from airflow_provider_agents.exceptions import TaskStoppedError
+from airflow_provider_agents.exceptions import ForgeAccessError, TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.failure_reason import FAILURE_KEY
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
@@ -34,10 +34,12 @@ class RunTasks:
     open_pull_request: str
     steps: tuple[str, ...]
     gates: tuple[str, ...]
+    approvals: tuple[str, ...] = ()
 
     def all(self) -> list[str]:
         """Return every task whose failure ends the run."""
-        return [self.accept, self.workspace, *self.steps, self.open_pull_request, *self.gates]
+        named = [self.accept, self.workspace, *self.approvals, *self.steps, self.open_pull_request]
+        return [*named, *self.gates]
 
 
 class _RunEndOperator(BaseOperator):
@@ -97,9 +99,29 @@ class FinishOperator(ForgeMixin, _RunEndOperator):
             raise TaskStoppedError(report.reason or "The run ended without a merged pull request.")
         accepted = context["ti"].xcom_pull(task_ids=self.tasks.accept)
         task = CodingTask.model_validate(accepted)
+        if task.request.delete_branch and report.head_sha:
+            self._delete_branch(task, report.head_sha)
         if task.ticket is not None:
             self._close(task, task.ticket.number, str(report.pull_request_url))
         return {"outcome": report.outcome, "pull_request_url": report.pull_request_url}
+
+    def _delete_branch(self, task: CodingTask, merged_head: str) -> None:
+        """Delete the work branch, unless it holds more than what was merged."""
+        repository, branch = task.request.repository, task.work_branch
+
+        async def delete(client: GitHubClient) -> bool:
+            if await client.branch_head(repository, branch) != merged_head:
+                return False
+            await client.delete_branch(repository, branch)
+            return True
+
+        try:
+            deleted = self.ask_forge(repository, delete)
+        except ForgeAccessError as error:
+            # The ticket is done; a branch that stays is no reason for a red run.
+            self.log.warning("Branch %s stays: %s", branch, error)
+            return
+        self.log.info("Branch %s of %s is %s.", branch, repository, "deleted" if deleted else "gone or newer")
 
     def _close(self, task: CodingTask, number: int, url: str) -> None:
         repository = task.request.repository

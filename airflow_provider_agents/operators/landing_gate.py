@@ -1,33 +1,53 @@
-"""The gate of a landing round: waits for the pull request, decides, and merges or hands on to the fix."""
+"""The gate of a landing round: waits for the pull request, decides, and acts or hands on to review or fix."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.coding_task import CodingTask
+from airflow_provider_agents.domain.commands import pending_commands
+from airflow_provider_agents.domain.escalation import EscalationAnswer, instructions_text, judge_answer
+from airflow_provider_agents.domain.failed_checks import judge_failure
 from airflow_provider_agents.domain.feedback_text import feedback_text
-from airflow_provider_agents.domain.landing import Decision, LandingHistory, decide
-from airflow_provider_agents.exceptions import ForgeConflictError, ForgeUnavailableError, TaskStoppedError
+from airflow_provider_agents.domain.fingerprint import fingerprint
+from airflow_provider_agents.domain.landing import ACTS_AND_WAITS, Decision, decide
+from airflow_provider_agents.domain.landing_history import AgentReview, Round
+from airflow_provider_agents.exceptions import TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
+from airflow_provider_agents.operators.decision_log import record_decision
 from airflow_provider_agents.operators.failure_reason import leaving_reason
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
+from airflow_provider_agents.operators.landing_acts import MERGE_REFUSED, LandingActs, merge_pause
+from airflow_provider_agents.operators.landing_escalation import LandingEscalation
+from airflow_provider_agents.operators.landing_memory import (
+    DECISION_KEY,
+    FEEDBACK_KEY,
+    MAY_FIX_KEY,
+    LandingMemory,
+    RoundTasks,
+    thread_replies,
+)
 from airflow_provider_agents.operators.skipping import LoopExitOperator
 from airflow_provider_agents.operators.task_state import generation, recall, remember
 from airflow_provider_agents.triggers.pull_request import PullRequestTrigger, error_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from airflow.sdk import Context
 
+    from airflow_provider_agents.domain.feedback import Feedback
+    from airflow_provider_agents.domain.landing_policy import LandingPolicy
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
-    from airflow_provider_agents.hooks.github_client import GitHubClient
 
 _MAX_MERGE_CALLS = 5
 """For one head. GitHub refuses for reasons that the API does not always show beforehand."""
-_MERGE_PAUSE_SECONDS = 15.0
-"""After the first refused call; doubled after each further one."""
-_MERGE_REFUSED = "merge_refused"
+_GRANTED = ("granted_rounds", "approved_heads", "commands")
+"""Parts of the history that an answer of a person changes."""
+_MOST_ACTS = 10
+"""Acts in one look that lead to another at once; more means that two rules contradict each other."""
 
 
 class LandingGateOperator(ForgeMixin, LoopExitOperator):
@@ -35,14 +55,18 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
 
     Sensor and branch in one deferrable task. The decision is
     :func:`~airflow_provider_agents.domain.landing.decide`; it is made in the triggerer while waiting, and
-    again here from a fresh reading before anything is done. Verdict ``fix`` lets the next task run, with
-    the feedback as XCom ``feedback``; ``merge`` merges exactly the head that was read; ``done`` skips the
-    rest of the loop; everything else fails with its reason.
+    again here from a fresh reading before anything is done. The gate itself merges, queues, updates the
+    branch, runs checks again and obeys commands. Verdict ``fix`` lets the fix step run, with the feedback as
+    XCom ``feedback``; ``review`` lets the review step run first; ``done`` skips the rest of the loop;
+    everything else fails with its reason.
 
     :param coding_task: the accepted task. (templated)
-    :param pull_request: ``{"number", "url"}`` as :class:`OpenPullRequestOperator` returns. (templated)
+    :param pull_request: ``{"number", "url", "head_sha"}`` as :class:`OpenPullRequestOperator` returns.
+        (templated)
     :param round_number: number of this round, counted from 1.
-    :param earlier_gates: task ids of the gates of earlier rounds.
+    :param earlier_rounds: the tasks of earlier rounds, oldest first.
+    :param round_tasks: the tasks of this round; without review and fix for the last gate.
+    :param rounds_left: fix steps that the graph has from this round on.
     :param poll_interval: seconds between two readings.
     :raises TaskStoppedError: if the pull request was closed, or nobody can be asked.
     """
@@ -57,7 +81,9 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         coding_task: Any,
         pull_request: Any,
         round_number: int,
-        earlier_gates: Sequence[str] = (),
+        earlier_rounds: Sequence[RoundTasks] = (),
+        round_tasks: RoundTasks | None = None,
+        rounds_left: int = 0,
         poll_interval: float = 30.0,
         github_conn_id: str | None = None,
         **kwargs: Any,
@@ -66,44 +92,59 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         self.coding_task = coding_task
         self.pull_request = pull_request
         self.round_number = round_number
-        self.earlier_gates = list(earlier_gates)
+        self.earlier_rounds = list(earlier_rounds)
+        self.round_tasks = round_tasks or RoundTasks(gate=self.task_id)
         self.poll_interval = poll_interval
+        self.rounds_left = rounds_left
+        self.run_steps: list[str] = []
+        """Task ids of all steps of the run, for what it cost. Filled by whoever builds the graph."""
         self.github_conn_id = connection_id(github_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Look once; act or wait."""
         with leaving_reason(context):
-            return self._look(context)
+            return self._look(context, None)
 
     def look_again(self, context: Context, event: dict[str, Any]) -> Any:
         """Take over from the trigger. Its verdict is only a hint: the world may have moved since."""
         with leaving_reason(context):
-            if event["status"] == "error":
+            if event.get("status") == "error":
                 raise error_of(event)
-            return self._look(context)
+            return self._look(context, event)
 
-    def _look(self, context: Context) -> Any:
+    def _look(self, context: Context, event: Mapping[str, Any] | None) -> Any:
         context["ti"].xcom_push(key=PULL_REQUEST_URL_KEY, value=self.pull_request["url"])
         task = CodingTask.model_validate(self.coding_task)
+        memory = LandingMemory(self, context, self.earlier_rounds)
         snapshot = self._read(task)
-        history = self._history(snapshot, context)
-        decision = decide(snapshot, task.request.policy, history)
-        if decision.verdict == "merge":
-            decision, snapshot = self._merge(task, snapshot, decision, context)
-        self.log.info("%s (%s): %s", decision.verdict, decision.reason, decision.message)
-        if decision.verdict == "wait":
-            self._wait(task, history, decision, context)
-        if decision.verdict == "fix":
-            self._hand_on(snapshot, decision, context)
-            return
-        self._record(decision, snapshot, context)
-        if decision.verdict == "done":
-            self.leave_loop(context)
-            return
-        where = "" if snapshot.url in decision.message else f" Pull request: {snapshot.url}"
-        raise TaskStoppedError(f"{decision.message}{where}")
+        memory.saw(snapshot)
+        self._answer_threads(task, snapshot, memory, context)
+        people = LandingEscalation(self, context, memory, self.run_steps, self.rounds_left)
+        for _ in range(_MOST_ACTS):
+            decision, feedback = self._decide(task, snapshot, memory, people.answer, context)
+            if decision.verdict == "escalate" and task.request.escalate == "ask":
+                if people.answer is not None:
+                    people.carried_out()
+                if people.take(snapshot, decision, event) is not None:
+                    continue
+                self._note(decision, snapshot, context)
+                people.ask(snapshot, decision, timedelta(hours=task.request.land_timeout))
+            self._note(decision, snapshot, context)
+            if decision.verdict not in ACTS_AND_WAITS:
+                return self._leave(task, snapshot, decision, feedback, memory, context, people)
+            waiting, snapshot = self._act(task, snapshot, decision, memory, context)
+            if waiting is not None:
+                return self._leave(task, snapshot, waiting, None, memory, context, people)
+        text = f"{decision.message} {_MOST_ACTS} acts in a row did not change what is to be done."
+        raise TaskStoppedError(text)
 
-    # Reading
+    def _note(self, decision: Decision, snapshot: PullRequestSnapshot, context: Context) -> None:
+        """Write a decision down before it is carried out."""
+        self.log.info("%s (%s): %s", decision.verdict, decision.reason, decision.message)
+        action = "" if decision.verdict == "wait" else decision.verdict
+        record_decision(context, decision, head_sha=snapshot.head_sha, action=action)
+
+    # Reading and deciding
 
     def _read(self, task: CodingTask) -> PullRequestSnapshot:
         number = int(self.pull_request["number"])
@@ -111,120 +152,249 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             task.request.repository, lambda client: client.snapshot(task.request.repository, number)
         )
 
-    def _history(self, snapshot: PullRequestSnapshot, context: Context) -> LandingHistory:
-        seen = recall(context, "heads_first_seen") or {}
-        if snapshot.head_sha not in seen:
-            seen = {**seen, snapshot.head_sha: snapshot.read_at.isoformat()}
-            remember(context, "heads_first_seen", seen)
-        earlier = [context["ti"].xcom_pull(task_ids=gate, key="decision") for gate in self.earlier_gates]
-        fixed = [d["head_sha"] for d in earlier if isinstance(d, Mapping) and d.get("verdict") == "fix"]
-        answered = [key for d in earlier if isinstance(d, Mapping) for key in d.get("answered", ())]
-        return LandingHistory(
-            head_first_seen=datetime.fromisoformat(seen[snapshot.head_sha]),
-            rounds_used=len(fixed),
-            fixed_heads=tuple(fixed),
-            answered=frozenset(answered),
+    def _decide(
+        self,
+        task: CodingTask,
+        snapshot: PullRequestSnapshot,
+        memory: LandingMemory,
+        answer: EscalationAnswer | None,
+        context: Context,
+    ) -> tuple[Decision, Feedback | None]:
+        """Decide; read what a decision needs and every poll can do without: the risk, the logs.
+
+        :param answer: what a person chose, until it is carried out.
+        """
+        policy = task.request.policy
+        if answer is not None:
+            decision, granted = judge_answer(answer, snapshot, policy, memory.history)
+            found = self._gather(snapshot, decision, memory) if decision.verdict == "fix" else None
+            memory.change(**{name: getattr(granted, name) for name in _GRANTED})
+            return decision, found
+        decision = decide(snapshot, policy, memory.history)
+        if decision.verdict in ("merge", "enqueue", "enable_auto_merge"):
+            self._weigh(snapshot, memory)
+            decision = decide(snapshot, policy, memory.history)
+        feedback = None
+        if decision.verdict == "fix":
+            feedback = self._gather(snapshot, decision, memory)
+            decision = judge_failure(decision, snapshot, policy, memory.history, feedback)
+        if decision.verdict == "wait":
+            decision = self._unless_late(decision, task, context)
+        if decision.verdict == "fix" and self.round_tasks.fix is None:
+            decision = _no_task_left(decision)
+        if decision.verdict == "review" and self.round_tasks.review is None:
+            decision = _no_task_left(decision)
+        return decision, feedback
+
+    def _unless_late(self, decision: Decision, task: CodingTask, context: Context) -> Decision:
+        """Return the decision to wait, or, past the deadline, that people have to say how it goes on."""
+        if datetime.now(tz=UTC) < self._deadline(task, context):
+            return decision
+        hours = f"{task.request.land_timeout:g} hours"
+        text = f"The pull request was not merged within {hours}. Last: {decision.message}"
+        return dataclasses.replace(decision, verdict="escalate", reason="timeout", message=text)
+
+    def _weigh(self, snapshot: PullRequestSnapshot, memory: LandingMemory) -> None:
+        """Note the risk of the head, for the policy and for the report."""
+        from airflow_provider_agents.domain.risk import risk
+
+        if snapshot.head_sha in memory.history.risks:
+            return
+        files = self.ask_forge(
+            snapshot.repository, lambda client: client.changed_files(snapshot.repository, snapshot.number)
+        )
+        found = risk(files)
+        for part in found.parts:
+            self.log.info("Risk %+d, %s: %s", part.points, part.name, part.why)
+        memory.change(risks={**memory.history.risks, snapshot.head_sha: found.score})
+
+    def _gather(self, snapshot: PullRequestSnapshot, decision: Decision, memory: LandingMemory) -> Feedback:
+        from airflow_provider_agents.hooks.github_feedback import gather_feedback
+
+        history = memory.history
+        own = [
+            sha for sha in (self.pull_request.get("head_sha"), *(r.head_after for r in history.rounds)) if sha
+        ]
+        commands = [c for c in pending_commands(snapshot, history) if c.name in ("tell", "retry")]
+        return self.ask_forge(
+            snapshot.repository,
+            lambda client: gather_feedback(
+                client,
+                snapshot,
+                decision.reason,
+                own_heads=frozenset(own),
+                since=own[-1] if own else None,
+                commands=commands,
+                answered=history.answered,
+            ),
         )
 
     # Acting
 
-    def _merge(
-        self, task: CodingTask, snapshot: PullRequestSnapshot, decision: Decision, context: Context
-    ) -> tuple[Decision, PullRequestSnapshot]:
-        """Merge the head that was read. Whatever the answer, the state after it is what counts.
+    def _answer_threads(
+        self, task: CodingTask, snapshot: PullRequestSnapshot, memory: LandingMemory, context: Context
+    ) -> None:
+        """Write what the last fix step answers to review threads into them, once it pushed."""
+        key = f"threads_answered_{generation(self, context)}"
+        if snapshot.state != "OPEN" or recall(context, key):
+            return
+        replies = thread_replies(context, self.earlier_rounds)
+        if replies:
+            resolve = task.request.policy.resolve_threads == "answered"
+            self._acts(task, memory).answer_threads(replies, resolve=resolve)
+        remember(context, key, True)
 
-        The intent is recorded before the call. A call whose answer was lost, or that was refused, is
-        followed by a fresh reading: merged is done, anything else means waiting again; the next call
-        for this head comes only after that.
-        """
-        request = task.request
+    def _acts(self, task: CodingTask, memory: LandingMemory) -> LandingActs:
+        repository = task.request.repository
+        return LandingActs(lambda question: self.ask_forge(repository, question), task.request.policy, memory)
+
+    def _act(
+        self,
+        task: CodingTask,
+        snapshot: PullRequestSnapshot,
+        decision: Decision,
+        memory: LandingMemory,
+        context: Context,
+    ) -> tuple[Decision | None, PullRequestSnapshot]:
+        """Carry out a verdict; return what is to be waited for, if anything, and a fresh reading."""
+        acts = self._acts(task, memory)
+        if decision.verdict == "obey":
+            acts.obey(snapshot, lambda: decide(snapshot, task.request.policy, memory.history))
+            return None, snapshot
+        calls = 0
+        if decision.verdict == "merge":
+            calls, gave_up = self._intend_merge(snapshot, context)
+            if gave_up:
+                return gave_up, snapshot
+        waiting = acts.act(decision, snapshot)
+        if waiting is not None:
+            self.log.info("%s", waiting.message)
+        after = self._read(task)
+        if after.state != "OPEN":
+            return None, after
+        if calls and waiting:
+            self._merge_refused(snapshot, calls, waiting, context)
+        return waiting, after
+
+    def _intend_merge(self, snapshot: PullRequestSnapshot, context: Context) -> tuple[int, Decision | None]:
+        """Record the merge before its call; give up after too many for one head."""
         key = f"merge_intent_{generation(self, context)}"
         last = recall(context, key) or {}
         calls = last["calls"] + 1 if last.get("head_sha") == snapshot.head_sha else 1
         if calls > _MAX_MERGE_CALLS:
             text = f"GitHub refused to merge {snapshot.head_sha[:12]} {_MAX_MERGE_CALLS} times: {last.get('said')}"
-            return Decision(verdict="escalate", reason=_MERGE_REFUSED, message=text), snapshot
+            return calls, Decision(verdict="escalate", reason=MERGE_REFUSED, message=text, rule="act")
         intent = {"head_sha": snapshot.head_sha, "at": snapshot.read_at.isoformat(), "calls": calls}
         remember(context, key, intent)
+        return calls, None
 
-        async def merge(client: GitHubClient) -> None:
-            await client.merge_pull_request(
-                request.repository, snapshot.number, head_sha=snapshot.head_sha, method=request.merge_method
+    def _merge_refused(
+        self, snapshot: PullRequestSnapshot, calls: int, waiting: Decision, context: Context
+    ) -> None:
+        key = f"merge_intent_{generation(self, context)}"
+        intent = {"head_sha": snapshot.head_sha, "at": snapshot.read_at.isoformat(), "calls": calls}
+        remember(context, key, {**intent, "said": waiting.message})
+
+    # Leaving
+
+    def _leave(
+        self,
+        task: CodingTask,
+        snapshot: PullRequestSnapshot,
+        decision: Decision,
+        feedback: Feedback | None,
+        memory: LandingMemory,
+        context: Context,
+        people: LandingEscalation,
+    ) -> None:
+        if decision.verdict == "wait":
+            self._wait(task, snapshot, decision, memory, context)
+        if decision.verdict == "fix" and feedback is not None:
+            self._hand_to_fix(snapshot, decision, feedback, memory, context, people.answer)
+            people.carried_out()
+            # A person's or a check's objection goes straight to the fix.
+            self.skip_tasks(context, [self.round_tasks.review] if self.round_tasks.review else [])
+            return
+        memory.hand_on()
+        self._record(decision, snapshot, memory, context)
+        if decision.verdict == "review":
+            policy = task.request.policy
+            context["ti"].xcom_push(key=MAY_FIX_KEY, value=_may_fix(snapshot, policy, memory))
+            return
+        if decision.verdict == "done":
+            self.leave_loop(context)
+            return
+        if decision.reason == "closed_by_person":
+            self.ask_forge(
+                snapshot.repository,
+                lambda client: client.close_pull_request(snapshot.repository, snapshot.number),
             )
+        where = "" if snapshot.url in decision.message else f" Pull request: {snapshot.url}"
+        raise TaskStoppedError(f"{decision.message}{where}")
 
-        said = ""
-        try:
-            self.ask_forge(request.repository, merge)
-        except ForgeConflictError as error:
-            said = f"GitHub did not merge: {error}"
-        except ForgeUnavailableError as error:
-            said = f"The answer to the merge was lost: {error}"
-        after = self._read(task)
-        if after.state == "MERGED":
-            return Decision(
-                verdict="done", reason="merged", message=f"{after.url} is merged. {said}".strip()
-            ), after
-        remember(context, key, {**intent, "said": said})
-        message = said or "GitHub accepted the merge but does not show it yet."
-        return Decision(verdict="wait", reason=_MERGE_REFUSED, message=message), after
-
-    def _hand_on(self, snapshot: PullRequestSnapshot, decision: Decision, context: Context) -> None:
-        """Give the fix step what it has to answer."""
-        from airflow_provider_agents.hooks.github_feedback import gather_feedback
-
-        found = self.ask_forge(
-            snapshot.repository, lambda client: gather_feedback(client, snapshot, decision.reason)
-        )
-        feedback = {
+    def _hand_to_fix(
+        self,
+        snapshot: PullRequestSnapshot,
+        decision: Decision,
+        feedback: Feedback,
+        memory: LandingMemory,
+        context: Context,
+        answer: EscalationAnswer | None,
+    ) -> None:
+        """Give the fix step what it has to answer, a person's instructions first."""
+        told = instructions_text(answer) if answer is not None else ""
+        value = {
             "reason": decision.message,
-            "text": feedback_text(found),
+            "text": "\n\n".join(text for text in (told, feedback_text(feedback)) if text),
             "conflict": decision.reason == "conflict",
+            "threads": dict(feedback.thread_labels),
         }
-        context["ti"].xcom_push(key="feedback", value=feedback)
-        answered = [review.key for review in found.reviews] + [thread.key for thread in found.threads]
-        self._record(decision, snapshot, context, answered)
+        context["ti"].xcom_push(key=FEEDBACK_KEY, value=value)
+        new = Round(
+            reason=decision.reason,
+            head_sha=snapshot.head_sha,
+            fingerprint=fingerprint(feedback),
+            answered=feedback.answered_keys,
+        )
+        commands = [c.key for c in pending_commands(snapshot, memory.history) if c.key in new.answered]
+        memory.done(commands, rounds=(*memory.history.rounds, new))
+        memory.hand_on()
+        self._record(decision, snapshot, memory, context)
 
     def _record(
-        self,
-        decision: Decision,
-        snapshot: PullRequestSnapshot,
-        context: Context,
-        answered: Sequence[str] = (),
+        self, decision: Decision, snapshot: PullRequestSnapshot, memory: LandingMemory, context: Context
     ) -> None:
         value = {
             **decision.to_dict(),
             "head_sha": snapshot.head_sha,
             "merge_commit_sha": snapshot.merge_commit_sha,
-            "answered": list(answered),
+            "risk": memory.history.risks.get(snapshot.head_sha),
         }
-        context["ti"].xcom_push(key="decision", value=value)
+        context["ti"].xcom_push(key=DECISION_KEY, value=value)
 
     # Waiting
 
-    def _wait(self, task: CodingTask, history: LandingHistory, decision: Decision, context: Context) -> None:
+    def _wait(
+        self,
+        task: CodingTask,
+        snapshot: PullRequestSnapshot,
+        decision: Decision,
+        memory: LandingMemory,
+        context: Context,
+    ) -> None:
         deadline = self._deadline(task, context)
-        left = deadline - datetime.now(tz=UTC)
-        if left <= timedelta(0):
-            raise TaskStoppedError(
-                f"The pull request was not merged within {task.request.land_timeout:g} hours. "
-                f"Last: {decision.message} {self.pull_request['url']}"
-            )
-        seen = recall(context, "heads_first_seen") or {}
+        left = max(deadline - datetime.now(tz=UTC), timedelta(0))
         self.defer(
             trigger=PullRequestTrigger(
                 github_conn_id=self.github_conn_id,
                 repository=task.request.repository,
                 number=int(self.pull_request["number"]),
+                node_id=snapshot.node_id,
                 poll_interval=self.poll_interval,
                 first_look_seconds=self._pause(decision, context),
                 deadline=deadline.isoformat(),
                 policy=task.request.policy.to_dict(),
-                history={
-                    "rounds_used": history.rounds_used,
-                    "fixed_heads": list(history.fixed_heads),
-                    "answered": sorted(history.answered),
-                    "head_first_seen": seen,
-                },
+                history=memory.history.to_dict(),
             ),
             method_name="look_again",
             # The trigger ends at the deadline itself; this is for a trigger that does not.
@@ -233,10 +403,12 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
 
     def _pause(self, decision: Decision, context: Context) -> float:
         """Return how long to look away: after a refused merge the same reading would merge at once again."""
-        if decision.reason != _MERGE_REFUSED:
+        if decision.reason == "queue_refused":
+            return merge_pause(3).total_seconds()
+        if decision.reason != MERGE_REFUSED:
             return 0.0
         intent = recall(context, f"merge_intent_{generation(self, context)}") or {}
-        return _MERGE_PAUSE_SECONDS * 2.0 ** (int(intent.get("calls", 1)) - 1)
+        return merge_pause(int(intent.get("calls", 1))).total_seconds()
 
     def _deadline(self, task: CodingTask, context: Context) -> datetime:
         """Return when this gate gives up: set at its first look, kept over retries, new after a clear."""
@@ -246,3 +418,15 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         deadline = datetime.now(tz=UTC) + timedelta(hours=task.request.land_timeout)
         remember(context, key, deadline.isoformat())
         return deadline
+
+
+def _no_task_left(decision: Decision) -> Decision:
+    text = f"{decision.message} The graph has no further round: raise [agents] max_rounds."
+    return dataclasses.replace(decision, verdict="escalate", reason="rounds_exhausted", message=text)
+
+
+def _may_fix(snapshot: PullRequestSnapshot, policy: LandingPolicy, memory: LandingMemory) -> bool:
+    """Tell whether a fix may follow at once, should the review ask for changes."""
+    objecting = AgentReview(head_sha=snapshot.head_sha, verdict="request_changes")
+    history = dataclasses.replace(memory.history, reviews=(*memory.history.reviews, objecting))
+    return decide(snapshot, policy, history).verdict == "fix"

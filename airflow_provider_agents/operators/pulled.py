@@ -56,3 +56,27 @@ class Pulled(ResolveMixin):
 
     def __repr__(self) -> str:
         return f"{self.key} of {self.task_id}"
+
+
+class LatestPulled(ResolveMixin):
+    """The XCom of the last of several tasks that left one, for a template field; ``None`` where none did.
+
+    :param task_ids: the tasks, in their order.
+    :param key: XCom key.
+    """
+
+    def __init__(self, task_ids: Sequence[str], key: str = "return_value") -> None:
+        self.task_ids = list(task_ids)
+        self.key = key
+
+    def iter_references(self) -> Iterable[tuple[Any, str]]:
+        return ()
+
+    def resolve(self, context: Context) -> Any:
+        values = [
+            value for value in values_of(context, self.task_ids, self.key).values() if value is not None
+        ]
+        return values[-1] if values else None
+
+    def __repr__(self) -> str:
+        return f"{self.key} of the last of {', '.join(self.task_ids)}"

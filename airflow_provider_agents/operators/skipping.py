@@ -9,6 +9,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.sdk import Context
 
 
@@ -28,9 +30,13 @@ class LoopExitOperator(BaseOperator):
 
         Push XComs before: nothing after this runs, and a return value is not kept.
         """
-        if not self.later_tasks:
+        self.skip_tasks(context, self.later_tasks)
+
+    def skip_tasks(self, context: Context, task_ids: Sequence[str]) -> None:
+        """Skip the named tasks at once and end this one as a success; does nothing where there is none."""
+        if not task_ids:
             return
-        direct = [task_id for task_id in self.later_tasks if task_id in self.downstream_task_ids]
+        direct = [task_id for task_id in task_ids if task_id in self.downstream_task_ids]
         # Keeps what is skipped now skipped when it is cleared later (Airflow's NotPreviouslySkippedDep).
         context["ti"].xcom_push(key=XCOM_SKIPMIXIN_KEY, value={XCOM_SKIPMIXIN_SKIPPED: direct})
-        raise DownstreamTasksSkipped(tasks=[(task_id, -1) for task_id in self.later_tasks])  # type: ignore[no-untyped-call]
+        raise DownstreamTasksSkipped(tasks=[(task_id, -1) for task_id in task_ids])  # type: ignore[no-untyped-call]

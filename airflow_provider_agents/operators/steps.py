@@ -25,14 +25,36 @@ _OUTPUT_BYTES = 12_000
 class AgentPlanOperator(AgentStepOperator):
     """Let an agent read the repository and make a plan; nothing is changed.
 
-    The returned result has the plan in ``output``: ``summary``, ``steps``, ``files``, ``risks``.
+    The returned result has the plan in ``output``: ``summary``, ``steps``, ``files``, ``risks``, ``choices``.
+
+    :param feedback: what people said to the plan before, as :class:`~.approve_plan.ApprovePlanOperator`
+        leaves it. (templated)
+    :param earlier_plan: result of the operator that made that plan. (templated)
     """
 
     step: ClassVar[Step] = "plan"
     output_schema: ClassVar[dict[str, Any] | None] = prompts.PLAN_SCHEMA
+    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "feedback", "earlier_plan")
+
+    def __init__(self, *, feedback: Any = None, earlier_plan: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.feedback = feedback
+        self.earlier_plan = earlier_plan
 
     def build_prompt(self, task: CodingTask, context: Context) -> str:
-        return prompts.render("plan", **_ticket_values(task))
+        return self._prompt(task)
+
+    def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
+        return self._prompt(task, resumed=True)
+
+    def _prompt(self, task: CodingTask, *, resumed: bool = False) -> str:
+        return prompts.render(
+            "plan",
+            **_ticket_values(task),
+            feedback=_said_to_plan(self.feedback),
+            earlier_plan="" if resumed else _plan_text(self.earlier_plan),
+            resumed=resumed,
+        )
 
     def step_settings(
         self, task: CodingTask, *, model: str | None = None, turns: int | None = None
@@ -49,6 +71,8 @@ class AgentImplementOperator(AgentStepOperator):
     earlier try left on it.
 
     :param plan: result of an :class:`AgentPlanOperator`. (templated)
+    :param approval: what people said to it, as :class:`~.approve_plan.ApprovePlanOperator` leaves it.
+        (templated)
     :param attempt: number of this attempt, counted from 1, where there may be several.
     :param test_result: result of the :class:`AgentTestOperator` that the last attempt failed. (templated)
     """
@@ -56,13 +80,20 @@ class AgentImplementOperator(AgentStepOperator):
     step: ClassVar[Step] = "implement"
     must_push: ClassVar[bool] = True
     output_schema: ClassVar[dict[str, Any] | None] = prompts.IMPLEMENT_SCHEMA
-    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "plan", "test_result")
+    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "plan", "approval", "test_result")
 
     def __init__(
-        self, *, plan: Any = None, attempt: int | None = None, test_result: Any = None, **kwargs: Any
+        self,
+        *,
+        plan: Any = None,
+        approval: Any = None,
+        attempt: int | None = None,
+        test_result: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.plan = plan
+        self.approval = approval
         self.attempt = attempt
         self.test_result = test_result
 
@@ -86,6 +117,7 @@ class AgentImplementOperator(AgentStepOperator):
             "implement",
             **_ticket_values(task),
             plan=_plan_text(self.plan),
+            decided=_decided(self.approval),
             attempt=self.attempt,
             attempts=task.request.max_attempts,
             failure=_test_failure(self.test_result),
@@ -101,15 +133,18 @@ class AgentTestOperator(AgentStepOperator):
     ``outcome: failed`` and ``test`` with command, exit code and the end of the output.
 
     :param test_command: shell command; empty: found from the repository's files. (templated)
+    :param approval: what people said to the plan, as :class:`~.approve_plan.ApprovePlanOperator` leaves it:
+        they may have chosen to run no tests. (templated)
     """
 
     step: ClassVar[Step] = "test"
     uses_model: ClassVar[bool] = False
-    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "test_command")
+    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "test_command", "approval")
 
-    def __init__(self, *, test_command: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, test_command: str | None = None, approval: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.test_command = test_command
+        self.approval = approval
 
     def build_prompt(self, task: CodingTask, context: Context) -> str:
         return ""
@@ -117,6 +152,8 @@ class AgentTestOperator(AgentStepOperator):
     def execute(self, context: Context) -> Any:
         if self.coding_task and not CodingTask.model_validate(self.coding_task).request.run_tests:
             raise AirflowSkipException("run_tests is off")
+        if isinstance(self.approval, Mapping) and self.approval.get("run_tests") is False:
+            raise AirflowSkipException("whoever approved the plan chose to run no tests")
         return super().execute(context)
 
     def resolve_task(self, context: Context) -> CodingTask:
@@ -134,21 +171,44 @@ class AgentFixOperator(AgentStepOperator):
     :param plan: result of an :class:`AgentPlanOperator`. (templated)
     :param feedback: what the landing gate found: ``reason`` (a sentence), ``text`` (fenced) and
         ``conflict``. (templated)
+    :param review_feedback: the like of a review step, where the gate found nothing. Without both the step
+        is skipped. (templated)
     :param round_number: number of this round, counted from 1, where there may be several.
     """
 
     step: ClassVar[Step] = "fix"
     must_push: ClassVar[bool] = True
     output_schema: ClassVar[dict[str, Any] | None] = prompts.FIX_SCHEMA
-    template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "plan", "feedback")
+    template_fields: Sequence[str] = (
+        *AgentStepOperator.template_fields,
+        "plan",
+        "feedback",
+        "review_feedback",
+    )
 
     def __init__(
-        self, *, feedback: Any, plan: Any = None, round_number: int | None = None, **kwargs: Any
+        self,
+        *,
+        feedback: Any,
+        review_feedback: Any = None,
+        plan: Any = None,
+        round_number: int | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.plan = plan
         self.feedback = feedback
+        self.review_feedback = review_feedback
         self.round_number = round_number
+
+    def execute(self, context: Context) -> Any:
+        if not self._given():
+            raise AirflowSkipException("there is nothing to answer")
+        return super().execute(context)
+
+    def _given(self) -> Any:
+        """Return the feedback to answer, or ``None``."""
+        return self.feedback or self.review_feedback
 
     def build_prompt(self, task: CodingTask, context: Context) -> str:
         return self._prompt(task, history=digest(self.earlier(context).notes(besides="plan")))
@@ -157,7 +217,8 @@ class AgentFixOperator(AgentStepOperator):
         return self._prompt(task, resumed=True)
 
     def _prompt(self, task: CodingTask, *, history: str = "", resumed: bool = False) -> str:
-        feedback = self.feedback if isinstance(self.feedback, Mapping) else {"text": str(self.feedback)}
+        given = self._given()
+        feedback = given if isinstance(given, Mapping) else {"text": str(given)}
         return prompts.render(
             "fix",
             **_ticket_values(task),
@@ -189,6 +250,19 @@ def _ticket_values(task: CodingTask) -> dict[str, Any]:
         "ticket": fence(f"{ticket.title}\n\n{ticket.body}", source, most_bytes=66_000) if ticket else "",
         "prompt": task.request.prompt or "",
     }
+
+
+def _said_to_plan(approval: Any) -> str:
+    """Return what people said to the plan before, fenced; empty where there is nothing."""
+    return str(approval.get("feedback") or "") if isinstance(approval, Mapping) else ""
+
+
+def _decided(approval: Any) -> str:
+    """Return what people decided and said when they approved the plan; empty where there is nothing."""
+    decisions = approval.get("decisions") if isinstance(approval, Mapping) else None
+    # The wording of the choices is the model's.
+    lines = fence("\n".join(f"- {line}" for line in decisions), "choices of the plan") if decisions else ""
+    return "\n\n".join(text for text in (lines, _said_to_plan(approval)) if text)
 
 
 def _plan_text(plan: Any) -> str:

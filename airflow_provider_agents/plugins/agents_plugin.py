@@ -28,7 +28,7 @@ def _app() -> Any:
     from fastapi import Depends, FastAPI
 
     from airflow_provider_agents import __version__
-    from airflow_provider_agents.domain.coding_task import CodingTaskRequest
+    from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
 
     app = FastAPI(title="Coding agents", version=__version__)
 

@@ -7,18 +7,28 @@ the rest of it in one step.
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TaskGroup, TriggerRule
 
-from airflow_provider_agents.domain.coding_task import Bounds
+from airflow_provider_agents.domain.coding_task_request import Bounds
 from airflow_provider_agents.operators.accept import AcceptTaskOperator
+from airflow_provider_agents.operators.approve_plan import RESULT_KEY as APPROVAL_KEY
+from airflow_provider_agents.operators.approve_plan import ApprovePlanOperator
 from airflow_provider_agents.operators.attempt_gate import AttemptGateOperator
 from airflow_provider_agents.operators.finish import FinishOperator, ReportOperator, RunTasks
 from airflow_provider_agents.operators.landing_gate import LandingGateOperator
+from airflow_provider_agents.operators.landing_memory import (
+    DECISION_KEY,
+    FEEDBACK_KEY,
+    MAY_FIX_KEY,
+    RoundTasks,
+)
 from airflow_provider_agents.operators.open_pull_request import OpenPullRequestOperator
-from airflow_provider_agents.operators.pulled import Pulled
+from airflow_provider_agents.operators.pulled import LatestPulled, Pulled
+from airflow_provider_agents.operators.review import AgentReviewOperator
 from airflow_provider_agents.operators.steps import (
     AgentFixOperator,
     AgentImplementOperator,
@@ -34,6 +44,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_agents.operators.agent_step import AgentStepOperator
+
+
+PLAN_ROUNDS = 3
+"""Plans that the graph has; ``plan_rounds`` of the request goes up to it."""
+ONE_WAY_IN = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
+"""Of several ways to a task one was taken, and the others were skipped."""
 
 
 def coding_task_group(
@@ -74,43 +90,48 @@ def coding_task_group(
             **cluster,
         )
         step_arguments["workspace"] = Pulled(workspace.task_id)
-        with TaskGroup("plan", tooltip="How it will be done"), TaskGroup("round_1", tooltip="Plan"):
-            plan = AgentPlanOperator(task_id="plan", coding_task=task, **step_arguments)
-
-        attempts = _build(task, Pulled(plan.task_id), bounds.max_attempts, step_arguments)
+        plans, approvals = _plan(task, poll_interval, step_arguments)
+        approved = Approved(
+            plan=LatestPulled([plan.task_id for plan in plans]),
+            approval=LatestPulled([approval.task_id for approval in approvals], APPROVAL_KEY),
+        )
+        attempts = _build(task, approved, bounds.max_attempts, step_arguments)
         open_pull_request = OpenPullRequestOperator(
             task_id="open_pull_request",
             coding_task=task,
             step_results=[Pulled(implement.task_id) for implement, _, _ in attempts],
             github_conn_id=github_conn_id,
-            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+            trigger_rule=ONE_WAY_IN,
         )
         rounds = _land(
             task,
             Pulled(open_pull_request.task_id),
-            Pulled(plan.task_id),
-            bounds.max_rounds,
+            approved.plan,
+            bounds.max_rounds + bounds.granted_rounds,
             poll_interval,
             step_arguments,
         )
-        gates = [gate for gate, _ in rounds]
-        agents: list[AgentStepOperator] = [
-            plan,
-            *(implement for implement, _, _ in attempts),
-            *(fix for _, fix in rounds if fix),
-        ]
+        gates = [each.gate for each in rounds]
+        fixes = [each.fix for each in rounds if each.fix]
+        reviews = [each.review for each in rounds if each.review]
+        agents: list[AgentStepOperator] = [*plans, *(implement for implement, _, _ in attempts), *fixes]
+        run_steps = [each.task_id for each in (*agents, *reviews)]
         for number, agent in enumerate(agents):
             agent.earlier_steps = [earlier.task_id for earlier in agents[:number]]
-            agent.run_steps = [each.task_id for each in agents]
+        for spender in (*agents, *reviews):
+            spender.run_steps = run_steps
+        for gate in gates:
+            gate.run_steps = run_steps
         tasks = RunTasks(
             workspace=workspace.task_id,
             accept=accept.task_id,
             open_pull_request=open_pull_request.task_id,
             steps=(
-                plan.task_id,
+                *(plan.task_id for plan in plans),
                 *(step.task_id for implement, test, _ in attempts for step in (implement, test)),
-                *(fix.task_id for _, fix in rounds if fix),
+                *(step.task_id for each in rounds for step in (each.review, each.fix) if step),
             ),
+            approvals=tuple(approval.task_id for approval in approvals),
             gates=(*(gate.task_id for _, _, gate in attempts), *(gate.task_id for gate in gates)),
         )
         finish = FinishOperator(
@@ -124,7 +145,8 @@ def coding_task_group(
             kubernetes_conn_id=cluster["kubernetes_conn_id"],
         ).as_teardown(setups=workspace)
 
-        accept >> workspace >> plan >> attempts[0][0]
+        accept >> workspace >> plans[0]
+        approvals >> attempts[0][0]
         [gate for _, _, gate in attempts] >> open_pull_request >> gates[0]
         # `finish` stands beside the teardown, not before it: Airflow does not run what lies between a setup
         # that failed and its teardown, whatever its trigger rule, and `finish` is to say why.
@@ -133,8 +155,68 @@ def coding_task_group(
     return group
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """The plan that is carried out, and what people said to it; pulled when they are read."""
+
+    plan: LatestPulled
+    approval: LatestPulled
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LandingRound:
+    """The tasks of one landing round. The last gate judges the last fix, and has neither beside it."""
+
+    gate: LandingGateOperator
+    review: AgentReviewOperator | None = None
+    fix: AgentFixOperator | None = None
+
+    @property
+    def tasks(self) -> RoundTasks:
+        return RoundTasks(
+            gate=self.gate.task_id,
+            review=self.review.task_id if self.review else None,
+            fix=self.fix.task_id if self.fix else None,
+        )
+
+
+def _plan(
+    task: Any, poll_interval: float, step_arguments: Mapping[str, Any]
+) -> tuple[list[AgentPlanOperator], list[ApprovePlanOperator]]:
+    """Add plan → approve for each round; a later round runs where people wanted another plan."""
+    plans: list[AgentPlanOperator] = []
+    approvals: list[ApprovePlanOperator] = []
+    with TaskGroup("plan", tooltip="How it will be done"):
+        for number in range(1, PLAN_ROUNDS + 1):
+            with TaskGroup(f"round_{number}", tooltip=f"Plan {number}"):
+                plan = AgentPlanOperator(
+                    task_id="plan",
+                    coding_task=task,
+                    feedback=Pulled(approvals[-1].task_id, APPROVAL_KEY) if approvals else None,
+                    earlier_plan=Pulled(plans[-1].task_id) if plans else None,
+                    **step_arguments,
+                )
+                approve = ApprovePlanOperator(
+                    task_id="approve",
+                    coding_task=task,
+                    plan=Pulled(plan.task_id),
+                    round_number=number,
+                    earlier_approvals=[earlier.task_id for earlier in approvals],
+                    poll_interval=poll_interval,
+                    github_conn_id=step_arguments.get("github_conn_id"),
+                )
+                plan >> approve
+            if approvals:
+                approvals[-1] >> plan
+            for earlier in approvals:
+                earlier.later_tasks += [plan.task_id, approve.task_id]
+            plans.append(plan)
+            approvals.append(approve)
+    return plans, approvals
+
+
 def _build(
-    task: Any, plan: Any, max_attempts: int, step_arguments: Mapping[str, Any]
+    task: Any, approved: Approved, max_attempts: int, step_arguments: Mapping[str, Any]
 ) -> list[tuple[AgentImplementOperator, AgentTestOperator, AttemptGateOperator]]:
     """Add implement → test → gate for each attempt."""
     attempts: list[tuple[AgentImplementOperator, AgentTestOperator, AttemptGateOperator]] = []
@@ -144,12 +226,17 @@ def _build(
                 implement = AgentImplementOperator(
                     task_id="implement",
                     coding_task=task,
-                    plan=plan,
+                    plan=approved.plan,
+                    approval=approved.approval,
                     attempt=number,
                     test_result=Pulled(attempts[-1][1].task_id) if attempts else None,
+                    # The later plans were skipped.
+                    trigger_rule=TriggerRule.ALL_SUCCESS if attempts else ONE_WAY_IN,
                     **step_arguments,
                 )
-                test = AgentTestOperator(task_id="test", coding_task=task, **step_arguments)
+                test = AgentTestOperator(
+                    task_id="test", coding_task=task, approval=approved.approval, **step_arguments
+                )
                 gate = AttemptGateOperator(
                     task_id="gate",
                     coding_task=task,
@@ -173,9 +260,9 @@ def _land(
     max_rounds: int,
     poll_interval: float,
     step_arguments: Mapping[str, Any],
-) -> list[tuple[LandingGateOperator, AgentFixOperator | None]]:
-    """Add gate → fix for each round, and a last gate that judges the last fix."""
-    rounds: list[tuple[LandingGateOperator, AgentFixOperator | None]] = []
+) -> list[LandingRound]:
+    """Add gate → review → fix for each round, and a last gate that judges the last fix."""
+    rounds: list[LandingRound] = []
     with TaskGroup("land", tooltip="Checks, reviews, merge"):
         for number in range(1, max_rounds + 2):
             with TaskGroup(f"round_{number}", tooltip=f"Round {number}"):
@@ -184,26 +271,58 @@ def _land(
                     coding_task=task,
                     pull_request=pull_request,
                     round_number=number,
-                    earlier_gates=[earlier.task_id for earlier, _ in rounds],
+                    earlier_rounds=[earlier.tasks for earlier in rounds],
+                    rounds_left=max_rounds + 1 - number,
                     poll_interval=poll_interval,
                     github_conn_id=step_arguments.get("github_conn_id"),
+                    trigger_rule=TriggerRule.NONE_FAILED if rounds else TriggerRule.ALL_SUCCESS,
                 )
-                fix = None
+                made = LandingRound(gate=gate)
                 if number <= max_rounds:
-                    fix = AgentFixOperator(
-                        task_id="fix",
-                        coding_task=task,
-                        plan=plan,
-                        feedback=Pulled(gate.task_id, "feedback"),
-                        round_number=number,
-                        **step_arguments,
-                    )
-                    gate >> fix
-            if rounds and (last_fix := rounds[-1][1]):
+                    made = _round(gate, rounds, task, pull_request, plan, number, step_arguments)
+            if rounds and (last_fix := rounds[-1].fix):
                 last_fix >> gate
-            new = [gate.task_id, *([fix.task_id] if fix else [])]
-            for earlier, _ in rounds:
-                earlier.later_tasks += new
+            new = [step.task_id for step in (made.gate, made.review, made.fix) if step]
+            for earlier in rounds:
+                earlier.gate.later_tasks += new
             gate.later_tasks += new[1:]
-            rounds.append((gate, fix))
+            rounds.append(made)
     return rounds
+
+
+def _round(
+    gate: LandingGateOperator,
+    earlier: list[LandingRound],
+    task: Any,
+    pull_request: Any,
+    plan: Any,
+    number: int,
+    step_arguments: Mapping[str, Any],
+) -> LandingRound:
+    """Add the review and the fix of a round to its gate."""
+    review = AgentReviewOperator(
+        task_id="review",
+        coding_task=task,
+        pull_request=pull_request,
+        decision=Pulled(gate.task_id, DECISION_KEY),
+        may_fix=Pulled(gate.task_id, MAY_FIX_KEY),
+        earlier_reviews=[each.review.task_id for each in earlier if each.review],
+        fixes=[each.fix.task_id for each in earlier if each.fix],
+        **step_arguments,
+    )
+    fix = AgentFixOperator(
+        task_id="fix",
+        coding_task=task,
+        plan=plan,
+        feedback=Pulled(gate.task_id, FEEDBACK_KEY),
+        review_feedback=Pulled(review.task_id, FEEDBACK_KEY),
+        round_number=number,
+        # The review is skipped where the gate itself has something to fix.
+        trigger_rule=TriggerRule.NONE_FAILED,
+        **step_arguments,
+    )
+    review.fix_task = fix.task_id
+    made = LandingRound(gate=gate, review=review, fix=fix)
+    gate.round_tasks = made.tasks
+    gate >> review >> fix
+    return made

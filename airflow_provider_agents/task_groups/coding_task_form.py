@@ -13,7 +13,7 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import ParamValidationError
 
 from airflow_provider_agents import settings
-from airflow_provider_agents.domain.coding_task import Bounds, CodingTaskRequest
+from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest
 
 _PASSED_ON = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "maxLength", "format")
 _UNFOLDED = "Ticket"
@@ -21,10 +21,11 @@ DEFAULTS_FILE = "coding_task.yaml"
 
 
 def installed_bounds() -> Bounds:
-    """Return the bounds of this installation: ``[agents] max_attempts`` and ``max_rounds``."""
+    """Return the bounds of this installation: ``[agents] max_attempts``, ``max_rounds``, ``granted_rounds``."""
     return Bounds(
         max_attempts=max(1, settings.number("max_attempts", 3)),
         max_rounds=max(0, settings.number("max_rounds", 5)),
+        granted_rounds=max(0, settings.number("granted_rounds", 2)),
     )
 
 

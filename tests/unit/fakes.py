@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_agents.domain.coding_task import Bounds, CodingTask, Ticket, parse_request
+from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
+from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
 from airflow_provider_agents.domain.pull_request import Check, PullRequestSnapshot
 from airflow_provider_agents.hooks.github import AgentsGitHubHook
 from airflow_provider_agents.hooks.github_models import (
@@ -150,6 +151,10 @@ class GitHub:
         self.pull_requests: list[PullRequestRef] = []
         self.comments: dict[str, str] = {}
         self.done: list[str] = []
+        self.asked: list[str] = []
+        self.files: tuple[Any, ...] = ()
+        self.rerun: tuple[str, ...] | None = None
+        self.faults: dict[str, Exception] = {}
 
     async def repository(self, name: str) -> RepositoryInfo:
         return _value(self.info)
@@ -158,7 +163,7 @@ class GitHub:
         return self.branches.get(branch)
 
     async def issue(self, repository: str, number: int) -> Issue:
-        return _value(self.issues[number])
+        return _value(self.issues[number]) if number in self.issues else issue(number)
 
     async def snapshot(self, repository: str, number: int) -> PullRequestSnapshot:
         return _value(self.snapshots.pop(0) if len(self.snapshots) > 1 else self.snapshots[0])
@@ -169,6 +174,39 @@ class GitHub:
         self.done.append(f"merge {repository}#{number} {head_sha} {method}")
         self.on_merge()
         return MergeResult(sha="d" * 40)
+
+    async def pull_request_commits(self, repository: str, number: int) -> tuple[Any, ...]:
+        return ()
+
+    async def changed_files(self, repository: str, number: int) -> tuple[Any, ...]:
+        self.asked.append("changed_files")
+        return self.files
+
+    async def rerun_checks(self, repository: str, checks: Sequence[Check]) -> tuple[str, ...]:
+        self.act(f"rerun {', '.join(check.name for check in checks)}")
+        return self.rerun if self.rerun is not None else tuple(check.name for check in checks)
+
+    async def enqueue(self, pull_request_id: str, expected_head_sha: str) -> None:
+        self.act(f"enqueue {pull_request_id} {expected_head_sha}")
+
+    async def enable_auto_merge(self, pull_request_id: str, head_sha: str, method: str, **texts: str) -> None:
+        self.act(f"auto-merge {pull_request_id} {head_sha} {method}")
+
+    async def update_branch(self, repository: str, number: int, expected_head_sha: str) -> None:
+        self.act(f"update {repository}#{number} {expected_head_sha}")
+
+    async def reply_in_thread(self, thread_id: str, body: str) -> CommentRef:
+        self.act(f"reply {thread_id}: {body}")
+        return CommentRef(url="")
+
+    async def resolve_thread(self, thread_id: str) -> None:
+        self.act(f"resolve {thread_id}")
+
+    def act(self, what: str) -> None:
+        """Note a change, and fail where the test says so."""
+        self.done.append(what)
+        if (error := self.faults.get(what.split()[0])) is not None:
+            raise error
 
     async def find_pull_request(
         self, repository: str, head_branch: str, base: str | None = None
@@ -189,6 +227,22 @@ class GitHub:
             self.comments[marker] = body
             self.done.append(f"comment on #{number}: {body}")
         return CommentRef(url=f"https://github.com/{repository}/issues/{number}#c")
+
+    async def comment_in_place(self, repository: str, number: int, marker: str, body: str) -> CommentRef:
+        created = marker not in self.comments
+        self.comments[marker] = body
+        self.done.append(f"comment {marker}")
+        return CommentRef(url=f"https://github.com/{repository}/pull/{number}#c", created=created)
+
+    async def close_pull_request(self, repository: str, number: int) -> None:
+        self.act(f"close {repository}#{number}")
+
+    async def changed_on_both_sides(self, repository: str, base: str, head: str) -> tuple[str, ...]:
+        return ("shop/basket.py",)
+
+    async def delete_branch(self, repository: str, branch: str) -> None:
+        self.act(f"delete {branch}")
+        self.branches.pop(branch, None)
 
     async def close_issue(self, repository: str, number: int) -> None:
         self.done.append(f"close #{number}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent_runner.contract import Failure, FailureCategory, StepResult
-from airflow_provider_agents.domain.coding_task import CodingTaskRequest
+from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
 from airflow_provider_agents.get_provider_info import get_provider_info
 from airflow_provider_agents.operators import pod_parts, step_outcome
 from airflow_provider_agents.operators.failure_reason import FAILURE_KEY

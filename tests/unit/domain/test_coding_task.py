@@ -10,13 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runner.contract import branch_fault
-from airflow_provider_agents.domain.coding_task import (
-    Bounds,
-    CodingTask,
-    CodingTaskRequest,
-    Ticket,
-    parse_request,
-)
+from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
+from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest, parse_request
 
 GOOD = {"repository": "acme/shop", "prompt": "Mend the basket"}
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from fakes import GitHub, TaskInstance, context, issue, repository
 
-from airflow_provider_agents.domain.coding_task import Bounds, CodingTask
+from airflow_provider_agents.domain.coding_task import CodingTask
+from airflow_provider_agents.domain.coding_task_request import Bounds
 from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError, InvalidInputError
 from airflow_provider_agents.operators.accept import AcceptTaskOperator
 from airflow_provider_agents.operators.credential_check import CredentialCheck

@@ -26,6 +26,7 @@ from fakes import (
     snapshot,
 )
 
+from airflow_provider_agents.domain.landing_history import LandingHistory, Rerun, Round
 from airflow_provider_agents.domain.pull_request import Comment, Review, ReviewThread
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
@@ -35,6 +36,7 @@ from airflow_provider_agents.exceptions import (
 )
 from airflow_provider_agents.operators.forge import FORGE_RETRY_POLICY
 from airflow_provider_agents.operators.landing_gate import LandingGateOperator
+from airflow_provider_agents.operators.landing_memory import RoundTasks
 from airflow_provider_agents.triggers.pull_request import PullRequestTrigger
 
 LATER = ["land.round_1.fix", "land.round_2.gate"]
@@ -46,21 +48,25 @@ class Gate:
     """One gate over its tries; :meth:`look` says how a try ended."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *, earlier: dict[str, Any] | None = None, **request: Any
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        earlier: LandingHistory | None = None,
+        xcoms: dict[str, Any] | None = None,
+        **request: Any,
     ) -> None:
         self.journal: list[str] = []
         self.github = GitHub().install(monkeypatch)
         self.github.done = self.journal
         self.store = Store(self.journal)
-        earlier = earlier or {}
-        self.ti = TaskInstance(
-            "gate", retries=RETRIES, xcoms={f"{gate}:decision": d for gate, d in earlier.items()}
-        )
+        left = {} if earlier is None else {"g1:history": earlier.to_dict(), "g1:decision": {"verdict": "fix"}}
+        self.ti = TaskInstance("gate", retries=RETRIES, xcoms=left | (xcoms or {}))
         self.arguments = {
-            "coding_task": accepted(**request),
-            "pull_request": {"number": 7, "url": URL},
-            "round_number": len(earlier) + 1,
-            "earlier_gates": list(earlier),
+            "coding_task": accepted(**{"settle_seconds": 0, "escalate": "fail"} | request),
+            "pull_request": {"number": 7, "url": URL, "head_sha": HEAD},
+            "round_number": 2 if left else 1,
+            "earlier_rounds": [RoundTasks(gate="g1", review="r1", fix="f1")] if left else [],
+            "round_tasks": RoundTasks(gate="gate", review="review", fix=LATER[0]),
             "later_tasks": LATER,
         }
 
@@ -86,6 +92,10 @@ class Gate:
         return [entry for entry in self.journal if entry.startswith("merge ")]
 
     @property
+    def history(self) -> LandingHistory:
+        return LandingHistory.from_dict(self.ti.pushed["history"])
+
+    @property
     def decision(self) -> dict[str, Any]:
         return self.ti.pushed["decision"]
 
@@ -95,8 +105,17 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(monkeypatch)
 
 
-def fixed(head: str, **more: Any) -> dict[str, Any]:
-    return {"verdict": "fix", "head_sha": head, "answered": [], **more}
+def handed_on(end: Any) -> bool:
+    """Whether the fix step runs next, and the review step does not."""
+    return isinstance(end, DownstreamTasksSkipped) and end.tasks == [("review", -1)]
+
+
+def after(*rounds: Round, **more: Any) -> LandingHistory:
+    return LandingHistory(rounds=rounds, **more)
+
+
+def fixed(head: str, reason: str = "checks_failed", **more: Any) -> Round:
+    return Round(reason=reason, head_sha=head, **more)
 
 
 def test_green_is_merged_and_the_loop_is_left(gate: Gate) -> None:
@@ -145,7 +164,6 @@ def test_a_lost_answer_after_the_merge_is_a_merge(gate: Gate) -> None:
     gate.github.on_merge = lost
     assert isinstance(gate.look(snapshot(), MERGED), DownstreamTasksSkipped)
     assert gate.decision["verdict"] == "done"
-    assert "502 after the fact" in gate.decision["message"]
     assert len(gate.merges) == 1
 
 
@@ -232,7 +250,10 @@ def test_a_refused_permission_is_for_a_person(gate: Gate) -> None:
 
 
 def test_failing_checks_are_handed_on(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gate.look(snapshot(checks=(dataclasses.replace(FAILED, kind="status", title="2 failed"),))) is None
+    end = gate.look(snapshot(checks=(dataclasses.replace(FAILED, kind="status", title="2 failed"),)))
+    # The review of this round is left out; the fix runs.
+    assert isinstance(end, DownstreamTasksSkipped)
+    assert end.tasks == [("review", -1)]
     feedback = gate.ti.pushed["feedback"]
     assert feedback["reason"] == "Failing checks: tests."
     assert feedback["conflict"] is False
@@ -244,7 +265,7 @@ def test_failing_checks_are_handed_on(gate: Gate, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_conflict_is_handed_on_as_one(gate: Gate) -> None:
-    assert gate.look(snapshot(mergeable="CONFLICTING")) is None
+    assert handed_on(gate.look(snapshot(mergeable="CONFLICTING")))
     assert gate.ti.pushed["feedback"]["conflict"] is True
     assert "`main`" in gate.ti.pushed["feedback"]["text"]
 
@@ -254,24 +275,30 @@ def test_what_was_answered_is_recorded(gate: Gate) -> None:
     thread = ReviewThread(
         node_id="T_1", path="a.py", line=3, comments=(Comment(author="olga", body="Why?", can_write=True),)
     )
-    assert gate.look(snapshot(reviews=(review,), threads=(thread,))) is None
-    assert gate.decision["answered"] == [review.key, thread.key]
+    assert handed_on(gate.look(snapshot(reviews=(review,), threads=(thread,))))
+    assert gate.history.rounds[0].answered == (review.key, thread.key)
+    assert gate.history.rounds[0].reason == "changes_requested"
     assert "Not so. {{ 7*7 }}" in gate.ti.pushed["feedback"]["text"]
     assert "a.py:3" in gate.ti.pushed["feedback"]["text"]
 
 
 def test_an_answered_review_is_waited_for_on_the_new_head(monkeypatch: pytest.MonkeyPatch) -> None:
     review = Review(author="olga", state="CHANGES_REQUESTED", can_write=True, body="Not so.")
-    gate = Gate(monkeypatch, earlier={"g1": fixed(HEAD, answered=[review.key])})
+    gate = Gate(
+        monkeypatch,
+        earlier=after(fixed(HEAD, "changes_requested", answered=(review.key,))),
+        xcoms={"f1:return_value": {"head_sha": NEXT_HEAD}},
+    )
     end = gate.look(snapshot(head_sha=NEXT_HEAD, reviews=(review,)))
     assert isinstance(end, TaskDeferred)
-    assert end.trigger.history["answered"] == [review.key]
-    assert end.trigger.history["fixed_heads"] == [HEAD]
+    history = LandingHistory.from_dict(end.trigger.history)
+    assert history.answered == {review.key}
+    assert (history.rounds[0].head_sha, history.rounds[0].head_after) == (HEAD, NEXT_HEAD)
     assert gate.merges == []
 
 
 def test_a_fix_that_changed_nothing_escalates(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(monkeypatch, earlier={"g1": fixed(HEAD)})
+    gate = Gate(monkeypatch, earlier=after(fixed(HEAD)))
     end = gate.look(snapshot(checks=(FAILED,)))
     assert isinstance(end, TaskStoppedError)
     assert "changed nothing" in gate.ti.pushed["failure"]
@@ -279,14 +306,15 @@ def test_a_fix_that_changed_nothing_escalates(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_used_up_rounds_escalate(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(monkeypatch, earlier={"g1": fixed("1" * 40), "g2": fixed("2" * 40)}, max_rounds=2)
+    gate = Gate(monkeypatch, earlier=after(fixed("1" * 40), fixed("2" * 40)), max_rounds=2)
     assert isinstance(gate.look(snapshot(checks=(FAILED,))), TaskStoppedError)
     assert gate.decision["reason"] == "rounds_exhausted"
 
 
-def test_decisions_of_gates_that_never_ran_count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(monkeypatch, earlier={"g1": None, "g2": "nonsense"}, max_rounds=1)
-    assert gate.look(snapshot(checks=(FAILED,))) is None
+def test_gates_that_never_ran_count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch, earlier=after(), xcoms={"g1:history": None}, max_rounds=1)
+    assert handed_on(gate.look(snapshot(checks=(FAILED,))))
+    assert len(gate.history.rounds) == 1
 
 
 def test_a_closed_pull_request_stops_the_run(gate: Gate) -> None:
@@ -309,7 +337,8 @@ def test_waiting_costs_no_slot_and_ends_at_the_deadline(gate: Gate) -> None:
     deadline = datetime.fromisoformat(trigger.deadline or "")
     assert timedelta(hours=167.9) < deadline - datetime.now(tz=UTC) <= timedelta(hours=168)
     assert end.timeout > deadline - datetime.now(tz=UTC)
-    assert trigger.history["head_first_seen"] == {HEAD: NOW.isoformat()}
+    assert trigger.history["heads_first_seen"] == {HEAD: NOW.isoformat()}
+    assert trigger.node_id == "PR_1"
     assert type(trigger)(**trigger.serialize()[1]).serialize() == trigger.serialize()
 
 
@@ -377,3 +406,187 @@ def test_a_later_clear_keeps_the_next_fix_skipped(gate: Gate) -> None:
     with pytest.raises(DownstreamTasksSkipped):
         operator.execute(context(gate.ti, gate.store))
     assert gate.ti.pushed["skipmixin_key"] == {"skipped": [LATER[0]]}
+
+
+# Acting
+
+
+def comment(body: str, *, author: str = "olga", can_write: bool = True, key: str = "C_1") -> Comment:
+    return Comment(author=author, body=body, can_write=can_write, node_id=key)
+
+
+def test_a_flake_is_run_again_once_and_then_fixed(gate: Gate) -> None:
+    broken = dataclasses.replace(FAILED, conclusion="TIMED_OUT")
+    end = gate.look(snapshot(checks=(broken,)))
+    assert isinstance(end, TaskDeferred)
+    assert "rerun tests" in gate.journal
+    assert LandingHistory.from_dict(end.trigger.history).reruns[0].checks == ("tests",)
+    # It failed again: the second run ended after it was asked for.
+    again = dataclasses.replace(broken, completed_at=NOW + timedelta(seconds=90))
+    assert handed_on(gate.look(snapshot(checks=(again,)), event={"status": "decided"}))
+    assert gate.journal.count("rerun tests") == 1
+
+
+def test_where_nothing_can_be_run_again_it_is_fixed_at_once(gate: Gate) -> None:
+    gate.github.rerun = ()
+    assert handed_on(gate.look(snapshot(checks=(dataclasses.replace(FAILED, conclusion="TIMED_OUT"),))))
+    assert gate.history.reruns == (
+        Rerun(head_sha=HEAD, at=NOW, checks=(), evidence=gate.history.reruns[0].evidence),
+    )
+
+
+def test_a_missing_right_to_run_again_does_not_stop_the_run(gate: Gate) -> None:
+    gate.github.faults["rerun"] = ForgeAccessError("Actions: write is missing")
+    assert handed_on(gate.look(snapshot(checks=(dataclasses.replace(FAILED, conclusion="TIMED_OUT"),))))
+
+
+def test_a_lost_answer_of_a_rerun_is_waited_for(gate: Gate) -> None:
+    gate.github.faults["rerun"] = ForgeUnavailableError("502")
+    end = gate.look(snapshot(checks=(dataclasses.replace(FAILED, conclusion="TIMED_OUT"),)))
+    assert isinstance(end, TaskDeferred)
+    assert gate.journal.count("rerun tests") == 1
+
+
+def test_a_branch_with_a_queue_is_queued_into_and_not_merged(gate: Gate) -> None:
+    end = gate.look(snapshot(has_merge_queue=True))
+    assert isinstance(end, TaskDeferred)
+    assert gate.merges == []
+    assert f"enqueue PR_1 {HEAD}" in gate.journal
+    assert LandingHistory.from_dict(end.trigger.history).enqueued[0].head_sha == HEAD
+
+
+def test_the_entry_is_recorded_before_it_is_made(gate: Gate) -> None:
+    gate.github.faults["enqueue"] = ForgeUnavailableError("lost")
+    gate.look(snapshot(has_merge_queue=True))
+    made = gate.journal.index(f"enqueue PR_1 {HEAD}")
+    assert "set history_0" in gate.journal[:made]
+    # A look at once afterwards does not make a second one.
+    assert isinstance(gate.look(snapshot(has_merge_queue=True)), TaskDeferred)
+    assert gate.journal.count(f"enqueue PR_1 {HEAD}") == 1
+
+
+def test_a_branch_that_is_behind_is_updated_once(gate: Gate) -> None:
+    behind = snapshot(merge_state="BEHIND")
+    assert isinstance(gate.look(behind), TaskDeferred)
+    assert isinstance(gate.look(behind, event={"status": "decided"}), TaskDeferred)
+    assert gate.journal.count(f"update acme/shop#7 {HEAD}") == 1
+
+
+def test_a_refused_update_is_for_people(gate: Gate) -> None:
+    gate.github.faults["update"] = ForgeConflictError("merge conflict between base and head")
+    assert isinstance(gate.look(snapshot(merge_state="BEHIND")), TaskStoppedError)
+    assert gate.decision["reason"] == "update_refused"
+
+
+def test_the_method_is_one_that_the_repository_allows(gate: Gate) -> None:
+    gate.look(snapshot(allowed_methods=("merge", "rebase")), MERGED)
+    assert gate.merges == [f"merge acme/shop#7 {HEAD} merge"]
+
+
+def test_auto_merge_is_handed_to_github_while_required_checks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch, github_auto_merge=True)
+    running = snapshot(checks=(PENDING,), auto_merge_allowed=True, required_checks=frozenset({"tests"}))
+    assert isinstance(gate.look(running), TaskDeferred)
+    assert f"auto-merge PR_1 {HEAD} squash" in gate.journal
+    assert gate.merges == []
+
+
+def test_the_risk_of_a_head_is_weighed_once(gate: Gate) -> None:
+    gate.look(snapshot(), MERGED)
+    assert gate.github.asked == ["changed_files"]
+    assert gate.decision["risk"] is not None
+
+
+def test_commands_are_carried_out_once_and_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch, auto_merge=False)
+    told = snapshot(comments=(comment("/explain"),))
+    assert isinstance(gate.look(told), TaskDeferred)
+    assert isinstance(gate.look(told, event={"status": "decided"}), TaskDeferred)
+    (answer,) = gate.github.comments.values()
+    assert "auto_merge is off" in answer
+    assert gate.merges == []
+    end = gate.look(snapshot(comments=(comment("/explain"), comment("/merge", key="C_2"))), MERGED)
+    assert isinstance(end, DownstreamTasksSkipped)
+    assert len(gate.merges) == 1
+
+
+def test_a_command_outlives_a_clear_as_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clear must not let an old ``/merge`` speak for a new head."""
+    gate = Gate(monkeypatch, auto_merge=False)
+    told = (comment("/merge"),)
+    gate.look(snapshot(comments=told, checks=(PENDING,)))
+    gate.ti.clear(RETRIES)
+    assert isinstance(gate.look(snapshot(head_sha=NEXT_HEAD, comments=told)), TaskDeferred)
+    assert gate.merges == []
+
+
+def test_strangers_command_nothing(gate: Gate) -> None:
+    end = gate.look(snapshot(comments=(comment("/stop", author="stranger", can_write=False),)), MERGED)
+    assert isinstance(end, DownstreamTasksSkipped)
+
+
+def test_what_is_told_to_the_agent_is_a_round(gate: Gate) -> None:
+    assert handed_on(gate.look(snapshot(comments=(comment("/tell Use the other name."),))))
+    assert "Use the other name." in gate.ti.pushed["feedback"]["text"]
+    assert "C_1" in gate.history.answered
+
+
+def test_stop_stops(gate: Gate) -> None:
+    assert isinstance(gate.look(snapshot(comments=(comment("/stop"),))), TaskStoppedError)
+    assert gate.decision["reason"] == "told_to_stop"
+
+
+def test_threads_are_answered_once_after_the_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {
+        "g1:feedback": {"text": "x", "threads": {"T1": "PRRT_9"}},
+        "f1:return_value": {
+            "head_sha": NEXT_HEAD,
+            "output": {"summary": "x", "thread_replies": [{"thread": "T1", "reply": "Renamed."}]},
+        },
+    }
+    gate = Gate(monkeypatch, earlier=after(fixed(HEAD)), xcoms=left, resolve_threads="answered")
+    running = snapshot(head_sha=NEXT_HEAD, checks=(PENDING,))
+    gate.look(running)
+    gate.look(running, event={"status": "decided"})
+    assert [line for line in gate.journal if line.startswith(("reply", "resolve"))] == [
+        "reply PRRT_9: Renamed.",
+        "resolve PRRT_9",
+    ]
+
+
+# Review
+
+
+def test_a_review_is_handed_on_with_leave_to_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch, review="on_checks_passed")
+    assert gate.look(snapshot()) is None
+    assert gate.decision["verdict"] == "review"
+    assert gate.ti.pushed["may_fix"] is True
+    assert gate.merges == []
+
+
+def test_no_leave_to_fix_when_the_rounds_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch, earlier=after(fixed("1" * 40)), review="on_checks_passed", max_rounds=1)
+    assert gate.look(snapshot()) is None
+    assert gate.ti.pushed["may_fix"] is False
+
+
+@pytest.mark.parametrize(
+    ("verdict", "fix", "rounds"),
+    [("approve", None, 0), ("request_changes", {"head_sha": NEXT_HEAD}, 1), ("request_changes", None, 0)],
+)
+def test_what_came_of_a_review_is_taken_over(
+    monkeypatch: pytest.MonkeyPatch, verdict: str, fix: Any, rounds: int
+) -> None:
+    left = {
+        "g1:decision": {"verdict": "review"},
+        "r1:review": {"head_sha": HEAD, "verdict": verdict, "summary": "So."},
+        "f1:return_value": fix,
+    }
+    gate = Gate(monkeypatch, earlier=after(), xcoms=left, review="on_checks_passed")
+    gate.look(snapshot(checks=(PENDING,), head_sha=NEXT_HEAD))
+    history = LandingHistory.from_dict(gate.store.values["history_0"])
+    assert [review.verdict for review in history.reviews] == [verdict]
+    assert len(history.rounds) == rounds
+    if rounds:
+        assert history.rounds[0].head_after == NEXT_HEAD

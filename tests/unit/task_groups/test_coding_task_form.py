@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
-from airflow_provider_agents.domain.coding_task import Bounds, CodingTaskRequest, parse_request
+from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest, parse_request
 from airflow_provider_agents.task_groups.coding_task_form import (
     installed_bounds,
     installed_defaults,
