@@ -15,6 +15,7 @@ from airflow_provider_agents.domain.escalation import (
     read_answer,
     read_command,
 )
+from airflow_provider_agents.domain.landing import Decision
 from airflow_provider_agents.exceptions import TaskStoppedError
 from airflow_provider_agents.operators.asking import ask, form_link, take_answer
 from airflow_provider_agents.operators.step_books import LEDGER_KEY
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_agents.domain.budget import LedgerRecord
-    from airflow_provider_agents.domain.landing import Decision
     from airflow_provider_agents.domain.people import Question
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.hooks.github_client import GitHubClient
@@ -71,23 +71,43 @@ class LandingEscalation:
         if self.answer is not None:
             remember(self._context, self._key("answer_taken"), {})
             remember(self._context, self._key("answers"), self._answers() + 1)
+            remember(self._context, self._key("asked_about"), {})
 
-    def take(
-        self, snapshot: PullRequestSnapshot, decision: Decision, event: Mapping[str, Any] | None
-    ) -> EscalationAnswer | None:
-        """Return what a person answered, on Airflow's page or by a command in a comment; store it first."""
-        given = take_answer(self._gate, self._context, event, self._question(snapshot, decision))
-        answer = read_answer(given, snapshot) if given is not None else None
-        if answer is None and self._asked_at() is not None:
-            for command in pending_commands(snapshot, self._memory.history):
-                answer = read_command(command, snapshot, snapshot.read_at) or answer
-        if answer is None:
-            return None
+    def take_answer(self, snapshot: PullRequestSnapshot, event: Mapping[str, Any] | None) -> None:
+        """Store what a person chose on Airflow's page, whatever has become of the pull request meanwhile.
+
+        The choice is of what was shown: of that head, and in spite of those failing checks.
+
+        :param event: what the task was resumed with; an answer, or anything else.
+        """
+        asked = recall(self._context, self._key("asked_about"))
+        if not asked or self.answer is not None:
+            return
+        decision = Decision(**asked["decision"])
+        question = dataclasses.replace(self._question(snapshot, decision), key=asked["key"])
+        given = take_answer(self._gate, self._context, event, question)
+        if given is None:
+            return
+        answer = read_answer(given, snapshot)
+        overridden = tuple(asked["failing"]) if answer.choice == "merge" else ()
+        answer = dataclasses.replace(answer, head_sha=asked["head_sha"], overridden=overridden)
+        self._take(answer, snapshot, decision)
+
+    def take_command(self, snapshot: PullRequestSnapshot, decision: Decision) -> bool:
+        """Take a command in a comment for an answer, where one was asked for; return whether there was one."""
+        if not recall(self._context, self._key("asked_about")):
+            return False
+        for command in pending_commands(snapshot, self._memory.history):
+            if answer := read_command(command, snapshot, snapshot.read_at):
+                self._take(answer, snapshot, decision)
+                return True
+        return False
+
+    def _take(self, answer: EscalationAnswer, snapshot: PullRequestSnapshot, decision: Decision) -> None:
         remember(self._context, self._key("answer_taken"), answer.to_dict())
         if answer.key:
             self._memory.done([answer.key])
         self._comment(snapshot, decision, answer)
-        return answer
 
     def ask(self, snapshot: PullRequestSnapshot, decision: Decision, patience: timedelta) -> NoReturn:
         """Ask, and let go of the worker until there is an answer, a command or a new head.
@@ -117,6 +137,13 @@ class LandingEscalation:
             deadline=deadline.isoformat(),
         )
         question = self._question(snapshot, decision)
+        about = {
+            "key": question.key,
+            "decision": decision.to_dict(),
+            "head_sha": snapshot.head_sha,
+            "failing": sorted({check.name for check in snapshot.checks_in("failed")}),
+        }
+        remember(self._context, self._key("asked_about"), about)
         ask(self._gate, self._context, question, method_name="look_again", trigger=trigger)
 
     def _question(self, snapshot: PullRequestSnapshot, decision: Decision) -> Question:

@@ -120,12 +120,13 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         memory.saw(snapshot)
         self._answer_threads(task, snapshot, memory, context)
         people = LandingEscalation(self, context, memory, self.run_steps, self.rounds_left)
+        people.take_answer(snapshot, event)
         for _ in range(_MOST_ACTS):
             decision, feedback = self._decide(task, snapshot, memory, people.answer, context)
             if decision.verdict == "escalate" and task.request.escalate == "ask":
                 if people.answer is not None:
                     people.carried_out()
-                if people.take(snapshot, decision, event) is not None:
+                if people.take_command(snapshot, decision):
                     continue
                 self._note(decision, snapshot, context)
                 people.ask(snapshot, decision, timedelta(hours=task.request.land_timeout))

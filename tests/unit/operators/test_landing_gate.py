@@ -18,15 +18,12 @@ from fakes import (
     NOW,
     PENDING,
     URL,
-    GitHub,
-    Store,
-    TaskInstance,
-    accepted,
     context,
     snapshot,
 )
+from landing_world import LATER, MERGED, RETRIES, Gate, after, comment, fixed, handed_on
 
-from airflow_provider_agents.domain.landing_history import LandingHistory, Rerun, Round
+from airflow_provider_agents.domain.landing_history import LandingHistory, Rerun
 from airflow_provider_agents.domain.pull_request import Comment, Review, ReviewThread
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
@@ -36,86 +33,12 @@ from airflow_provider_agents.exceptions import (
 )
 from airflow_provider_agents.operators.forge import FORGE_RETRY_POLICY
 from airflow_provider_agents.operators.landing_gate import LandingGateOperator
-from airflow_provider_agents.operators.landing_memory import RoundTasks
 from airflow_provider_agents.triggers.pull_request import PullRequestTrigger
-
-LATER = ["land.round_1.fix", "land.round_2.gate"]
-RETRIES = 3
-MERGED = snapshot(state="MERGED", merge_commit_sha="d" * 40)
-
-
-class Gate:
-    """One gate over its tries; :meth:`look` says how a try ended."""
-
-    def __init__(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        *,
-        earlier: LandingHistory | None = None,
-        xcoms: dict[str, Any] | None = None,
-        **request: Any,
-    ) -> None:
-        self.journal: list[str] = []
-        self.github = GitHub().install(monkeypatch)
-        self.github.done = self.journal
-        self.store = Store(self.journal)
-        left = {} if earlier is None else {"g1:history": earlier.to_dict(), "g1:decision": {"verdict": "fix"}}
-        self.ti = TaskInstance("gate", retries=RETRIES, xcoms=left | (xcoms or {}))
-        self.arguments = {
-            "coding_task": accepted(**{"settle_seconds": 0, "escalate": "fail"} | request),
-            "pull_request": {"number": 7, "url": URL, "head_sha": HEAD},
-            "round_number": 2 if left else 1,
-            "earlier_rounds": [RoundTasks(gate="g1", review="r1", fix="f1")] if left else [],
-            "round_tasks": RoundTasks(gate="gate", review="review", fix=LATER[0]),
-            "later_tasks": LATER,
-        }
-
-    def operator(self) -> LandingGateOperator:
-        return LandingGateOperator(task_id="gate", **self.arguments)  # type: ignore[arg-type]
-
-    def look(self, *snapshots: Any, event: dict[str, Any] | None = None) -> Any:
-        """Run a try; return ``None`` where the next task runs, else what was raised."""
-        if snapshots:
-            self.github.snapshots = list(snapshots)
-        operator, run = self.operator(), context(self.ti, self.store)
-        try:
-            if event is not None:
-                operator.look_again(run, event)
-            else:
-                operator.execute(run)
-        except (DownstreamTasksSkipped, TaskDeferred, TaskStoppedError) as end:
-            return end
-        return None
-
-    @property
-    def merges(self) -> list[str]:
-        return [entry for entry in self.journal if entry.startswith("merge ")]
-
-    @property
-    def history(self) -> LandingHistory:
-        return LandingHistory.from_dict(self.ti.pushed["history"])
-
-    @property
-    def decision(self) -> dict[str, Any]:
-        return self.ti.pushed["decision"]
 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(monkeypatch)
-
-
-def handed_on(end: Any) -> bool:
-    """Whether the fix step runs next, and the review step does not."""
-    return isinstance(end, DownstreamTasksSkipped) and end.tasks == [("review", -1)]
-
-
-def after(*rounds: Round, **more: Any) -> LandingHistory:
-    return LandingHistory(rounds=rounds, **more)
-
-
-def fixed(head: str, reason: str = "checks_failed", **more: Any) -> Round:
-    return Round(reason=reason, head_sha=head, **more)
 
 
 def test_green_is_merged_and_the_loop_is_left(gate: Gate) -> None:
@@ -409,10 +332,6 @@ def test_a_later_clear_keeps_the_next_fix_skipped(gate: Gate) -> None:
 
 
 # Acting
-
-
-def comment(body: str, *, author: str = "olga", can_write: bool = True, key: str = "C_1") -> Comment:
-    return Comment(author=author, body=body, can_write=can_write, node_id=key)
 
 
 def test_a_flake_is_run_again_once_and_then_fixed(gate: Gate) -> None:

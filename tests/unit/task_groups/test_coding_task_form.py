@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Param
 
-SECTIONS = {"Branches", "Agent", "Budget", "Tests", "Pull request", "Pod"}
+SECTIONS = {
+    "Agent",
+    "Branches",
+    "Budget",
+    "Checks",
+    "Merge",
+    "People",
+    "Pod",
+    "Pull request",
+    "Review",
+    "Tests",
+}
 TICKET = {"repository", "issue_number", "prompt"}
 FIELDS = list(CodingTaskRequest.model_fields)
 

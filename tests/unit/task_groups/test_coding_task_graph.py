@@ -14,6 +14,7 @@ from airflow.sdk.definitions._internal.contextmanager import DagContext
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_agents.domain.coding_task_request import Bounds
+from airflow_provider_agents.operators.landing_memory import RoundTasks
 from airflow_provider_agents.operators.skipping import LoopExitOperator
 from airflow_provider_agents.task_groups.coding_task import coding_task_group
 
@@ -22,11 +23,11 @@ ROOT = Path(__file__).parents[3]
 TASKS = [
     "accept",
     "workspace",
-    "plan.round_1.plan",
+    *(f"plan.round_{n}.{task}" for n in (1, 2, 3) for task in ("plan", "approve")),
     *(f"build.attempt_{n}.{task}" for n in (1, 2, 3) for task in ("implement", "test", "gate")),
     "open_pull_request",
-    *(f"land.round_{n}.{task}" for n in (1, 2, 3, 4, 5) for task in ("gate", "fix")),
-    "land.round_6.gate",
+    *(f"land.round_{n}.{task}" for n in range(1, 8) for task in ("gate", "review", "fix")),
+    "land.round_8.gate",
     "finish",
     "report",
     "release_workspace",
@@ -91,7 +92,7 @@ def test_the_end_says_why_also_where_the_workspace_could_not_be_made(dag: DAG) -
     """Airflow holds back every task between a failed setup and its teardown, whatever its trigger rule."""
     finish = dag.get_task("finish")
     assert not list(finish.get_upstreams_only_setups())
-    assert [task.task_id for task in dag.get_task("land.round_6.gate").get_upstreams_only_setups()] == [
+    assert [task.task_id for task in dag.get_task("land.round_8.gate").get_upstreams_only_setups()] == [
         "workspace"
     ]
 
@@ -101,8 +102,12 @@ def test_each_agent_goes_on_with_the_steps_before_it_and_shares_the_budget(dag: 
     for number, task_id in enumerate(agents):
         task = dag.get_task(task_id)
         assert task.earlier_steps == agents[:number]
-        assert task.run_steps == agents
-    for task_id in [*agents, "build.attempt_1.test"]:
+    reviews = [t for t in TASKS if t.endswith(".review")]
+    for task_id in [*agents, *reviews]:
+        assert dag.get_task(task_id).run_steps == [*agents, *reviews]
+    # A reviewer judges what it did not write: it has a session of its own.
+    assert all(dag.get_task(task_id).earlier_steps == [] for task_id in reviews)
+    for task_id in [*agents, *reviews, "build.attempt_1.test"]:
         assert repr(dag.get_task(task_id).workspace) == "return_value of workspace"
 
 
@@ -133,12 +138,15 @@ def sort(dag: DAG) -> list[str]:
 @pytest.mark.parametrize(
     ("task_id", "rule"),
     [
-        ("build.attempt_1.implement", TriggerRule.ALL_SUCCESS),
+        ("build.attempt_1.implement", TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS),
+        ("build.attempt_2.implement", TriggerRule.ALL_SUCCESS),
         ("build.attempt_1.gate", TriggerRule.NONE_FAILED),
         ("build.attempt_3.gate", TriggerRule.NONE_FAILED),
         ("open_pull_request", TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS),
         ("land.round_1.gate", TriggerRule.ALL_SUCCESS),
-        ("land.round_2.fix", TriggerRule.ALL_SUCCESS),
+        ("land.round_2.gate", TriggerRule.NONE_FAILED),
+        ("land.round_2.review", TriggerRule.ALL_SUCCESS),
+        ("land.round_2.fix", TriggerRule.NONE_FAILED),
         ("finish", TriggerRule.ALL_DONE),
     ],
 )
@@ -149,16 +157,19 @@ def test_trigger_rules(dag: DAG, task_id: str, rule: TriggerRule) -> None:
 EDGES = {
     "accept": {"workspace"},
     "workspace": {"plan.round_1.plan", "release_workspace"},
-    "plan.round_1.plan": {"build.attempt_1.implement"},
+    "plan.round_1.plan": {"plan.round_1.approve"},
+    "plan.round_1.approve": {"plan.round_2.plan", "build.attempt_1.implement"},
+    "plan.round_3.approve": {"build.attempt_1.implement"},
     "build.attempt_1.implement": {"build.attempt_1.test"},
     "build.attempt_1.test": {"build.attempt_1.gate"},
     "build.attempt_1.gate": {"build.attempt_2.implement", "open_pull_request"},
     "build.attempt_3.gate": {"open_pull_request"},
     "open_pull_request": {"land.round_1.gate"},
-    "land.round_1.gate": {"land.round_1.fix", "finish", "release_workspace"},
+    "land.round_1.gate": {"land.round_1.review", "finish", "release_workspace"},
+    "land.round_1.review": {"land.round_1.fix"},
     "land.round_1.fix": {"land.round_2.gate"},
-    "land.round_5.fix": {"land.round_6.gate"},
-    "land.round_6.gate": {"finish", "release_workspace"},
+    "land.round_7.fix": {"land.round_8.gate"},
+    "land.round_8.gate": {"finish", "release_workspace"},
     "finish": {"report"},
 }
 
@@ -168,12 +179,12 @@ def test_edges_are_those_that_a_person_reads(dag: DAG, task_id: str) -> None:
     assert dag.get_task(task_id).downstream_task_ids == EDGES[task_id]
 
 
-@pytest.mark.parametrize("loop", ["build", "land"])
+@pytest.mark.parametrize("loop", ["plan", "build", "land"])
 def test_each_gate_skips_all_that_comes_after_it_in_its_loop(dag: DAG, loop: str) -> None:
     gates = [
         task for task in dag.tasks if isinstance(task, LoopExitOperator) and task.task_id.startswith(loop)
     ]
-    assert len(gates) == {"build": 3, "land": 6}[loop]
+    assert len(gates) == {"plan": 3, "build": 3, "land": 8}[loop]
     for gate in gates:
         later = {task for task in gate.get_flat_relative_ids(upstream=False) if task.startswith(f"{loop}.")}
         assert set(gate.later_tasks) == later, gate.task_id
@@ -181,10 +192,15 @@ def test_each_gate_skips_all_that_comes_after_it_in_its_loop(dag: DAG, loop: str
 
 
 def test_each_gate_knows_the_gates_before_it(dag: DAG) -> None:
-    for number in range(1, 7):
+    for number in range(1, 9):
         gate = dag.get_task(f"land.round_{number}.gate")
         assert gate.round_number == number
-        assert gate.earlier_gates == [f"land.round_{n}.gate" for n in range(1, number)]
+        assert gate.rounds_left == 8 - number
+        assert gate.earlier_rounds == [
+            RoundTasks(gate=f"land.round_{n}.gate", review=f"land.round_{n}.review", fix=f"land.round_{n}.fix")
+            for n in range(1, number)
+        ]
+        assert gate.round_tasks.fix == (f"land.round_{number}.fix" if number < 8 else None)
 
 
 def test_the_end_of_the_run_knows_every_task(dag: DAG) -> None:
@@ -192,7 +208,7 @@ def test_the_end_of_the_run_knows_every_task(dag: DAG) -> None:
     assert sorted(tasks.all()) == sorted(set(TASKS) - {"finish", "report", "release_workspace"})
     assert tasks == dag.get_task("report").tasks
     assert set(tasks.steps) == {
-        t for t in TASKS if t.rpartition(".")[2] in ("plan", "implement", "test", "fix")
+        t for t in TASKS if t.rpartition(".")[2] in ("plan", "implement", "test", "review", "fix")
     }
     assert set(tasks.gates) == {task for task in TASKS if task.endswith(".gate")}
 
@@ -200,7 +216,15 @@ def test_the_end_of_the_run_knows_every_task(dag: DAG) -> None:
 def test_each_step_reads_what_came_before_it(dag: DAG) -> None:
     second = dag.get_task("build.attempt_2.implement")
     assert repr(second.test_result) == "return_value of build.attempt_1.test"
-    assert repr(second.plan) == "return_value of plan.round_1.plan"
+    assert repr(second.plan) == (
+        "return_value of the last of plan.round_1.plan, plan.round_2.plan, plan.round_3.plan"
+    )
+    assert repr(second.approval).startswith("approval of the last of plan.round_1.approve, ")
+    assert repr(dag.get_task("plan.round_2.plan").feedback) == "approval of plan.round_1.approve"
+    assert repr(dag.get_task("plan.round_2.plan").earlier_plan) == "return_value of plan.round_1.plan"
+    assert repr(dag.get_task("land.round_1.review").decision) == "decision of land.round_1.gate"
+    assert repr(dag.get_task("land.round_2.fix").review_feedback) == "feedback of land.round_2.review"
+    assert dag.get_task("land.round_2.review").fix_task == "land.round_2.fix"
     assert dag.get_task("build.attempt_1.implement").test_result is None
     assert repr(dag.get_task("land.round_2.fix").feedback) == "feedback of land.round_2.gate"
     assert repr(dag.get_task("land.round_2.gate").pull_request) == "return_value of open_pull_request"
@@ -211,29 +235,31 @@ def test_each_step_reads_what_came_before_it(dag: DAG) -> None:
 
 @pytest.mark.parametrize(("attempts", "rounds"), [(1, 0), (2, 1), (4, 7)])
 def test_bounds_change_the_number_of_groups(attempts: int, rounds: int) -> None:
-    ids = set(build(Bounds(max_attempts=attempts, max_rounds=rounds)).task_ids)
+    ids = set(build(Bounds(max_attempts=attempts, max_rounds=rounds, granted_rounds=0)).task_ids)
     assert f"build.attempt_{attempts}.gate" in ids
     assert f"build.attempt_{attempts + 1}.gate" not in ids
     assert f"land.round_{rounds + 1}.gate" in ids
     assert f"land.round_{rounds + 1}.fix" not in ids
-    assert len(ids) == 7 + 3 * attempts + 2 * rounds + 1
+    assert len(ids) == 12 + 3 * attempts + 3 * rounds + 1
 
 
 def test_the_configuration_changes_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__AGENTS__MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AIRFLOW__AGENTS__MAX_ROUNDS", "2")
+    monkeypatch.setenv("AIRFLOW__AGENTS__GRANTED_ROUNDS", "1")
     monkeypatch.setenv("AIRFLOW__AGENTS__POLL_INTERVAL", "7")
     small = load()
     assert sum("attempt_" in task for task in small.task_ids) == 3
-    assert sum("round_" in task for task in small.task_ids) == 6
+    assert sum(task.startswith("land.round_") for task in small.task_ids) == 3 * 3 + 1
     assert small.params["max_rounds"] == 2
     assert small.get_task("land.round_1.gate").poll_interval == 7.0
 
 
 def test_the_group_can_stand_in_a_group_of_its_own() -> None:
-    dag = build(Bounds(1, 1), group_id="mine", conf={"repository": "{{ var.value.x }}"}, github_conn_id="gh")
+    dag = build(Bounds(1, 1, 0), group_id="mine", conf={"repository": "{{ var.value.x }}"}, github_conn_id="gh")
     assert "mine.land.round_2.gate" in dag.task_ids
     assert dag.get_task("mine.land.round_1.gate").later_tasks == [
+        "mine.land.round_1.review",
         "mine.land.round_1.fix",
         "mine.land.round_2.gate",
     ]
@@ -244,17 +270,17 @@ def test_the_group_can_stand_in_a_group_of_its_own() -> None:
 
 def test_two_groups_in_one_dag() -> None:
     with DAG("d", schedule=None) as dag:
-        one = coding_task_group("one", bounds=Bounds(1, 0))
-        two = coding_task_group("two", bounds=Bounds(1, 0))
+        one = coding_task_group("one", bounds=Bounds(1, 0, 0))
+        two = coding_task_group("two", bounds=Bounds(1, 0, 0))
     assert isinstance(one, TaskGroup)
     assert isinstance(two, TaskGroup)
-    assert len(dag.tasks) == 2 * 11
+    assert len(dag.tasks) == 2 * 16
 
 
 def test_step_arguments_reach_every_step() -> None:
-    dag = build(Bounds(1, 1), step_arguments={"namespace": "mine", "kubernetes_conn_id": "k8s"})
+    dag = build(Bounds(1, 1, 0), step_arguments={"namespace": "mine", "kubernetes_conn_id": "k8s"})
     steps = [task for task in dag.tasks if hasattr(task, "kubernetes_conn_id")]
-    assert len(steps) == 6
+    assert len(steps) == 9
     assert {task.kubernetes_conn_id for task in steps} == {"k8s"}
     assert {task.namespace for task in steps if hasattr(task, "namespace")} == {"mine"}
 
