@@ -26,10 +26,11 @@ help:  ## this list
 	@echo
 	@echo '  make demo KEEP=1      leave everything running afterwards, to look around'
 	@echo '  make demo MODEL=real  with the real model; costs money, needs ANTHROPIC_API_KEY'
+	@echo '  make demo SCENARIO=…  one more turn in the story: review, conflict, flaky, queue, escalate'
 	@echo '  make demo AGENT=codex with Codex as the agent program; MODEL=real then needs OPENAI_API_KEY'
 
 demo: $(LOCAL)  ## take the sample repository's issue to a merged pull request, with no account
-	@AGENT='$(AGENT)' KEEP='$(KEEP)' MODEL='$(MODEL)' UNSANDBOXED='$(UNSANDBOXED)' exec $(PY) -m demo
+	@AGENT='$(AGENT)' KEEP='$(KEEP)' MODEL='$(MODEL)' SCENARIO='$(SCENARIO)' UNSANDBOXED='$(UNSANDBOXED)' exec $(PY) -m demo
 
 up: $(LOCAL)  ## work on tickets of your own GitHub with your own model, until Ctrl-C; says what it needs
 	@AGENT='$(AGENT)' UNSANDBOXED='$(UNSANDBOXED)' PORT='$(PORT)' exec $(PY) -m demo.up

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 from demo import scenario, summary
 from demo.data_folder import data_folder
+from demo.director import Director
 from demo.environment import REPOSITORY_ROOT
 from demo.http_json import HttpError
 from demo.options import TITLES, Options, OptionsError, bubblewrap_fault, read_options
 from demo.processes import PartFailedError
+from demo.scenarios import PERSON, SCENARIOS
 from demo.signals import InterruptedBySignal, interrupted_by_signals, stopped_at_the_end
 from demo.stack import NAMESPACE, DemoStack
+from demo.summary import timeline
 from demo.terminal import Terminal
 from demo.verdict import ask_forge
 from demo.watch import RunWatcher
@@ -23,6 +26,8 @@ from demo.watch import RunWatcher
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from demo.scenarios import Scenario
 
 DAG_ID = "coding_task"
 REPOSITORY = "acme/letters"
@@ -59,8 +64,10 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
     terminal.line(terminal.style.bold("From an issue to a merged pull request, on this machine"))
     for text in _introduction(options):
         terminal.line(f"  {text}")
+    play = SCENARIOS[options.scenario] if options.scenario else None
     stack = DemoStack(
         folder,
+        model_arguments=_scripts(play),
         model=options.model,
         sandbox=options.sandbox,
         anthropic_api_key=options.anthropic_api_key,
@@ -72,9 +79,12 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
     with stopped_at_the_end(stack.stop):
         stack.start()
         title, body = scenario.issue()
-        stack.forge.seed_repository(REPOSITORY, scenario.REPOSITORY)
+        people = {"agent": "write", PERSON: "write"}
+        rules = dict(play.rules) if play else {}
+        stack.forge.seed_repository(REPOSITORY, scenario.REPOSITORY, permissions=people, rules=rules)
         issue = stack.forge.create_issue(REPOSITORY, title, body)
         conf = {"repository": REPOSITORY, "issue_number": issue["number"], "agent": options.agent}
+        conf |= play.conf if play else {}
         run_id = stack.trigger(DAG_ID, conf)
         terminal.line(f"  Issue   {issue['html_url']}  {title}")
         terminal.line(f"  Airflow {stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
@@ -82,8 +92,9 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
             terminal.line(f"  Login   {stack.login.user} / {stack.login.password}")
         terminal.line()
         watcher = RunWatcher(stack.airflow, DAG_ID, run_id)
-        fault = _follow(stack, watcher, terminal, began + LIMIT_SECONDS)
-        code = _conclude(stack, watcher, int(issue["number"]), TITLES[options.agent], fault, terminal)
+        director = Director(stack, DAG_ID, run_id, REPOSITORY, play.deeds if play else (), terminal.line)
+        fault = _follow(stack, watcher, terminal, began + LIMIT_SECONDS, director)
+        code = _conclude(stack, watcher, int(issue["number"]), TITLES[options.agent], fault, terminal, play)
         if options.keep:
             _linger(stack, terminal)
         return code
@@ -91,6 +102,8 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
 
 def _introduction(options: Options) -> Iterator[str]:
     title = TITLES[options.agent]
+    if options.scenario:
+        yield f"Scenario {options.scenario}: {SCENARIOS[options.scenario].title}."
     yield f"A real Airflow, the real {title}, real git; stand-ins for GitHub and the cluster."
     if options.model == "real":
         shield = "under bubblewrap" if options.sandbox == "bubblewrap" else "WITHOUT a sandbox, as asked"
@@ -100,13 +113,23 @@ def _introduction(options: Options) -> Iterator[str]:
         yield "The model is a stand-in that plays a script: no account, no cost."
 
 
-def _follow(stack: DemoStack, watcher: RunWatcher, terminal: Terminal, deadline: float) -> str | None:
+def _scripts(play: Scenario | None) -> tuple[str, ...]:
+    """Return the model's arguments: a scenario's own scenes come first."""
+    if play is None or play.scenes is None:
+        return ()
+    return ("--script", str(play.scenes), "--script", str(scenario.SCRIPT))
+
+
+def _follow(
+    stack: DemoStack, watcher: RunWatcher, terminal: Terminal, deadline: float, director: Director
+) -> str | None:
     """Show the run until it has ended; return what went wrong with following it, if anything did."""
     began, failed_polls = time.monotonic(), 0
     while True:
         stack.check()
         try:
             stages = watcher.poll()
+            director.look(watcher.tasks)
             failed_polls = 0
             terminal.show(stages, seconds=time.monotonic() - began, usd=watcher.usd)
         except (HttpError, OSError):
@@ -127,11 +150,13 @@ def _conclude(
     program: str,
     fault: str | None,
     terminal: Terminal,
+    play: Scenario | None,
 ) -> int:
     terminal.keep()
     terminal.line()
     verdict = ask_forge(stack.forge, REPOSITORY, issue_number)
     faults = [*([fault] if fault else []), *verdict.faults]
+    faults += play.faults(verdict.mutations) if play else []
     if watcher.state == "failed" and not faults:
         faults.append("The issue was closed by a merged pull request, but Airflow's run failed.")
     stages = watcher.stages
@@ -150,6 +175,10 @@ def _conclude(
         lines = summary.failure(faults, task, log, style=terminal.style)
     for line in lines:
         terminal.line(line)
+    if play:
+        terminal.line()
+        for line in timeline(verdict.mutations, watcher.decisions()):
+            terminal.line(line)
     terminal.line()
     return 1 if faults else 0
 

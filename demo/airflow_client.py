@@ -153,6 +153,19 @@ class AirflowClient:
         path = f"{_task_path(dag_id, run_id, task_id)}/xcomEntries/{_part(key)}?stringify=false"
         return (self._optional(path) or {}).get("value")
 
+    def task_state(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+        """Return what a task remembers under ``key``, or ``None``."""
+        entry = self._optional(f"{_task_path(dag_id, run_id, task_id)}/state-store/{_part(key)}")
+        return (entry or {}).get("value")
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, fields: Mapping[str, Any]) -> None:
+        """Answer the question of a task, as a person does on the page of required actions.
+
+        :raise HttpError: 404 if the task asks nothing, 409 if it was answered already.
+        """
+        body = {"chosen_options": [option], "params_input": dict(fields)}
+        self.request("PATCH", f"{_task_path(dag_id, run_id, task_id)}/-1/hitlDetails", body)
+
     def _optional(self, path: str) -> Any:
         try:
             return self.request("GET", path)

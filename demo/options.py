@@ -6,6 +6,8 @@ import argparse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from demo.scenarios import SCENARIOS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -34,6 +36,8 @@ class Options:
     """Leave everything running after the run, until Ctrl-C."""
     sandbox: Sandbox = "none"
     agent: Agent = "claude"
+    scenario: str | None = None
+    """Name of one of :data:`demo.scenarios.SCENARIOS`; ``None``: the plain story."""
     anthropic_api_key: str = field(default="", repr=False)
     openai_api_key: str = field(default="", repr=False)
 
@@ -44,7 +48,7 @@ def read_options(
     """Read the command line, and for what it leaves open the environment, as ``make demo`` sets it.
 
     :param arguments: command line without the program.
-    :param environment: ``AGENT``, ``KEEP``, ``MODEL``, ``UNSANDBOXED``, ``ANTHROPIC_API_KEY``, ``OPENAI_API_KEY``.
+    :param environment: ``AGENT``, ``KEEP``, ``MODEL``, ``SCENARIO``, ``UNSANDBOXED``, ``ANTHROPIC_API_KEY``, ``OPENAI_API_KEY``.
     :param sandbox_fault: says why bubblewrap cannot be used here, ``None`` if it can; asked only if needed.
     :raise OptionsError: an option is none of its values, or something that the real model needs is missing.
     """
@@ -69,13 +73,20 @@ def read_options(
         default=environment.get("KEEP", "") not in ("", "0"),
         help="leave everything running afterwards, until Ctrl-C",
     )
+    parser.add_argument(
+        "--scenario",
+        default=environment.get("SCENARIO") or None,
+        help=f"one more turn in the story: {', '.join(SCENARIOS)}; for the scripted model and claude",
+    )
     asked = parser.parse_args(arguments)
     if asked.agent not in TITLES:
         raise OptionsError(f"AGENT={asked.agent}: write {' or '.join(f'AGENT={name}' for name in TITLES)}.")
     if asked.model not in ("scripted", "real"):
         raise OptionsError(f"MODEL={asked.model}: write MODEL=scripted or MODEL=real.")
+    if asked.scenario is not None:
+        _check_scenario(asked)
     if asked.model == "scripted":
-        return Options(agent=asked.agent, keep=asked.keep)
+        return Options(agent=asked.agent, keep=asked.keep, scenario=asked.scenario)
     variable, whose = _KEYS[asked.agent]
     key = environment.get(variable, "").strip()
     if not key:
@@ -92,6 +103,14 @@ def read_options(
         anthropic_api_key=key if asked.agent == "claude" else "",
         openai_api_key=key if asked.agent == "codex" else "",
     )
+
+
+def _check_scenario(asked: argparse.Namespace) -> None:
+    if asked.scenario not in SCENARIOS:
+        names = ", ".join(f"SCENARIO={name}" for name in SCENARIOS)
+        raise OptionsError(f"SCENARIO={asked.scenario}: there are {names}.")
+    if asked.model != "scripted" or asked.agent != "claude":
+        raise OptionsError("A scenario is a play with fixed roles: leave MODEL and AGENT out.")
 
 
 def chosen_sandbox(

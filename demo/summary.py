@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from demo.terminal import Style, duration, money, printable
@@ -85,6 +86,36 @@ def effort(stages: Sequence[Stage], results: Mapping[str, Any], program: str) ->
     yield f"  Fix rounds     {done.count('fix')}"
     yield f"  Model cost     {money(cost)} in {calls} calls, as the gateways metered it"
     yield f"  Agent program  {program} {', '.join(versions) or 'of unknown version'}, model {', '.join(models) or '-'}"
+
+
+def timeline(entries: Sequence[Mapping[str, Any]], decisions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what happened and what was decided, in the order of time.
+
+    :param entries: the forge's log of changes.
+    :param decisions: of the landing gates, with ``at``, ``task_id``, ``verdict``, ``reason``, ``evidence``.
+    """
+    moments = [(_moment(e["at"]), "forge", f"{e['kind']}{_number(e)} by {e['actor']}") for e in entries]
+    moments += [
+        (
+            _moment(d["at"]),
+            d["task_id"].rpartition(".")[0].rpartition(".")[2].replace("_", " "),
+            f"{d['verdict']} ({d['reason']}): {d['evidence']}",
+        )
+        for d in decisions
+    ]
+    opened = next((_moment(e["at"]) for e in entries if e["kind"] == "pull_request.opened"), None)
+    yield "  What was decided, and on what; seconds since the pull request was opened:"
+    for at, where, what in sorted(moments):
+        if opened is not None and at >= opened:
+            yield f"  {(at - opened).total_seconds():6.1f}  {where:<8}  {printable(what)[:140]}"
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _number(entry: Mapping[str, Any]) -> str:
+    return f" #{entry['number']}" if entry.get("number") else ""
 
 
 def mutations(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,6 +71,17 @@ class RunWatcher:
         return self._client.task_log(
             self._dag_id, self._run_id, task["task_id"], max(1, task.get("try_number") or 1)
         )
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Return every landing decision of the run, as its gates wrote them down, with ``task_id``."""
+        gates = [
+            task["task_id"] for task in self.tasks if re.search(r"land\.round_\d+\.gate$", task["task_id"])
+        ]
+        found = []
+        for gate in sorted(gates):
+            record = self._client.task_state(self._dag_id, self._run_id, gate, "decisions")
+            found += [{**entry, "task_id": gate} for entry in record or ()]
+        return found
 
     def _result(self, task_id: str) -> Any:
         key = "decision" if task_id.rpartition(".")[2] == "gate" else "return_value"

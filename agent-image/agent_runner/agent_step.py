@@ -1,4 +1,4 @@
-"""The steps that run an agent: ``plan``, ``implement`` and ``fix``."""
+"""The steps that run an agent: ``plan``, ``implement``, ``fix`` and ``review``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from agent_runner.agent_runs import AgentRuns
 from agent_runner.agents.base import AgentReport, AgentTask
 from agent_runner.checkout import Checkout, discard_changes
 from agent_runner.console import say
+from agent_runner.contract import READING_STEPS
 from agent_runner.failure import StepCancelled, StepFailed, failed
 from agent_runner.files import write_fresh
-from agent_runner.instructions import instructions_for
+from agent_runner.instructions import files_at, files_in, instructions_for
 from agent_runner.lfs import FILTER
 from agent_runner.publish import publish
 from agent_runner.question import cleaned, question_in
@@ -37,7 +38,7 @@ def run_agent_step(
     checkout: Checkout,
     draft: Draft,
 ) -> Outcome:
-    """Run the agent in the checkout and, unless it only plans, publish what it did.
+    """Run the agent in the checkout and, unless it only reads, publish what it did.
 
     What an agent did that came to no good end is published too, marked as unfinished: the next attempt, or a
     person, can go on from there.
@@ -47,9 +48,9 @@ def run_agent_step(
     """
     task = AgentTask(
         prompt=spec.prompt,
-        instructions=instructions_for(spec, checkout.path),
+        instructions=instructions_for(spec, _repository_files(git, spec, checkout)),
         checkout=checkout.path,
-        read_only=spec.step == "plan",
+        read_only=spec.step in READING_STEPS,
         settings=spec.agent,
         output_schema=spec.output_schema,
     )
@@ -61,12 +62,13 @@ def run_agent_step(
         if report.failure is not None:
             raise StepFailed(report.failure)
     except Exception:
-        if runs.started and spec.step != "plan":
+        if runs.started and spec.step not in READING_STEPS:
             publish_work_so_far(git, spec, checkout, draft, supervision)
         raise
-    if spec.step == "plan":
-        discard_changes_of_plan(git, checkout, spec)
-        _require_output(spec, report)
+    if spec.step in READING_STEPS:
+        discard_changes_of_reading(git, checkout, spec)
+        if spec.step == "plan" or not report.summary.strip():  # a review in words alone is one too
+            _require_output(spec, report)
         return "succeeded"
     if spec.output_schema is not None and report.output is None:
         say("the agent gave no structured output; its work is kept")
@@ -101,11 +103,20 @@ def git_config(environment: Environment, *, lfs: bool = False) -> str:
     return text
 
 
-def discard_changes_of_plan(git: Git, checkout: Checkout, spec: StepSpec) -> None:
-    """Leave the checkout as the planning agent found it; nothing of a plan is committed."""
+def discard_changes_of_reading(git: Git, checkout: Checkout, spec: StepSpec) -> None:
+    """Leave the checkout as the agent found it that was to read only; nothing of it is committed."""
     git.restore_config(spec.work_branch)
     git.run("checkout", "--quiet", "--force", "--no-track", "-B", spec.work_branch, checkout.start_sha)
     discard_changes(git, checkout)
+
+
+def _repository_files(git: Git, spec: StepSpec, checkout: Checkout) -> dict[str, str]:
+    """Return the repository's advice to agents. A review's comes from the base branch: what is under review
+    does not tell its reviewer how to judge it.
+    """
+    if spec.step == "review":
+        return files_at(git, checkout.base_sha)
+    return files_in(checkout.path)
 
 
 def _require_reason(spec: StepSpec, report: AgentReport) -> None:

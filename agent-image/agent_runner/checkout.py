@@ -45,7 +45,7 @@ def prepare(git: Git, spec: StepSpec) -> Checkout:
         forge cannot be read.
     """
     git.checkout.parent.mkdir(parents=True, exist_ok=True)
-    wanted = _wanted(git.remote_heads(spec.base_branch, spec.work_branch), spec)
+    wanted = _wanted(git, spec)
     if _is_ours(git, spec):
         try:
             checkout = _check_out(git, spec, wanted)
@@ -69,30 +69,38 @@ def discard_changes(git: Git, checkout: Checkout) -> None:
     git.run("clean", "-ffdx", "--quiet")
 
 
-def _wanted(heads: dict[str, str], spec: StepSpec) -> list[str]:
-    """Return the branches to fetch; raise where the forge's branches are not as the step needs them."""
-    if spec.base_branch not in heads:
+def _wanted(git: Git, spec: StepSpec) -> dict[str, str]:
+    """Return branch → ref of what to fetch; raise where the forge's branches are not as the step needs them."""
+    base = f"refs/heads/{spec.base_branch}"
+    work = (
+        f"refs/heads/{spec.work_branch}"
+        if spec.pull_request is None
+        else f"refs/pull/{spec.pull_request}/head"
+    )
+    found = git.remote_refs(base, work)
+    if base not in found:
         raise failed("base_branch_missing", f"{spec.repository} has no branch {spec.base_branch}.")
-    actual = heads.get(spec.work_branch)
+    actual = found.get(work)
     reads_base_only = spec.expected_head is None and spec.step in ("plan", "test")
     if actual != spec.expected_head and not reads_base_only:
         raise head_moved(spec, actual)
-    return [spec.base_branch, *([spec.work_branch] if spec.expected_head else [])]
+    return {spec.base_branch: base} | ({spec.work_branch: work} if spec.expected_head else {})
 
 
 def head_moved(spec: StepSpec, actual: str | None) -> StepFailed:
     """Return the failure for a work branch that is at ``actual`` instead of ``spec.expected_head``."""
+    what = spec.work_branch if spec.pull_request is None else f"Pull request #{spec.pull_request}"
     return failed(
         "head_moved",
-        f"{spec.work_branch} is at {actual or 'no commit (it does not exist)'}, expected was "
+        f"{what} is at {actual or 'no commit (it does not exist)'}, expected was "
         f"{spec.expected_head or 'no commit (not to exist)'}: somebody else changed the branch.",
     )
 
 
-def _check_out(git: Git, spec: StepSpec, branches: list[str]) -> Checkout:
+def _check_out(git: Git, spec: StepSpec, branches: dict[str, str]) -> Checkout:
     git.restore_config(spec.work_branch)
     _forget_leftovers(git.directory)
-    git.fetch(*branches)
+    git.fetch_refs(branches)
     base = git.commit_id(f"refs/remotes/origin/{spec.base_branch}")
     if base is None:
         raise GitError(failed("git_failed", f"{spec.base_branch} was not fetched.").failure)

@@ -5,27 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from agent_runner.contract import StepSpec
+    from agent_runner.git import Git
 
 REPOSITORY_FILES = ("CLAUDE.md", "AGENTS.md")
 MAX_FILE_BYTES = 32 * 1024
 """How much of each is passed on."""
 
 
-def instructions_for(spec: StepSpec, checkout: Path) -> str:
+def instructions_for(spec: StepSpec, files: Mapping[str, str]) -> str:
     """Return the addition to the system prompt.
 
-    The repository's files are read from the checkout, as text: they are advice on how to work in it, below
-    the step's rules, and configure nothing. A link that leads out of the checkout is not followed.
+    :param files: name → text of the repository's files: advice on how to work in it, below the step's rules.
+        They configure nothing.
     """
     parts = [spec.instructions.strip()] if spec.instructions.strip() else []
     if spec.agent.max_turns is not None:
         parts.append(f"You have at most {spec.agent.max_turns} turns for this step. Finish within them.")
     seen = set()
-    for name in REPOSITORY_FILES:
-        text = _text_of(checkout, name)
+    for name, text in files.items():
         if text and text not in seen:
             seen.add(text)
             parts.append(
@@ -34,6 +35,24 @@ def instructions_for(spec: StepSpec, checkout: Path) -> str:
                 f"</repository-file>"
             )
     return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def files_in(checkout: Path) -> dict[str, str]:
+    """Return the repository's files as the checkout has them. A link that leads out of it is not followed."""
+    return {name: _text_of(checkout, name) for name in REPOSITORY_FILES}
+
+
+def files_at(git: Git, commit: str) -> dict[str, str]:
+    """Return the repository's files as ``commit`` has them. Links are not followed."""
+    return {name: _text_at(git, commit, name) for name in REPOSITORY_FILES}
+
+
+def _text_at(git: Git, commit: str, name: str) -> str:
+    entry = git.attempt("ls-tree", commit, "--", name)
+    if not entry.ok or not entry.text.startswith("100"):
+        return ""
+    blob = git.attempt("cat-file", "blob", f"{commit}:{name}")
+    return _as_text(blob.stdout) if blob.ok else ""
 
 
 def _text_of(checkout: Path, name: str) -> str:
@@ -45,5 +64,9 @@ def _text_of(checkout: Path, name: str) -> str:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, RuntimeError):
         return ""
+    return _as_text(data)
+
+
+def _as_text(data: bytes) -> str:
     text = data[:MAX_FILE_BYTES].decode(errors="replace").replace("</repository-file>", "").strip()
     return text + ("\n[cut here]" if text and len(data) > MAX_FILE_BYTES else "")

@@ -1,16 +1,22 @@
 """What people tell us in comments: ``/retry``, ``/stop``, ``/merge``, ``/review``, ``/explain``, ``/tell <text>``.
 
-A command stands at the beginning of a comment's first line and counts only where its author has write
-access (agent-operator obeyed everybody). Each is carried out once; the comment's node id is its key.
+A command stands at the beginning of a comment and counts only where its author may command (see
+:mod:`.authority`; agent-operator obeyed everybody, and read the first comment only). Each is carried out
+once; the comment's node id is its key. One that was written before the run began was meant for another run.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from airflow_provider_agents.domain.authority import may_command
+
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from airflow_provider_agents.domain.landing_history import LandingHistory
     from airflow_provider_agents.domain.pull_request import Comment, PullRequestSnapshot
 
@@ -30,11 +36,16 @@ class Command:
     author: str
     key: str
     """Node id of the comment."""
+    about_head: bool = True
+    """Whether its author can have seen the head that is shown now: consent to a head goes with this only."""
 
 
-def parse_command(comment: Comment) -> Command | None:
-    """Return the command in a comment; ``None`` where there is none, or its author may not give one."""
-    if not comment.can_write or comment.own or not comment.node_id:
+def parse_command(comment: Comment, ours: Set[str] = frozenset()) -> Command | None:
+    """Return the command in a comment; ``None`` where there is none, or its author may not give one.
+
+    :param ours: logins, besides the reading credential's, that we write with.
+    """
+    if not comment.node_id or not may_command(comment, ours):
         return None
     found = _COMMAND.match(comment.body)
     name = next((known for known in COMMANDS if found and known == found[1]), None)
@@ -46,5 +57,24 @@ def parse_command(comment: Comment) -> Command | None:
 def pending_commands(snapshot: PullRequestSnapshot, history: LandingHistory) -> tuple[Command, ...]:
     """Return the commands that were not carried out yet, oldest first."""
     done = history.commands | history.answered
-    commands = (parse_command(comment) for comment in snapshot.comments if comment.node_id not in done)
-    return tuple(command for command in commands if command is not None)
+    found = []
+    for comment in snapshot.comments:
+        if comment.node_id in done or _of_an_earlier_run(comment, history):
+            continue
+        if command := parse_command(comment, history.ours):
+            found.append(dataclasses.replace(command, about_head=_about(comment, snapshot.head_sha, history)))
+    return tuple(found)
+
+
+def _of_an_earlier_run(comment: Comment, history: LandingHistory) -> bool:
+    return bool(history.since and comment.created_at and comment.created_at < history.since)
+
+
+def _about(comment: Comment, head_sha: str, history: LandingHistory) -> bool:
+    """Tell whether ``head_sha`` was the newest head that we knew when the comment was written."""
+    if set(history.heads_first_seen) <= {head_sha}:
+        return True
+    if comment.created_at is None:
+        return False
+    known = [(at, sha) for sha, at in history.heads_first_seen.items() if at <= comment.created_at]
+    return bool(known) and max(known)[1] == head_sha

@@ -47,7 +47,7 @@ class Rerun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enqueued:
-    """An entry that we made in the merge queue, or an auto-merge that we asked for."""
+    """An entry that we made in the merge queue, an auto-merge that we asked for, or that we took one back."""
 
     head_sha: str
     at: datetime
@@ -75,17 +75,25 @@ class LandingHistory:
     reruns: tuple[Rerun, ...] = ()
     enqueued: tuple[Enqueued, ...] = ()
     auto_merge_asked: tuple[Enqueued, ...] = ()
+    withdrawn: tuple[Enqueued, ...] = ()
+    """Of both: what we took back, because something came up."""
     updated_heads: tuple[str, ...] = ()
     """Heads whose branch we brought up to date with its base."""
     reviews: tuple[AgentReview, ...] = ()
     risks: Mapping[str, int] = field(default_factory=dict)
     """Risk score of heads for which it was computed."""
+    broken_base: Mapping[str, str] = field(default_factory=dict)
+    """Heads that failed only where the base branch failed too, each with the base branch's tip at that time."""
     commands: frozenset[str] = frozenset()
     """Node ids of comments whose commands were carried out."""
     approved_heads: frozenset[str] = frozenset()
     """Heads that a person told us to merge: consent to what only people can settle, not to failing checks."""
     review_asked: frozenset[str] = frozenset()
     """Heads that a person told the review agent to read."""
+    since: datetime | None = None
+    """When the run began: what was commanded before was meant for an earlier one."""
+    ours: frozenset[str] = frozenset()
+    """Logins, besides the reading credential's, that our steps write with, e.g. the review agent's."""
 
     @property
     def answered(self) -> frozenset[str]:
@@ -111,17 +119,26 @@ class LandingHistory:
             "rounds": [{**dataclasses.asdict(r), "answered": list(r.answered)} for r in self.rounds],
             "granted_rounds": self.granted_rounds,
             "reruns": [
-                {"head_sha": r.head_sha, "at": r.at.isoformat(), "checks": list(r.checks), "evidence": r.evidence}
+                {
+                    "head_sha": r.head_sha,
+                    "at": r.at.isoformat(),
+                    "checks": list(r.checks),
+                    "evidence": r.evidence,
+                }
                 for r in self.reruns
             ],
             "enqueued": [_entry(e) for e in self.enqueued],
             "auto_merge_asked": [_entry(e) for e in self.auto_merge_asked],
+            "withdrawn": [_entry(e) for e in self.withdrawn],
             "updated_heads": list(self.updated_heads),
             "reviews": [dataclasses.asdict(r) for r in self.reviews],
             "risks": dict(self.risks),
+            "broken_base": dict(self.broken_base),
             "commands": sorted(self.commands),
             "approved_heads": sorted(self.approved_heads),
             "review_asked": sorted(self.review_asked),
+            "since": self.since.isoformat() if self.since else None,
+            "ours": sorted(self.ours),
         }
 
     @classmethod
@@ -146,12 +163,16 @@ class LandingHistory:
             ),
             enqueued=tuple(_read_entry(e) for e in values.get("enqueued", ())),
             auto_merge_asked=tuple(_read_entry(e) for e in values.get("auto_merge_asked", ())),
+            withdrawn=tuple(_read_entry(e) for e in values.get("withdrawn", ())),
             updated_heads=tuple(values.get("updated_heads", ())),
             reviews=tuple(AgentReview(**r) for r in values.get("reviews", ())),
             risks={sha: int(score) for sha, score in (values.get("risks") or {}).items()},
+            broken_base=dict(values.get("broken_base") or {}),
             commands=frozenset(values.get("commands", ())),
             approved_heads=frozenset(values.get("approved_heads", ())),
             review_asked=frozenset(values.get("review_asked", ())),
+            since=datetime.fromisoformat(values["since"]) if values.get("since") else None,
+            ours=frozenset(values.get("ours", ())),
         )
 
 

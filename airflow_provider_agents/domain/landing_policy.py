@@ -63,6 +63,6 @@ class LandingPolicy:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LandingPolicy:
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        )
+        """Read what :meth:`to_dict` wrote."""
+        lists = {name: tuple(values[name]) for name in ("hold_labels", "freeze") if name in values}
+        return cls(**{**values, **lists})

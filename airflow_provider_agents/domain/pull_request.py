@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_agents.domain.landing_policy import MergeMethod
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow_provider_agents.domain.landing_policy import MergeMethod
 
 PullRequestState = Literal["OPEN", "CLOSED", "MERGED"]
 Mergeable = Literal["MERGEABLE", "CONFLICTING", "UNKNOWN"]
@@ -70,7 +72,8 @@ class Review:
     @property
     def key(self) -> str:
         """What tells this review from a later one of the same person."""
-        return f"{self.author}@{self.head_sha}:{hashlib.sha256(self.body.encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256(self.body.encode(errors="replace")).hexdigest()
+        return f"{self.author}@{self.head_sha}:{digest[:12]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +103,11 @@ class ReviewThread:
     def key(self) -> str:
         """What tells this state of the thread from one with another comment of a person with write access.
 
-        Comments of others are not handed to the agent, so they do not ask for another answer either.
+        Comments of others are not handed to the agent, so they do not ask for another answer either; nor
+        does what we answered.
         """
-        return f"{self.node_id}:{sum(comment.can_write for comment in self.comments)}"
+        said = sum(comment.can_write and not comment.own for comment in self.comments)
+        return f"{self.node_id}:{said}"
 
     @property
     def started_by_writer(self) -> bool:

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.hooks.github_app import OPERATOR_PERMISSIONS, GitHubApp, app_of
+from airflow_provider_agents.hooks.github_names import owner_and_name
 from airflow_provider_agents.hooks.github_urls import GitHubUrls, github_urls
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 T = TypeVar("T")
+
+MOST_REPOSITORIES = 500
+"""Repositories that GitHub lets one token of an App name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,11 @@ class AgentsGitHubHook(BaseHook):
     before they expire; sessions that stay open go on with the next one.
 
     :param github_conn_id: the connection.
-    :param repository: ``owner/name``, the only one that an App's token is good for; ``None``: all that the
-        App is installed on, which needs ``installation_id`` or an App with only one installation.
+    :param repository: ``owner/name``, the only one that an App's token is good for. With neither this nor
+        ``repositories`` it is good for all that the App is installed on, which needs ``installation_id`` or an
+        App with only one installation.
+    :param repositories: ``owner/name`` of several that an App's token is good for, all of one owner, at most
+        :data:`MOST_REPOSITORIES`.
     :param timeout_seconds: bound of each HTTP exchange.
     """
 
@@ -62,12 +69,13 @@ class AgentsGitHubHook(BaseHook):
         github_conn_id: str = default_conn_name,
         *,
         repository: str | None = None,
+        repositories: Sequence[str] = (),
         timeout_seconds: float = 30.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.github_conn_id = github_conn_id
-        self.repository = repository
+        self.repositories = tuple(dict.fromkeys([*([repository] if repository else []), *repositories]))
         self.timeout_seconds = timeout_seconds
 
     def get_conn(self) -> GitHubCredential:
@@ -157,13 +165,14 @@ class AgentsGitHubHook(BaseHook):
         from airflow_provider_agents.hooks.github_client import GitHubClient
         from airflow_provider_agents.hooks.github_transport import open_transport
 
-        repositories = [self.repository] if self.repository else []
+        if found.app:
+            _check_one_owner(self.repositories)
 
         async def of_app() -> str:
             assert found.app is not None
             wanted = found.app.token_permissions or OPERATOR_PERMISSIONS
             timeout = self.timeout_seconds
-            made = await token_for(found.urls, found.app, repositories, wanted, timeout_seconds=timeout)
+            made = await token_for(found.urls, found.app, self.repositories, wanted, timeout_seconds=timeout)
             return made.token
 
         async with open_transport(
@@ -197,6 +206,19 @@ def credential(connection: Connection) -> GitHubCredential:
     if not token.isascii() or not token.isprintable() or " " in token:
         raise InvalidInputError([f"connection {name!r}: its password is not a token"])
     return GitHubCredential(urls=urls, token=token)
+
+
+def _check_one_owner(repositories: Sequence[str]) -> None:
+    """Check that one token of an App can be good for all of ``repositories``."""
+    owners = sorted({owner_and_name(repository)["owner"].lower() for repository in repositories})
+    if len(owners) > 1:
+        fault = (
+            f"a token of a GitHub App is for one owner, not for {', '.join(owners)}; open a client for each"
+        )
+        raise InvalidInputError([f"repositories: {fault}"])
+    if len(repositories) > MOST_REPOSITORIES:
+        fault = f"a token of a GitHub App is for at most {MOST_REPOSITORIES}, not {len(repositories)}"
+        raise InvalidInputError([f"repositories: {fault}; open several clients"])
 
 
 def _no_loop(instead: str) -> None:

@@ -26,7 +26,7 @@ APP_EXTRAS = ("app_id", "installation_id", "private_key", "key_path", "token_per
 
 OPERATOR_PERMISSIONS: Mapping[str, str] = MappingProxyType(
     {
-        "actions": "read",
+        "actions": "write",
         "checks": "read",
         "contents": "write",
         "issues": "write",

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
     ForgeConflictError,
     ForgeUnavailableError,
-    InvalidInputError,
 )
 from airflow_provider_agents.hooks.github_errors import Operation, absent
-from airflow_provider_agents.hooks.github_models import CommentRef, MergeResult
+from airflow_provider_agents.hooks.github_landing_calls import LandingCalls
+from airflow_provider_agents.hooks.github_models import MergeResult
+from airflow_provider_agents.hooks.github_names import owner_and_name, repository_path
 from airflow_provider_agents.hooks.github_parse_objects import (
     parse_annotations,
     parse_issue,
     parse_pull_request_ref,
     parse_repository,
 )
-from airflow_provider_agents.hooks.github_queries import BRANCH_HEAD, COMMENTS, REPOSITORY
-from airflow_provider_agents.hooks.github_snapshot import read_snapshot
+from airflow_provider_agents.hooks.github_pulse import read_pulses
+from airflow_provider_agents.hooks.github_queries import BRANCH_HEAD, REPOSITORY
+from airflow_provider_agents.hooks.github_snapshot import read_snapshot, read_snapshots
 
 if TYPE_CHECKING:
-    from airflow_provider_agents.domain.landing import MergeMethod
-    from airflow_provider_agents.domain.pull_request import Annotation, PullRequestSnapshot
-    from airflow_provider_agents.hooks.github_models import Issue, PullRequestRef, RepositoryInfo
+    from collections.abc import Sequence
+
+    from airflow_provider_agents.domain.landing_policy import MergeMethod
+    from airflow_provider_agents.domain.pull_request import Annotation, PullRequestPulse, PullRequestSnapshot
+    from airflow_provider_agents.exceptions import ForgeError
+    from airflow_provider_agents.hooks.github_models import Issue, PullRequestRef, RateLimit, RepositoryInfo
+    from airflow_provider_agents.hooks.github_reading import Ref
     from airflow_provider_agents.hooks.github_transport import GitHubTransport
 
-MOST_COMMENT_PAGES = 10
-"""Pages of 100 comments, newest first, in which :meth:`GitHubClient.comment_once` looks for its marker."""
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:_[A-Za-z0-9]+)?/[A-Za-z0-9._-]+")
-_MARKER = re.compile(r"[A-Za-z0-9._:/#@=+ -]{1,200}")
-
-
-class GitHubClient:
+class GitHubClient(LandingCalls):
     """Calls to one GitHub; open one with :meth:`AgentsGitHubHook.client`.
 
     Every method takes the repository as ``owner/name`` and raises
@@ -52,7 +51,7 @@ class GitHubClient:
     async def repository(self, repository: str) -> RepositoryInfo:
         """Return the facts about a repository."""
         operation = Operation(f"read repository {repository}", "Metadata: read, Contents: read")
-        answer = await self._transport.query(REPOSITORY, _owner_and_name(repository), operation)
+        answer = await self._transport.query(REPOSITORY, owner_and_name(repository), operation)
         if answer.data.get("repository") is None:
             raise absent(operation, answer.errors)
         return parse_repository(answer.data, repository)
@@ -60,7 +59,7 @@ class GitHubClient:
     async def branch_head(self, repository: str, branch: str) -> str | None:
         """Return the SHA that ``branch`` points to, or ``None`` where there is no such branch."""
         operation = Operation(f"read branch {branch} of {repository}", "Contents: read")
-        variables = {**_owner_and_name(repository), "ref": f"refs/heads/{branch}"}
+        variables = {**owner_and_name(repository), "ref": f"refs/heads/{branch}"}
         answer = await self._transport.query(BRANCH_HEAD, variables, operation)
         node = answer.data.get("repository")
         if node is None or answer.errors:
@@ -78,12 +77,41 @@ class GitHubClient:
         """Return an issue; a pull request is one too."""
         what = f"{repository}#{number}"
         operation = Operation(f"read issue {what}", "Issues: read")
-        return parse_issue(await self._transport.read(_path(repository, f"issues/{number}"), operation), what)
+        return parse_issue(
+            await self._transport.read(repository_path(repository, f"issues/{number}"), operation), what
+        )
 
     async def snapshot(self, repository: str, number: int) -> PullRequestSnapshot:
-        """Return a full reading of a pull request: see :func:`.github_snapshot.read_snapshot`."""
-        _owner_and_name(repository)
+        """Return a full reading of a pull request: see :func:`.github_snapshot.read_snapshots`."""
+        owner_and_name(repository)
         return await read_snapshot(self._transport, repository, number)
+
+    async def snapshots(self, refs: Sequence[Ref]) -> dict[Ref, PullRequestSnapshot | ForgeError]:
+        """Return a full reading of each pull request, or why it could not be read.
+
+        Ten are read in one query; what goes wrong with one of them is the error of that one.
+
+        :param refs: ``owner/name`` and number of each, of any repositories.
+        :raises ForgeError: a rate limit is used up, or nothing could be read.
+        """
+        for repository, _ in refs:
+            owner_and_name(repository)
+        return await read_snapshots(self._transport, refs)
+
+    async def pulses(self, node_ids: Sequence[str]) -> dict[str, PullRequestPulse | ForgeError]:
+        """Return the small reading of each pull request, or why it could not be read.
+
+        A hundred are read in one query, for one point.
+
+        :param node_ids: of pull requests of any repositories, any number.
+        :raises ForgeError: a rate limit is used up, or nothing could be read.
+        """
+        return await read_pulses(self._transport, node_ids)
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """What is left of GraphQL's budget, as the last answer said; ``None`` before the first, or without a limit."""
+        return self._transport.rate_limit
 
     async def find_pull_request(
         self, repository: str, head_branch: str, base: str | None = None
@@ -92,13 +120,13 @@ class GitHubClient:
 
         :param base: only pull requests into this branch.
         """
-        owner = _owner_and_name(repository)["owner"]
+        owner = owner_and_name(repository)["owner"]
         operation = Operation(
             f"list pull requests of branch {head_branch} of {repository}", "Pull requests: read"
         )
         params = {"head": f"{owner}:{head_branch}", "state": "all", "sort": "created", "direction": "desc"}
         params |= {"per_page": "100"} | ({"base": base} if base else {})
-        answer = await self._transport.read(_path(repository, "pulls"), operation, params)
+        answer = await self._transport.read(repository_path(repository, "pulls"), operation, params)
         found = [
             parse_pull_request_ref(node, f"the pull requests of {repository}")
             for node in (answer if isinstance(answer, list) else [])
@@ -117,7 +145,9 @@ class GitHubClient:
         operation = Operation(f"open a pull request for {head} in {repository}", "Pull requests: write")
         values = {"title": title, "head": head, "base": base, "body": body, "draft": draft}
         try:
-            answer = await self._transport.write("POST", _path(repository, "pulls"), operation, values)
+            answer = await self._transport.write(
+                "POST", repository_path(repository, "pulls"), operation, values
+            )
         except ForgeConflictError as conflict:
             existing = await self.find_pull_request(repository, head, base)
             if existing is None or existing.state != "OPEN":
@@ -145,53 +175,12 @@ class GitHubClient:
         values = {"sha": head_sha, "merge_method": method}
         values |= {"commit_title": title} if title is not None else {}
         values |= {"commit_message": message} if message is not None else {}
-        path = _path(repository, f"pulls/{number}/merge")
+        path = repository_path(repository, f"pulls/{number}/merge")
         answer = await self._transport.write("PUT", path, operation, values)
         sha = answer.get("sha") if isinstance(answer, dict) else None
         if not isinstance(sha, str) or answer.get("merged") is not True:
             raise ForgeUnavailableError(f"GitHub's answer to {operation.what} does not say that it is merged")
         return MergeResult(sha=sha)
-
-    async def comment(self, repository: str, number: int, body: str) -> CommentRef:
-        """Write a comment on an issue or a pull request."""
-        operation = Operation(f"comment on {repository}#{number}", "Issues: write or Pull requests: write")
-        path = _path(repository, f"issues/{number}/comments")
-        answer = await self._transport.write("POST", path, operation, {"body": body})
-        return CommentRef(url=str(answer.get("html_url", "")) if isinstance(answer, dict) else "")
-
-    async def comment_once(self, repository: str, number: int, marker: str, body: str) -> CommentRef:
-        """Write a comment unless this credential already wrote one with ``marker``.
-
-        The marker is kept in the comment as a hidden HTML comment. The same marker in the comment of
-        somebody else does not count.
-
-        :param marker: e.g. ``run=coding_task/manual_1 step=finish``; letters, digits and ``._:/#@=+ -``.
-        """
-        if not _MARKER.fullmatch(marker) or "--" in marker:
-            raise ValueError(f"not a marker for a hidden comment: {marker!r}")
-        hidden = f"<!-- agents {marker} -->"
-        existing = await self._own_comment(repository, number, hidden)
-        return existing or await self.comment(repository, number, f"{body}\n\n{hidden}")
-
-    async def _own_comment(self, repository: str, number: int, text: str) -> CommentRef | None:
-        operation = Operation(
-            f"read the comments of {repository}#{number}", "Issues: read, Pull requests: read"
-        )
-        variables: dict[str, Any] = {**_owner_and_name(repository), "number": number, "before": None}
-        for _ in range(MOST_COMMENT_PAGES):
-            answer = await self._transport.query(COMMENTS, variables, operation)
-            try:
-                comments = answer.data["repository"]["issueOrPullRequest"]["comments"]
-                for node in reversed(comments["nodes"]):
-                    if node["viewerDidAuthor"] is True and text in node["body"]:
-                        return CommentRef(url=str(node.get("url", "")), created=False)
-                page = comments["pageInfo"]
-                if not page["hasPreviousPage"]:
-                    return None
-                variables["before"] = page["startCursor"]
-            except (KeyError, TypeError):
-                raise absent(operation, answer.errors) from None
-        return None
 
     async def close_issue(
         self, repository: str, number: int, reason: Literal["completed", "not_planned"] = "completed"
@@ -199,12 +188,14 @@ class GitHubClient:
         """Close an issue; one that is closed stays closed."""
         operation = Operation(f"close {repository}#{number}", "Issues: write")
         values = {"state": "closed", "state_reason": reason}
-        await self._transport.write("PATCH", _path(repository, f"issues/{number}"), operation, values)
+        await self._transport.write(
+            "PATCH", repository_path(repository, f"issues/{number}"), operation, values
+        )
 
     async def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is gone already is fine."""
         operation = Operation(f"delete branch {branch} of {repository}", "Contents: write")
-        path = _path(repository, f"git/refs/heads/{quote(branch, safe='/')}")
+        path = repository_path(repository, f"git/refs/heads/{quote(branch, safe='/')}")
         try:
             await self._transport.write("DELETE", path, operation)
         except (ForgeAccessError, ForgeConflictError):
@@ -215,7 +206,9 @@ class GitHubClient:
     async def check_summary(self, repository: str, check_run_id: int) -> str:
         """Return the summary and text (Markdown) that a check run wrote, empty where it wrote none."""
         operation = Operation(f"read check run {check_run_id} of {repository}", "Checks: read")
-        answer = await self._transport.read(_path(repository, f"check-runs/{check_run_id}"), operation)
+        answer = await self._transport.read(
+            repository_path(repository, f"check-runs/{check_run_id}"), operation
+        )
         output = answer.get("output") if isinstance(answer, dict) else None
         parts = (output.get(key) for key in ("summary", "text")) if isinstance(output, dict) else ()
         return "\n\n".join(part for part in parts if isinstance(part, str) and part)
@@ -228,32 +221,6 @@ class GitHubClient:
         :param limit: most annotations to return, up to 100.
         """
         operation = Operation(f"read annotations of check run {check_run_id} of {repository}", "Checks: read")
-        path = _path(repository, f"check-runs/{check_run_id}/annotations")
+        path = repository_path(repository, f"check-runs/{check_run_id}/annotations")
         answer = await self._transport.read(path, operation, {"per_page": str(limit)})
         return parse_annotations(answer)[:limit]
-
-    async def check_log(self, repository: str, job_id: int, max_bytes: int = 8192) -> str | None:
-        """Return the end of the log of a GitHub Actions job, or ``None`` where there is none to read.
-
-        :param job_id: the job's number; a check run of GitHub Actions has the number of its job.
-        :param max_bytes: most bytes of UTF-8 to return; the last ones are kept.
-        """
-        operation = Operation(f"read the log of job {job_id} of {repository}", "Actions: read")
-        path = _path(repository, f"actions/jobs/{job_id}/logs")
-        try:
-            data = await self._transport.tail(path, operation, max_bytes)
-        except ForgeAccessError:
-            return None
-        return data.decode(errors="ignore")
-
-
-def _owner_and_name(repository: str) -> dict[str, str]:
-    if not _REPOSITORY.fullmatch(repository) or repository.endswith(("/.", "/..")):
-        raise InvalidInputError([f"repository: must be owner/name, not {repository!r}"])
-    owner, name = repository.split("/")
-    return {"owner": owner, "name": name}
-
-
-def _path(repository: str, rest: str) -> str:
-    _owner_and_name(repository)
-    return f"/repos/{repository}/{rest}"

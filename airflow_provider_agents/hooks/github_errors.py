@@ -18,6 +18,7 @@ from airflow_provider_agents.exceptions import (
     ForgeRateLimitedError,
     ForgeUnavailableError,
 )
+from airflow_provider_agents.hooks.github_models import RateLimit
 
 SECONDARY_LIMIT_WAIT = timedelta(seconds=60)
 """GitHub's advice for a secondary rate limit whose answer names no time."""
@@ -26,7 +27,8 @@ LONGEST_WAIT = timedelta(hours=2)
 
 _ACCESS_STATUSES = frozenset({401, 403, 404, 410, 451})
 _CONFLICT_STATUSES = frozenset({405, 409, 422})
-_ACCESS_TYPES = frozenset({"NOT_FOUND", "FORBIDDEN", "INSUFFICIENT_SCOPES", "UNAUTHORIZED"})
+_RIGHT_TYPES = frozenset({"FORBIDDEN", "INSUFFICIENT_SCOPES", "UNAUTHORIZED"})
+_ACCESS_TYPES = _RIGHT_TYPES | {"NOT_FOUND"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,12 @@ def graphql_error(
 def absent(operation: Operation, errors: Sequence[Mapping[str, Any]]) -> ForgeError:
     """Return the exception for an object that a GraphQL answer lacks.
 
-    :param errors: the errors that explain the absence; empty where GitHub gave none.
+    :param errors: the errors that may explain the absence; empty where GitHub gave none.
     """
     if not errors:
         return access_denied(operation, "there is no such object, or the credential may not see it")
-    if any(error.get("type") in _ACCESS_TYPES for error in errors):
+    # A refused field beside a broken one does not make the object unreachable for ever.
+    if all(error.get("type") in _ACCESS_TYPES for error in errors):
         return access_denied(operation, _said(errors))
     if any(
         isinstance(error.get("extensions"), Mapping) and error["extensions"].get("code") for error in errors
@@ -93,6 +96,27 @@ def absent(operation: Operation, errors: Sequence[Mapping[str, Any]]) -> ForgeEr
             "A GitHub Enterprise Server must be a supported release"
         )
     return ForgeUnavailableError(f"GitHub could not {operation.what}: {_said(errors)}")
+
+
+def errors_below(errors: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """Return the errors about one field of a GraphQL answer and all within it, their paths beginning below it.
+
+    An error that names no place may be about any field, and is returned as it is.
+    """
+    found: list[Mapping[str, Any]] = []
+    for error in errors:
+        path = error.get("path")
+        if not isinstance(path, list) or not path:
+            found.append(error)
+        elif path[0] == name:
+            found.append({**error, "path": path[1:]})
+    return found
+
+
+def lacks_right(error: Mapping[str, Any]) -> bool:
+    """Tell whether an error of a GraphQL answer says that the credential lacks a right."""
+    said = str(error.get("message") or "").lower()
+    return error.get("type") in _RIGHT_TYPES or "resource not accessible by" in said
 
 
 def access_denied(operation: Operation, detail: str) -> ForgeAccessError:
@@ -109,6 +133,25 @@ def rate_limited(operation: Operation, detail: str, retry_at: datetime) -> Forge
         f"GitHub's rate limit is used up; it did not {operation.what}: {detail.rstrip('.')}. "
         f"Next attempt not before {retry_at:%Y-%m-%d %H:%M:%S} UTC",
         retry_at=retry_at,
+    )
+
+
+def rate_limit_of(headers: Mapping[str, str], now: datetime) -> RateLimit | None:
+    """Return the budget that an answer tells of, or ``None`` where it tells of none.
+
+    :param now: present time, timezone-aware; the reset is translated to this clock from GitHub's.
+    """
+    counts = [
+        headers.get(f"X-RateLimit-{name}", "").strip() for name in ("Limit", "Remaining", "Reset", "Used")
+    ]
+    if not all(count.isdecimal() for count in counts[:3]) or int(counts[0]) == 0:
+        return None
+    limit, remaining = int(counts[0]), int(counts[1])
+    return RateLimit(
+        limit=limit,
+        remaining=remaining,
+        reset_at=_bounded(_from_reset(headers, now), now),
+        used=int(counts[3]) if counts[3].isdecimal() else max(limit - remaining, 0),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, get_args
 
 GHOST = "ghost"
@@ -27,6 +28,15 @@ def integer(value: Any) -> int | None:
 def flag(value: Any) -> bool | None:
     """Return a boolean, ``None`` where ``value`` is none."""
     return value if isinstance(value, bool) else None
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a point in time with its offset from UTC, ``None`` where ``value`` is none."""
+    try:
+        found = datetime.fromisoformat(text(value))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def login(node: Mapping[str, Any]) -> str:

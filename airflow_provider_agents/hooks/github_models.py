@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_provider_agents.domain.pull_request import PullRequestState
 
 RepositoryPermission = Literal["ADMIN", "MAINTAIN", "WRITE", "TRIAGE", "READ"]
@@ -75,3 +77,15 @@ class CommentRef:
     url: str
     created: bool = True
     """Whether this call wrote it; ``False`` where it was there already."""
+    node_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """What is left of an hourly budget, in points of GraphQL."""
+
+    limit: int
+    remaining: int
+    reset_at: datetime
+    """When :attr:`remaining` is :attr:`limit` again, by this machine's clock."""
+    used: int

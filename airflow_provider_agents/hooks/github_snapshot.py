@@ -1,134 +1,106 @@
-"""The full reading of one pull request: first page, further pages, and that all of them tell of one head."""
+"""The full reading of pull requests: several in one query, each of them consistent."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_provider_agents.hooks.github_errors import Operation, absent
-from airflow_provider_agents.hooks.github_parse import CONNECTIONS, parse_snapshot
-from airflow_provider_agents.hooks.github_queries import CHECKS_PAGE, REVIEWS_PAGE, SNAPSHOT, THREADS_PAGE
+from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
+from airflow_provider_agents.exceptions import ForgeError, ForgeRateLimitedError
+from airflow_provider_agents.hooks.github_authority import with_authority
+from airflow_provider_agents.hooks.github_base import with_base
+from airflow_provider_agents.hooks.github_batches import check_not_too_much, in_batches
+from airflow_provider_agents.hooks.github_errors import Operation, errors_below
+from airflow_provider_agents.hooks.github_names import owner_and_name
+from airflow_provider_agents.hooks.github_queries import SNAPSHOT_BATCH, snapshot_document
+from airflow_provider_agents.hooks.github_reading import Reading, Ref, reading_operation
 
 if TYPE_CHECKING:
-    from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
-    from airflow_provider_agents.hooks.github_transport import GitHubTransport, GraphQLAnswer
+    from collections.abc import Mapping, Sequence
 
-MOST_PAGES = 20
-"""Further pages that are read of each part: 2,000 checks and reviews, 1,000 threads."""
+    from airflow_provider_agents.hooks.github_transport import GitHubTransport
+
 MOST_READINGS = 3
-"""Readings that are begun when the head moves meanwhile."""
+"""Readings of one pull request that are begun when its head moves meanwhile."""
 
-_PAGE_DOCUMENTS = {"checks": CHECKS_PAGE, "reviews": REVIEWS_PAGE, "threads": THREADS_PAGE}
-_HEAD_MOVED = "checks: the head moved while it was read"
+_HEAD_MOVED = ("checks", "the head moved while it was read")
 
 
 async def read_snapshot(transport: GitHubTransport, repository: str, number: int) -> PullRequestSnapshot:
-    """Read a pull request with all its checks, latest reviews and unresolved threads.
-
-    Parts that could not be read are named in ``missing``. If the head moves between two pages, the reading
-    begins anew, at most :data:`MOST_READINGS` times; then the checks count as missing.
+    """Read one pull request, see :func:`read_snapshots`.
 
     :raises ForgeError: the pull request itself could not be read.
     """
-    reading = _Reading(transport, repository, number)
-    for _ in range(MOST_READINGS - 1):
-        if await reading.read():
-            return reading.snapshot()
-    moved = () if await reading.read() else (_HEAD_MOVED,)
-    return reading.snapshot(*moved)
+    found = (await read_snapshots(transport, [(repository, number)]))[repository, number]
+    if isinstance(found, ForgeError):
+        raise found
+    return found
 
 
-class _Reading:
-    """One attempt after the other at a consistent reading; :meth:`read` begins anew."""
+async def read_snapshots(
+    transport: GitHubTransport, refs: Sequence[Ref]
+) -> dict[Ref, PullRequestSnapshot | ForgeError]:
+    """Read pull requests with all their checks, latest reviews, unresolved threads and commands.
 
-    def __init__(self, transport: GitHubTransport, repository: str, number: int) -> None:
-        owner, name = repository.split("/")
-        self._transport = transport
-        self._repository = repository
-        self._variables = {"owner": owner, "name": name, "number": number}
-        self._operation = Operation(
-            f"read pull request {repository}#{number}",
-            "Pull requests: read, Checks: read, Commit statuses: read, Contents: read",
-        )
-        self._begin()
+    Returns each, or why it could not be read. Parts that could not be read are named in ``missing``, ``refused``
+    or ``degraded``. If a head moves between two pages, that pull request is read anew, :data:`MOST_READINGS`
+    times in all; then its checks count as missing.
 
-    def _begin(self) -> None:
-        self._data: dict[str, Any] = {}
-        self._errors: list[Mapping[str, Any]] = []
-        self._incomplete: list[str] = []
-        self._read_at = datetime.now(UTC)
+    :param refs: of any repositories; :data:`.github_queries.SNAPSHOT_BATCH` are read in one query.
+    :raises ForgeError: a rate limit is used up, or nothing could be read.
+    """
 
-    def snapshot(self, *incomplete: str) -> PullRequestSnapshot:
-        """Return what the last :meth:`read` found."""
-        return parse_snapshot(
-            self._repository, self._data, self._errors, self._read_at, (*self._incomplete, *incomplete)
-        )
+    async def read(batch: Sequence[Ref]) -> dict[Ref, PullRequestSnapshot | ForgeError]:
+        begun = await _begin(transport, batch)
+        return {ref: await _finish(transport, ref, reading) for ref, reading in begun.items()}
 
-    async def read(self) -> bool:
-        """Read all pages; return whether all of them, and the checks, belong to one head."""
-        self._begin()
-        answer = await self._transport.query(SNAPSHOT, self._variables, self._operation)
-        self._data, self._errors = dict(answer.data), list(answer.errors)
-        pull = self._pull(answer)
-        if not _checks_of_head(pull):
-            return False
-        for part in CONNECTIONS:
-            if not await self._read_further_pages(part, pull):
-                return False
-        return True
-
-    async def _read_further_pages(self, part: str, pull: Mapping[str, Any]) -> bool:
-        """Append the further pages of one part to its first; return whether the head stayed."""
-        connection = _connection(pull, part)
-        for _ in range(MOST_PAGES):
-            after = _next_cursor(connection)
-            if after is None:
-                return True
-            answer = await self._transport.query(
-                _PAGE_DOCUMENTS[part], {**self._variables, "after": after}, self._operation
-            )
-            page_pull = self._pull(answer)
-            self._errors += answer.errors
-            if page_pull.get("headRefOid") != pull.get("headRefOid") or not _checks_of_head(page_pull):
-                return False
-            page = _connection(page_pull, part)
-            if not isinstance(page.get("nodes"), list):
-                self._incomplete.append(f"{part}: a further page could not be read")
-                return True
-            connection["nodes"] += page["nodes"]
-            connection["pageInfo"] = page.get("pageInfo")
-        if _next_cursor(connection) is not None:
-            self._incomplete.append(f"{part}: more than {MOST_PAGES + 1} pages")
-        return True
-
-    def _pull(self, answer: GraphQLAnswer) -> Mapping[str, Any]:
-        repository = answer.data.get("repository")
-        pull = repository.get("pullRequest") if isinstance(repository, Mapping) else None
-        if not isinstance(pull, Mapping):
-            raise absent(self._operation, answer.errors)
-        return pull
+    found = await in_batches(refs, SNAPSHOT_BATCH, read)
+    whole = {ref: value for ref, value in found.items() if isinstance(value, PullRequestSnapshot)}
+    compared = await with_base(transport, list(whole.values()))
+    for ref, snapshot in zip(whole, compared, strict=True):
+        found[ref] = await with_authority(transport, snapshot) if snapshot.state == "OPEN" else snapshot
+    return found
 
 
-def _checks_of_head(pull: Mapping[str, Any]) -> bool:
-    """Tell whether the checks in an answer, if any, are those of the head in the same answer."""
-    rollup = pull.get("statusCheckRollup")
-    commit = rollup.get("commit") if isinstance(rollup, Mapping) else None
-    oid = commit.get("oid") if isinstance(commit, Mapping) else None
-    return oid is None or oid == pull.get("headRefOid")
+async def _begin(transport: GitHubTransport, batch: Sequence[Ref]) -> Mapping[Ref, Reading | ForgeError]:
+    """Read the first page of each pull request in one query."""
+    variables: dict[str, str | int] = {}
+    for i, (repository, number) in enumerate(batch):
+        names = owner_and_name(repository)
+        variables |= {f"owner{i}": names["owner"], f"name{i}": names["name"], f"number{i}": number}
+    operation = reading_operation(batch[0])
+    if len(batch) > 1:
+        what = ", ".join(f"{repository}#{number}" for repository, number in batch)
+        operation = Operation(f"read pull requests {what}", operation.needs)
+    begun_at = datetime.now(UTC)
+    answer = await transport.query(snapshot_document(len(batch)), variables, operation)
+    check_not_too_much(batch, operation, answer.errors)
+    read_at = begun_at + transport.clock_ahead
+    begun: dict[Ref, Reading | ForgeError] = {}
+    for i, ref in enumerate(batch):
+        errors = errors_below(answer.errors, f"pull{i}")
+        try:
+            begun[ref] = Reading(transport, ref, answer.data.get(f"pull{i}"), errors, read_at)
+        except ForgeError as error:
+            begun[ref] = error
+    return begun
 
 
-def _connection(pull: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """Return one connection of an answer, empty where it is absent."""
-    value: Any = pull
-    for name in CONNECTIONS[part]:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _next_cursor(connection: Mapping[str, Any]) -> str | None:
-    info = connection.get("pageInfo")
-    if not isinstance(connection.get("nodes"), list) or not isinstance(info, Mapping):
-        return None
-    cursor = info.get("endCursor")
-    return cursor if info.get("hasNextPage") is True and isinstance(cursor, str) else None
+async def _finish(
+    transport: GitHubTransport, ref: Ref, reading: Reading | ForgeError
+) -> PullRequestSnapshot | ForgeError:
+    """Read what is left of one pull request, and all of it again where its head moved."""
+    try:
+        for _ in range(MOST_READINGS - 1):
+            if isinstance(reading, ForgeError):
+                return reading
+            if await reading.complete():
+                return reading.snapshot()
+            reading = (await _begin(transport, [ref]))[ref]
+        if isinstance(reading, ForgeError):
+            return reading
+        return reading.snapshot() if await reading.complete() else reading.snapshot(_HEAD_MOVED)
+    except ForgeRateLimitedError:
+        raise
+    except ForgeError as error:
+        return error

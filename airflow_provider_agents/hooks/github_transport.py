@@ -9,10 +9,10 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_provider_agents import __version__
 from airflow_provider_agents.exceptions import (
@@ -20,12 +20,19 @@ from airflow_provider_agents.exceptions import (
     ForgeRateLimitedError,
     ForgeUnavailableError,
 )
-from airflow_provider_agents.hooks.github_errors import Operation, graphql_error, response_error
+from airflow_provider_agents.hooks.github_errors import (
+    Operation,
+    graphql_error,
+    rate_limit_of,
+    response_error,
+)
+from airflow_provider_agents.hooks.github_mutations import mutation_refused
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
     from yarl import URL
 
+    from airflow_provider_agents.hooks.github_models import RateLimit
     from airflow_provider_agents.hooks.github_urls import GitHubUrls
 
 T = TypeVar("T")
@@ -52,16 +59,15 @@ class GraphQLAnswer:
     errors: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(slots=True)
-class _Tail:
-    """The last bytes of a stream."""
+class Sink(Protocol):
+    """Takes a body piece by piece."""
 
-    limit: int
-    data: bytearray = field(default_factory=bytearray)
+    def add(self, chunk: bytes) -> bool:
+        """Take a piece; return whether more is wanted."""
+        ...
 
-    def add(self, chunk: bytes) -> None:
-        self.data += chunk
-        del self.data[: -self.limit]
+
+S = TypeVar("S", bound=Sink)
 
 
 class _Bearer:
@@ -151,6 +157,13 @@ class GitHubTransport:
         self._bearer = bearer
         self.clock_ahead = timedelta()
         """How far GitHub's clock was ahead of this machine's in the last answer."""
+        self.rate_limit: RateLimit | None = None
+        """What the last GraphQL answer said of the budget; ``None`` where none said anything."""
+
+    @property
+    def rest_url(self) -> str:
+        """Base URL of the REST interface: tells one GitHub from another."""
+        return self._urls.rest_url
 
     def __repr__(self) -> str:
         return f"<GitHubTransport {self._urls.rest_url}>"
@@ -211,18 +224,46 @@ class GitHubTransport:
 
         return await self._retrying(once)
 
-    async def tail(self, path: str, operation: Operation, limit: int) -> bytes:
-        """Return the last ``limit`` bytes of a text that GitHub may keep on another host.
+    async def mutate(
+        self, document: str, variables: Mapping[str, Any], operation: Operation
+    ) -> Mapping[str, Any]:
+        """Send a GraphQL mutation, once, and return its data.
+
+        :raises ForgeConflictError: GitHub says that the object is not in a state for it.
+        :raises ForgeAccessError: there is no such object, or the credential may not do it.
+        :raises ForgeUnavailableError: the answer was lost or tells of a fault: it may have happened.
+        """
+        from yarl import URL
+
+        body = {"query": document, "variables": dict(variables)}
+        url = URL(self._urls.graphql_url, encoded=True)
+        status, headers, answer = await self._exchange("POST", url, operation, body)
+        if status != 200:
+            raise response_error(operation, status, headers, answer, datetime.now(UTC))
+        if not isinstance(answer, Mapping):
+            answer = {}
+        data, listed = answer.get("data"), answer.get("errors")
+        errors = [e for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []
+        if limited := graphql_error(operation, {}, errors, headers, datetime.now(UTC)):
+            raise limited
+        if errors or not isinstance(data, Mapping):
+            raise mutation_refused(operation, errors)
+        return data
+
+    async def stream(self, path: str, operation: Operation, new_sink: Callable[[], S]) -> S:
+        """Return a sink that was given all of a text, piece by piece; GitHub may keep it on another host.
 
         A redirect to another host is followed without the credential.
+
+        :param new_sink: makes the sink of one attempt; its ``add`` returns whether it wants more.
         """
 
-        async def once() -> bytes:
-            tail = _Tail(limit)
-            status, headers, answer = await self._exchange("GET", self._rest(path), operation, tail=tail)
+        async def once() -> S:
+            sink = new_sink()
+            status, headers, answer = await self._exchange("GET", self._rest(path), operation, sink=sink)
             if status != 200:
                 raise response_error(operation, status, headers, answer, datetime.now(UTC))
-            return bytes(tail.data)
+            return sink
 
         return await self._retrying(once)
 
@@ -263,12 +304,12 @@ class GitHubTransport:
         body: Mapping[str, Any] | None = None,
         *,
         query: bool = False,
-        tail: _Tail | None = None,
+        sink: Sink | None = None,
     ) -> tuple[int, Mapping[str, str], Any]:
         """Send one request, follow its redirects, and return status, headers and decoded body.
 
         :param query: a POST that changes nothing.
-        :param tail: where a successful body goes, piece by piece, instead of into the answer.
+        :param sink: where a successful body goes, piece by piece, instead of into the answer.
         """
         import aiohttp
 
@@ -280,8 +321,8 @@ class GitHubTransport:
                 ) as response:
                     if response.status not in _REDIRECTS:
                         self._note(response)
-                        return response.status, response.headers, await self._body(response, operation, tail)
-                    url = self._redirected(method, response, operation, elsewhere=tail is not None)
+                        return response.status, response.headers, await self._body(response, operation, sink)
+                    url = self._redirected(method, response, operation, elsewhere=sink is not None)
             fault = f"more than {MOST_REDIRECTS} redirects"
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Neither its repr nor its cause goes on: those of aiohttp hold the request's headers.
@@ -296,6 +337,8 @@ class GitHubTransport:
         with contextlib.suppress(TypeError, ValueError, IndexError):
             theirs = parsedate_to_datetime(response.headers.get("Date", ""))
             self.clock_ahead = theirs - datetime.now(UTC)
+        if response.headers.get("X-RateLimit-Resource") == "graphql":
+            self.rate_limit = rate_limit_of(response.headers, datetime.now(UTC)) or self.rate_limit
 
     def _headers(self, url: URL) -> dict[str, str]:
         from yarl import URL
@@ -304,11 +347,12 @@ class GitHubTransport:
             return {}
         return {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION}
 
-    async def _body(self, response: ClientResponse, operation: Operation, tail: _Tail | None) -> Any:
+    async def _body(self, response: ClientResponse, operation: Operation, sink: Sink | None) -> Any:
         """Read a body within bounds; JSON is decoded, all else is text."""
-        if tail is not None and response.status == 200:
+        if sink is not None and response.status == 200:
             async for chunk in response.content.iter_chunked(65_536):
-                tail.add(chunk)
+                if not sink.add(chunk):
+                    break
             return ""
         data = bytearray()
         async for chunk in response.content.iter_chunked(65_536):

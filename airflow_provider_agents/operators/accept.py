@@ -72,12 +72,15 @@ class AcceptTaskOperator(BaseOperator):
             run_key = f"{ti.dag_id}/{ti.run_id}"
             hook = AgentsGitHubHook(self.github_conn_id, repository=request.repository)
             task = hook.run(lambda client: _look_up(client, request, run_key))
-            CredentialCheck(
-                repository=request.repository,
-                read_repositories=request.read_repositories or (),
-                program=request.agent or settings.text("agent", "claude"),
-                github_conn_id=self.github_conn_id,
-            ).run()
+            program = request.agent or settings.text("agent", "claude")
+            reviewer = request.review_agent if request.review != "off" else None
+            for each in dict.fromkeys((program, reviewer or program)):
+                CredentialCheck(
+                    repository=request.repository,
+                    read_repositories=request.read_repositories or (),
+                    program=each,
+                    github_conn_id=self.github_conn_id,
+                ).run()
         self.log.info("Accepted %s: %s", task.name, task.title)
         self.log.info(
             "Work branch %s, from %s at %s.", task.work_branch, request.base_branch, task.base_sha[:12]

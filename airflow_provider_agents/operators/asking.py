@@ -5,9 +5,14 @@ may wait on a trigger of its own, or be woken to look again: neither answers the
 
 What Airflow 3.3 does, which this rests on: an answer resumes a task that is ``awaiting_input`` or
 ``deferred``. A wait that ends without an answer, of a question without defaults, resumes with a ``timeout``
-event and leaves the question open. A question that is written again keeps its old text and loses its
-answer, so it is written once. Parking finds an answer that came while the task was running; deferring does
+event and leaves the question open. Parking finds an answer that came while the task was running; deferring does
 not, which is why a trigger has to look for it (:func:`.ticket_comments.given_answer`).
+
+A question that is written again loses its answer and *keeps its old text*, over retries and clears too: the
+page of a task goes on to show the first question that it ever asked. So a question is written once while it
+is open; and an option that consents to something (:attr:`.people.Option.binding`) counts only if what it
+consents to is what the page shows, or if its author typed the code of the newest facts, which stands where
+the newest state does: in the comment on the forge, and in the log.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from urllib.parse import quote, urlencode
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskAwaitingInput
 
-from airflow_provider_agents.domain.people import Answer
+from airflow_provider_agents.domain.people import Answer, InputField
 from airflow_provider_agents.operators.task_state import generation, recall, remember
 
 if TYPE_CHECKING:
@@ -31,7 +36,12 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_agents.domain.people import InputField, Question
+    from airflow_provider_agents.domain.people import Question
+
+CONFIRM = "confirm"
+"""Name of the form's field for the code of the newest facts."""
+PAGE_KEY = "question_page"
+"""Task state: code of the question that the page shows. Without a generation: the page outlives clears."""
 
 
 def ask(
@@ -46,8 +56,8 @@ def ask(
     """Put the question to people and let go of the worker. Does not return.
 
     Call it again, with the same question, whenever the task woke up and still has to wait. Another question
-    of the same try takes the place of the first; Airflow goes on to show the first one's text, so the text
-    should say where the newest state is.
+    takes the place of the first; Airflow goes on to show the first one's text, so the text should say where
+    the newest state is.
 
     :param method_name: method of the operator that takes over, with the event: hand it to :func:`take_answer`.
     :param look_again: how long to wait at most before the task is resumed to look for itself; only without a
@@ -68,16 +78,31 @@ def take_answer(
 ) -> Answer | None:
     """Return the answer to ``question``, if there is one, and store it before anything is done with it.
 
+    An answer of the page counts once, and for the question that is open. One that consents to something that
+    its author was not shown is refused, and the question is put again by the next :func:`ask`.
+
     :param event: what the task was resumed with; ``None`` at the start of a try, which finds the answer that
         an earlier try took.
     """
     stored = recall(context, _key(operator, context, "answer")) or {}
     if isinstance(stored.get(question.key), dict):
         return Answer.from_dict(stored[question.key])
+    asked = recall(context, _key(operator, context, "asked"))
+    # Without an open question the event's answer was taken already.
+    if not asked or not (event or {}).get("chosen_options"):
+        return None
     answer = answer_of(event, question)
-    if answer is not None:
+    if answer is not None and (not question.binds(answer.option) or _was_shown(question, answer, asked)):
         store_answer(operator, context, answer)
-    return answer
+        return answer
+    operator.log.warning(
+        "%s answers an earlier state of the question; it is put again. Code of the newest state: %s.",
+        f"{answer.by}'s {answer.option!r}" if answer else "What was chosen",
+        question.code,
+    )
+    # Airflow would go on to resume the task with it.
+    remember(context, _key(operator, context, "asked"), {})
+    return None
 
 
 def store_answer(operator: BaseOperator, context: Context, answer: Answer) -> None:
@@ -100,7 +125,7 @@ def answer_of(event: Mapping[str, Any] | None, question: Question) -> Answer | N
     if event.get("timedout") or user is None:
         return None
     name = user.get("name") or user.get("id") if hasattr(user, "get") else getattr(user, "name", None)
-    known = {each.name for each in question.fields}
+    known = {each.name for each in question.fields} | {CONFIRM}
     values = {key: value for key, value in dict(event.get("params_input") or {}).items() if key in known}
     return Answer(
         key=question.key,
@@ -161,19 +186,49 @@ def _show_question(operator: BaseOperator, context: Context, question: Question)
     from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
     ti_id: UUID = context["ti"].id
-    mark = {"ti_id": str(ti_id), "key": question.key}
+    if (page := recall(context, PAGE_KEY)) is None:
+        # Before the question is written: a page of which nobody knows what it shows binds nobody.
+        page = question.code
+        remember(context, PAGE_KEY, page)
+    mark = {"ti_id": str(ti_id), "key": question.key, "code": question.code, "page": page}
     key = _key(operator, context, "asked")
     if recall(context, key) == mark:
         return
+    if page != question.code:
+        operator.log.info("The page shows an older question. This is the newest, code %s:", question.code)
+        operator.log.info("%s\n\n%s", question.subject, question.body)
     upsert_hitl_detail(
         ti_id=ti_id,
         options=list(question.option_names),
         subject=question.subject,
-        body=question.body,
+        body=_page_text(question),
         multiple=False,
-        params=form_fields(question.fields),
+        params=form_fields(_page_fields(question)),
     )
     remember(context, key, mark)
+
+
+def _was_shown(question: Question, answer: Answer, asked: Mapping[str, Any]) -> bool:
+    """Say whether who answered knew what the answer consents to."""
+    return question.code in (asked["page"], answer.text(CONFIRM)) and asked["code"] == question.code
+
+
+def _page_text(question: Question) -> str:
+    if not any(option.binding for option in question.options):
+        return question.body
+    note = f"State `{question.code}`. Where the newest state has another code, this page is older than that."
+    return f"{question.body}\n\n---\n{note}"
+
+
+def _page_fields(question: Question) -> tuple[InputField, ...]:
+    if not any(option.binding for option in question.options):
+        return question.fields
+    confirm = InputField(
+        name=CONFIRM,
+        title="Code",
+        description="Only where this page is older than the newest state: the code of that.",
+    )
+    return (*question.fields, confirm)
 
 
 def _key(operator: BaseOperator, context: Context, what: str) -> str:

@@ -50,11 +50,12 @@ class LandingActs:
         self._memory = memory
 
     def act(self, decision: Decision, snapshot: PullRequestSnapshot) -> Decision | None:
-        """Carry out a verdict of :data:`.landing.ACTS_AND_WAITS` other than ``obey``.
+        """Carry out a verdict of :data:`.landing.ACTS_AND_WAITS` other than ``obey`` and ``note``.
 
         :raises ForgeError: what passes by itself, or needs a person; the intent is recorded.
         """
         acts = {
+            "withdraw": self._withdraw,
             "merge": self._merge,
             "enqueue": self._enqueue,
             "enable_auto_merge": self._enable_auto_merge,
@@ -132,6 +133,23 @@ class LandingActs:
             return _wait(MERGE_REFUSED, f"The answer to the merge was lost: {error}")
         return _wait(MERGE_REFUSED, "GitHub accepted the merge but does not show it yet.")
 
+    def _withdraw(self, decision: Decision, s: PullRequestSnapshot) -> Decision | None:
+        """Take back what we handed to GitHub, out of the queue or from auto-merge, whichever stands."""
+        entry = Enqueued(head_sha=s.head_sha, at=s.read_at)
+        self._memory.change(withdrawn=(*self._memory.history.withdrawn, entry))
+
+        async def withdraw(client: GitHubClient) -> None:
+            if s.queue_entry is not None:
+                await client.dequeue(s.node_id)
+            if s.auto_merge_on:
+                await client.disable_auto_merge(s.node_id)
+
+        try:
+            self._ask(withdraw)
+        except (ForgeConflictError, ForgeUnavailableError) as error:
+            return _wait("withdrawal_not_shown", f"GitHub did not say that it was taken back: {error}")
+        return _wait("withdrawal_not_shown", decision.message)
+
     def _enqueue(self, decision: Decision, s: PullRequestSnapshot) -> Decision | None:
         entry = Enqueued(head_sha=s.head_sha, at=s.read_at)
         self._memory.change(enqueued=(*self._memory.history.enqueued, entry))
@@ -199,6 +217,9 @@ def merge_pause(calls: int) -> timedelta:
     return timedelta(seconds=15.0 * 2.0 ** (max(calls, 1) - 1))
 
 
+_OTHER_HEAD = (
+    "That was about an earlier head; this one is newer than the comment. Say it again if it still holds."
+)
 _REPLIES = {
     "merge": "Noted for this head.",
     "review": "The review agent will read this head.",

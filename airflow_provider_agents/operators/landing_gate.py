@@ -116,6 +116,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         context["ti"].xcom_push(key=PULL_REQUEST_URL_KEY, value=self.pull_request["url"])
         task = CodingTask.model_validate(self.coding_task)
         memory = LandingMemory(self, context, self.earlier_rounds)
+        memory.heard(event)
         snapshot = self._read(task)
         memory.saw(snapshot)
         self._answer_threads(task, snapshot, memory, context)
@@ -195,6 +196,14 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         text = f"The pull request was not merged within {hours}. Last: {decision.message}"
         return dataclasses.replace(decision, verdict="escalate", reason="timeout", message=text)
 
+    def _look_into(self, decision: Decision, snapshot: PullRequestSnapshot, memory: LandingMemory) -> None:
+        """Find out what a decision needs to know, and write it into the history."""
+        if decision.reason == "risk_unknown":
+            self._weigh(snapshot, memory)
+        else:
+            broken = {**memory.history.broken_base, snapshot.head_sha: snapshot.base_sha}
+            memory.change(broken_base=broken)
+
     def _weigh(self, snapshot: PullRequestSnapshot, memory: LandingMemory) -> None:
         """Note the risk of the head, for the policy and for the report."""
         from airflow_provider_agents.domain.risk import risk
@@ -261,6 +270,9 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         acts = self._acts(task, memory)
         if decision.verdict == "obey":
             acts.obey(snapshot, lambda: decide(snapshot, task.request.policy, memory.history))
+            return None, snapshot
+        if decision.verdict == "note":
+            self._look_into(decision, snapshot, memory)
             return None, snapshot
         calls = 0
         if decision.verdict == "merge":

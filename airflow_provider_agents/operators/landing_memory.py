@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.feedback import thread_answers
@@ -55,7 +56,8 @@ class LandingMemory:
             return
         self.history = taken_over(context, earlier)
         done = recall(context, COMMANDS_KEY) or ()
-        self.change(commands=self.history.commands | frozenset(done))
+        since = self.history.since or getattr(context.get("dag_run"), "run_after", None)
+        self.change(commands=self.history.commands | frozenset(done), since=since)
 
     def change(self, **changes: Any) -> None:
         """Replace parts of the history, and write it down."""
@@ -68,6 +70,15 @@ class LandingMemory:
         if new := {snapshot.head_sha, *pushed} - set(self.history.heads_first_seen):
             seen = {**self.history.heads_first_seen, **dict.fromkeys(new, snapshot.read_at)}
             self.change(heads_first_seen=seen)
+
+    def heard(self, event: Mapping[str, Any] | None) -> None:
+        """Take over when the trigger first saw heads: a grace or a settling time counts from there."""
+        seen = {
+            sha: datetime.fromisoformat(at)
+            for sha, at in ((event or {}).get("heads_first_seen") or {}).items()
+        }
+        if new := {sha: at for sha, at in seen.items() if sha not in self.history.heads_first_seen}:
+            self.change(heads_first_seen={**self.history.heads_first_seen, **new})
 
     def done(self, commands: Sequence[str], **changes: Any) -> None:
         """Note commands as carried out, for good, together with what they changed."""
@@ -103,7 +114,9 @@ def _with_review(history: LandingHistory, review: Any, fix: Any) -> LandingHisto
     found = AgentReview(
         head_sha=review["head_sha"], verdict=review["verdict"], summary=str(review.get("summary") or "")
     )
-    history = dataclasses.replace(history, reviews=(*history.reviews, found))
+    # What the reviewer writes as an identity of its own is no person's objection.
+    ours = history.ours | ({str(review["reviewer"])} if review.get("reviewer") else set())
+    history = dataclasses.replace(history, reviews=(*history.reviews, found), ours=ours)
     if not isinstance(fix, Mapping):
         return history
     # Its fix step followed at once, without a gate between.

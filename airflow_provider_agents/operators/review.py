@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow.providers.standard.utils.skipmixin import XCOM_SKIPMIXIN_KEY, XCOM_SKIPMIXIN_SKIPPED
-from airflow.sdk.exceptions import AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_agents import prompts
 from airflow_provider_agents.domain.coding_task import CodingTask
@@ -20,6 +19,7 @@ from airflow_provider_agents.operators.agent_step import AgentStepOperator
 from airflow_provider_agents.operators.landing_memory import FEEDBACK_KEY, REVIEW_KEY
 from airflow_provider_agents.operators.pulled import values_of
 from airflow_provider_agents.operators.review_look import reviewer_connection
+from airflow_provider_agents.operators.skipping import skip
 from airflow_provider_agents.operators.task_state import generation, recall, remember
 
 if TYPE_CHECKING:
@@ -227,11 +227,8 @@ class AgentReviewOperator(AgentStepOperator):
 
     def _skip_fix(self, context: Context) -> None:
         """End as a success with the fix skipped, if there is one."""
-        if self.fix_task is None:
-            return
-        # Keeps it skipped when it is cleared later (Airflow's NotPreviouslySkippedDep).
-        context["ti"].xcom_push(key=XCOM_SKIPMIXIN_KEY, value={XCOM_SKIPMIXIN_SKIPPED: [self.fix_task]})
-        raise DownstreamTasksSkipped(tasks=[(self.fix_task, -1)])  # type: ignore[no-untyped-call]
+        if self.fix_task is not None:
+            skip(self, context, [self.fix_task])
 
     # Reading
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.utils.skipmixin import XCOM_SKIPMIXIN_KEY, XCOM_SKIPMIXIN_SKIPPED
 from airflow.sdk import BaseOperator
@@ -34,9 +34,13 @@ class LoopExitOperator(BaseOperator):
 
     def skip_tasks(self, context: Context, task_ids: Sequence[str]) -> None:
         """Skip the named tasks at once and end this one as a success; does nothing where there is none."""
-        if not task_ids:
-            return
-        direct = [task_id for task_id in task_ids if task_id in self.downstream_task_ids]
-        # Keeps what is skipped now skipped when it is cleared later (Airflow's NotPreviouslySkippedDep).
-        context["ti"].xcom_push(key=XCOM_SKIPMIXIN_KEY, value={XCOM_SKIPMIXIN_SKIPPED: direct})
-        raise DownstreamTasksSkipped(tasks=[(task_id, -1) for task_id in task_ids])  # type: ignore[no-untyped-call]
+        if task_ids:
+            skip(self, context, task_ids)
+
+
+def skip(operator: BaseOperator, context: Context, task_ids: Sequence[str]) -> NoReturn:
+    """End the task as a success, with the named tasks skipped at once."""
+    direct = [task_id for task_id in task_ids if task_id in operator.downstream_task_ids]
+    # Keeps what is skipped now skipped when it is cleared later (Airflow's NotPreviouslySkippedDep).
+    context["ti"].xcom_push(key=XCOM_SKIPMIXIN_KEY, value={XCOM_SKIPMIXIN_SKIPPED: direct})
+    raise DownstreamTasksSkipped(tasks=[(task_id, -1) for task_id in task_ids])  # type: ignore[no-untyped-call]

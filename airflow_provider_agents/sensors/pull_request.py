@@ -53,7 +53,8 @@ class PullRequestSensor(BaseSensorOperator):
     :param until: ``merged``, ``closed`` (merged or not), ``checks_passed`` (at least one check, all passed),
         ``approved``, or ``green`` (checks passed, no changes requested, no conflict).
     :param deferrable: wait in the triggerer; otherwise as ``mode`` says.
-    :param poke_interval: seconds (or ``timedelta``) between two looks.
+    :param poke_interval: seconds (or ``timedelta``) between two looks. All that wait with one connection in
+        a triggerer share them.
     :param timeout: seconds (or ``timedelta``) until it gives up, counted from the first try's first look;
         retries do not prolong it, clearing the task begins it anew.
     :param retries: for infrastructure; a wait that failed for good is not repeated.
@@ -84,6 +85,7 @@ class PullRequestSensor(BaseSensorOperator):
         self.github_conn_id = github_conn_id
         self.until = until
         self.deferrable = deferrable
+        self._node_id: str | None = None
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Look once; return the result, or wait for it."""
@@ -141,6 +143,7 @@ class PullRequestSensor(BaseSensorOperator):
         trigger = PullRequestTrigger(
             repository=self.repository,
             number=self._number(),
+            node_id=self._node_id,
             github_conn_id=self.github_conn_id,
             poll_interval=self.poke_interval,
             deadline=deadline.isoformat(),
@@ -167,6 +170,7 @@ class PullRequestSensor(BaseSensorOperator):
         number = self._number()
         hook = AgentsGitHubHook(self.github_conn_id, repository=self.repository)
         snapshot = hook.run(lambda github: github.snapshot(self.repository, number))
+        self._node_id = snapshot.node_id
         context["ti"].xcom_push(key=PULL_REQUEST_URL_KEY, value=snapshot.url)
         return snapshot
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import random
-from contextlib import aclosing
+import importlib
+import sys
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_agents.domain.conditions import CONDITIONS, Condition, examine, result_of
-from airflow_provider_agents.domain.landing import LandingHistory, LandingPolicy, decide
+from airflow_provider_agents.domain.landing import decide
+from airflow_provider_agents.domain.landing_history import LandingHistory
+from airflow_provider_agents.domain.landing_policy import LandingPolicy
 from airflow_provider_agents.exceptions import (
     AgentsError,
     ForgeAccessError,
@@ -24,31 +27,40 @@ from airflow_provider_agents.exceptions import (
     InvalidInputError,
 )
 from airflow_provider_agents.hooks.github import AgentsGitHubHook
+from airflow_provider_agents.triggers.pull_request_demand import demand_of_condition, demand_of_decision
+from airflow_provider_agents.triggers.pull_request_poll import PullRequestPoll
+from airflow_provider_agents.triggers.pull_request_watch import Member, Watchlist, watchlist
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
 
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
+    from airflow_provider_agents.triggers.pull_request_demand import Demand
+    from airflow_provider_agents.triggers.pull_request_poll import Round
+    from airflow_provider_agents.triggers.pull_request_readings import Reader
 
 QUIET_SECONDS = 5.0
 """No event in this time after the start: Airflow may fail a task that is resumed while it still defers."""
-READING_SECONDS = 180.0
-"""Bound of one whole reading, all pages and retries included."""
-LONGEST_BACKOFF_SECONDS = 300.0
+LAST_LOOK_SECONDS = 30.0
+"""Time after the deadline in which a last reading may come."""
 TOLERATED_ACCESS_FAILURES = 3
 """Refusals in a row that are waited out: a permission is seldom mended by waiting."""
 MOST_MESSAGE_CHARACTERS = 500
+_CLIENT_MODULES = frozenset({"aiohttp", "airflow_provider_agents.hooks.github_client"})
 
 
-class PullRequestTrigger(BaseTrigger):
-    """Reads a pull request again and again and fires one event when its wait is over.
+class PullRequestTrigger(BaseEventTrigger):
+    """Waits for a pull request and fires one event when its wait is over.
 
-    With ``policy`` it waits until :func:`~airflow_provider_agents.domain.landing.decide` says anything but
-    ``wait``; with ``until`` it waits for a :data:`~airflow_provider_agents.domain.conditions.Condition`.
-    Its one event holds a ``status``:
+    All waits of one connection in a triggerer process share one poll: see
+    :class:`~airflow_provider_agents.triggers.pull_request_poll.PullRequestPoll`. With ``policy`` it waits
+    until :func:`~airflow_provider_agents.domain.landing.decide` says anything but ``wait``; with ``until``
+    it waits for a :data:`~airflow_provider_agents.domain.conditions.Condition`. Its one event holds a
+    ``status``:
 
     ``decided``
-        ``decision`` (verdict, reason, message), ``head_sha``, ``head_first_seen`` (ISO 8601).
+        ``decision`` (verdict, reason, message, rule), ``head_sha``, ``heads_first_seen`` (SHA to ISO 8601
+        moment).
     ``met`` or ``impossible``
         ``message``, and ``state``, ``head_sha``, ``url``, ``merge_commit_sha`` of the pull request.
     ``deadline``
@@ -58,22 +70,28 @@ class PullRequestTrigger(BaseTrigger):
 
     :param repository: ``owner/name``.
     :param number: of the pull request.
+    :param node_id: GitHub's id of it; without it, the first two readings are full ones.
     :param github_conn_id: the connection.
-    :param poll_interval: seconds between two readings.
+    :param poll_interval: seconds between two pulses while machines work; four times as long, at most two
+        minutes, while people are waited for.
     :param deadline: moment at which waiting ends, ISO 8601 with a time zone; ``None`` for none.
-    :param policy: a :class:`~airflow_provider_agents.domain.landing.LandingPolicy` as a dictionary.
-    :param history: ``rounds_used``, ``fixed_heads``, ``answered`` and ``head_first_seen`` (SHA to ISO 8601
-        moment), for ``policy``.
+    :param policy: a :class:`~airflow_provider_agents.domain.landing_policy.LandingPolicy` as a dictionary.
+    :param history: a :class:`~airflow_provider_agents.domain.landing_history.LandingHistory` as a
+        dictionary, for ``policy``.
     :param until: the condition, for waiting without a policy.
     :param first_look_seconds: time until the first reading; at least :data:`QUIET_SECONDS`.
-    :param tolerated_failures: failed readings in a row that are waited out before an ``error`` event.
+    :param tolerated_failures: failed readings in a row that are waited out before an ``error`` event. Rate
+        limits are waited out in any case.
     """
+
+    supports_triggerer_queue = True
 
     def __init__(
         self,
         *,
         repository: str,
         number: int,
+        node_id: str | None = None,
         github_conn_id: str = AgentsGitHubHook.default_conn_name,
         poll_interval: float = 30.0,
         deadline: str | None = None,
@@ -91,6 +109,7 @@ class PullRequestTrigger(BaseTrigger):
             raise ValueError(f"until must be one of {', '.join(CONDITIONS)}, not {until!r}")
         self.repository = repository
         self.number = number
+        self.node_id = node_id
         self.github_conn_id = github_conn_id
         self.poll_interval = poll_interval
         self.deadline = deadline
@@ -99,10 +118,12 @@ class PullRequestTrigger(BaseTrigger):
         self.until = until
         self.tolerated_failures = tolerated_failures
         self.first_look_seconds = first_look_seconds
-        self._deadline = _moment(deadline) if deadline else None
-        self._first_seen = {
-            sha: _moment(text) for sha, text in dict(self.history.get("head_first_seen") or {}).items()
-        }
+        self._deadline = datetime.fromisoformat(deadline) if deadline else None
+        self._policy = LandingPolicy.from_dict(self.policy or {})
+        self._history = LandingHistory.from_dict(self.history)
+        for moment in (self._deadline, *self._history.heads_first_seen.values()):
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(f"a moment needs a time zone: {moment.isoformat()!r}")
         self._waiting_for = ""
         self._failures = 0
         self._refusals = 0
@@ -114,6 +135,7 @@ class PullRequestTrigger(BaseTrigger):
             {
                 "repository": self.repository,
                 "number": self.number,
+                "node_id": self.node_id,
                 "github_conn_id": self.github_conn_id,
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
@@ -125,62 +147,116 @@ class PullRequestTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield exactly one event."""
-        # The task looked just before it deferred, so nothing is lost by not looking at once.
-        await asyncio.sleep(max(QUIET_SECONDS, self.first_look_seconds))
-        yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
+    def shared_stream_key(self) -> Hashable:
+        """Return what all waits of one connection have in common."""
+        return stream_key(self.github_conn_id)
 
-    async def _wait(self) -> dict[str, Any]:
-        hook = AgentsGitHubHook(self.github_conn_id, repository=self.repository)
-        readings = poll_pull_request(
-            hook, self.repository, self.number, interval=self.poll_interval, deadline=self._deadline
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Round]:
+        """Yield what each round of the poll read, for ever."""
+        conn_id = kwargs["github_conn_id"]
+        poll = PullRequestPoll(watchlist(stream_key(conn_id)), ConnectionSessions(conn_id), _now)
+        async with aclosing(poll.rounds()) as rounds:
+            async for round_ in rounds:
+                yield round_
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Round]) -> AsyncIterator[TriggerEvent]:
+        """Wait as one of many, and yield exactly one event."""
+        event = await self._wait(watchlist(stream_key(self.github_conn_id)), shared_stream)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait alone, where Airflow offers no shared stream, and yield exactly one event."""
+        alone = Watchlist()
+        poll = PullRequestPoll(alone, ConnectionSessions(self.github_conn_id), _now)
+        async with aclosing(poll.rounds()) as rounds:
+            event = await self._wait(alone, rounds)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _wait(self, members: Watchlist, rounds: AsyncIterator[Round]) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        # The task looked just before it deferred, so nothing is lost by not looking at once.
+        first_look = loop.time() + max(QUIET_SECONDS, self.first_look_seconds)
+        member = Member(
+            repository=self.repository,
+            number=self.number,
+            node_id=self.node_id,
+            interval=self.poll_interval,
+            first_look=first_look,
         )
+        end = None
+        last_look = None
+        if self._deadline is not None:
+            left = (self._deadline - _now()).total_seconds()
+            end = max(first_look, loop.time() + left)
+            last_look = loop.call_at(end, members.look, (member,))
+        members.join(member)
         try:
-            async with aclosing(readings):
-                async for reading in readings:
-                    event = (
-                        self._failed(reading) if isinstance(reading, ForgeError) else self._judged(reading)
-                    )
+            async with asyncio.timeout_at(None if end is None else end + LAST_LOOK_SECONDS):
+                async for round_ in rounds:
+                    if loop.time() < first_look:
+                        continue
+                    event = self._told(member, members, round_)
+                    if event is None and end is not None and loop.time() >= end and _about(round_, member):
+                        break
                     if event is not None:
                         return event
-        except InvalidInputError as error:
-            return _error_event(error)
+        except TimeoutError:
+            pass
+        except Exception as error:  # the stream broke: the task is to begin anew, not to fail without words
+            self.log.exception("The shared poll of pull requests failed")
+            return _error_event(
+                ForgeUnavailableError(f"The shared poll failed: {type(error).__name__}: {error}")
+            )
+        finally:
+            members.leave(member)
+            if last_look is not None:
+                last_look.cancel()
         return {"status": "deadline", "message": self._waiting_for}
 
-    def _judged(self, snapshot: PullRequestSnapshot) -> dict[str, Any] | None:
-        """Return the event for what was read, or ``None`` where there is more to wait for."""
-        if self._failures:
-            self.log.info("Reading %s#%s works again.", self.repository, self.number)
-        self._failures = self._refusals = 0
+    def _told(self, member: Member, members: Watchlist, round_: Round) -> dict[str, Any] | None:
+        """Take what a round brought; return the event that ends the wait, if it does."""
+        if (notice := round_.notices.get(member.key)) is not None:
+            self.log.info("Waiting: %s", notice or "GitHub's rate limit has recovered")
+        if member.key in round_.recovered:
+            self._recovered()
+        reading = round_.readings.get(member.key)
+        if reading is None:
+            return None
+        if isinstance(reading, InvalidInputError):
+            return _error_event(reading)
+        if isinstance(reading, ForgeError):
+            return self._failed(reading)
+        self._recovered()
+        event, demand = self._judged(reading)
+        if demand is not None:
+            members.ask(member, demand)
+        return event
+
+    def _judged(self, snapshot: PullRequestSnapshot) -> tuple[dict[str, Any] | None, Demand | None]:
+        """Return the event for what was read; where there is more to wait for, when to look again."""
         if self.until is not None:
             finding = examine(snapshot, self.until)
             if finding.outcome == "unmet":
                 self._keep_waiting(finding.message)
-                return None
-            return {
-                "status": finding.outcome,
-                "message": finding.message[:MOST_MESSAGE_CHARACTERS],
-                **result_of(snapshot),
-            }
-        first_seen = self._first_seen.setdefault(snapshot.head_sha, snapshot.read_at)
-        history = LandingHistory(
-            head_first_seen=first_seen,
-            rounds_used=int(self.history.get("rounds_used", 0)),
-            fixed_heads=tuple(self.history.get("fixed_heads", ())),
-            answered=frozenset(self.history.get("answered", ())),
-        )
-        decision = decide(snapshot, LandingPolicy.from_dict(self.policy or {}), history)
+                return None, demand_of_condition(self.until, snapshot)
+            message = finding.message[:MOST_MESSAGE_CHARACTERS]
+            return {"status": finding.outcome, "message": message, **result_of(snapshot)}, None
+        seen = self._history.heads_first_seen
+        if snapshot.head_sha not in seen:
+            seen = {**seen, snapshot.head_sha: snapshot.read_at}
+            self._history = dataclasses.replace(self._history, heads_first_seen=seen)
+        decision = decide(snapshot, self._policy, self._history)
         if decision.verdict == "wait":
             self._keep_waiting(decision.message)
-            return None
+            return None, demand_of_decision(decision, snapshot, self._policy, self._history)
         decision = dataclasses.replace(decision, message=decision.message[:MOST_MESSAGE_CHARACTERS])
         return {
             "status": "decided",
             "decision": decision.to_dict(),
             "head_sha": snapshot.head_sha,
-            "head_first_seen": first_seen.isoformat(),
-        }
+            "heads_first_seen": {sha: at.isoformat() for sha, at in seen.items()},
+        }, None
 
     def _keep_waiting(self, message: str) -> None:
         """Say what is waited for, when that changed."""
@@ -189,8 +265,16 @@ class PullRequestTrigger(BaseTrigger):
             self.log.info("Waiting: %s", message)
             self._waiting_for = message
 
+    def _recovered(self) -> None:
+        if self._failures:
+            self.log.info("Reading %s#%s works again.", self.repository, self.number)
+        self._failures = self._refusals = 0
+
     def _failed(self, error: ForgeError) -> dict[str, Any] | None:
         """Count a failed reading; return the event of one too many."""
+        if isinstance(error, ForgeRateLimitedError):
+            self._keep_waiting(str(error))
+            return None
         self._failures += 1
         self._refusals += isinstance(error, ForgeAccessError)
         if self._failures > self.tolerated_failures or self._refusals > TOLERATED_ACCESS_FAILURES:
@@ -208,40 +292,48 @@ class PullRequestTrigger(BaseTrigger):
         return None
 
 
-async def poll_pull_request(
-    hook: AgentsGitHubHook, repository: str, number: int, *, interval: float, deadline: datetime | None
-) -> AsyncGenerator[PullRequestSnapshot | ForgeError, None]:
-    """Yield one reading after the other, failed ones as their error; end at the deadline.
+class ConnectionSessions:
+    """Opens the sessions of a poll from an Airflow connection, which is read anew for each.
 
-    The first reading is made at once, and one is made even when the deadline has passed. Failed readings
-    back off, up to five minutes; a rate limit is waited for until the time that GitHub names. After a
-    failed reading the connection is read anew, so that a renewed token is found.
-
-    :param interval: seconds between two readings; each pause is varied by a tenth, to spread the load.
-    :raises InvalidInputError: the connection is missing or unusable.
+    :param conn_id: the connection.
     """
-    failures = 0
-    while True:
-        error: ForgeError
+
+    def __init__(self, conn_id: str) -> None:
+        self._conn_id = conn_id
+
+    async def per_owner(self) -> bool:
+        """Return whether it is a GitHub App: its tokens are good for the repositories of one owner.
+
+        :raises InvalidInputError: the connection is missing or unusable.
+        :raises ForgeUnavailableError: Airflow could not give it now.
+        """
         try:
-            async with hook.client() as client:
-                while True:
-                    async with asyncio.timeout(READING_SECONDS):
-                        snapshot = await client.snapshot(repository, number)
-                    failures = 0
-                    yield snapshot
-                    if not await _pause(interval * random.uniform(0.9, 1.1), deadline):  # noqa: S311
-                        return
-        except ForgeError as failure:
-            error = failure
-        except TimeoutError:
-            error = ForgeUnavailableError(f"Reading {repository}#{number} took over {READING_SECONDS:.0f} s")
+            return (await AgentsGitHubHook(self._conn_id).aget_conn()).app is not None
         except AirflowRuntimeError as failure:
-            error = ForgeUnavailableError(f"Airflow could not give the connection now: {failure}")
-        failures += 1
-        yield error
-        if not await _pause(_backoff(error, failures, interval), deadline):
-            return
+            raise _not_now(failure) from failure
+
+    @asynccontextmanager
+    async def open(self, repositories: Sequence[str]) -> AsyncGenerator[Reader, None]:
+        """Open a session that is good for these repositories; empty: for whatever the token is good for.
+
+        :raises InvalidInputError: the connection is missing or unusable.
+        :raises ForgeUnavailableError: Airflow could not give it now.
+        """
+        hook = AgentsGitHubHook(self._conn_id, repositories=tuple(repositories))
+        if not sys.modules.keys() >= _CLIENT_MODULES:
+            # Half a second the first time, which no other trigger of this process is to wait for.
+            for name in _CLIENT_MODULES:
+                await asyncio.to_thread(importlib.import_module, name)
+        try:
+            async with hook.client() as reader:
+                yield reader
+        except AirflowRuntimeError as failure:
+            raise _not_now(failure) from failure
+
+
+def stream_key(conn_id: str) -> Hashable:
+    """Return the key of the poll that all waits with this connection share."""
+    return "airflow_provider_agents.pull_requests", conn_id
 
 
 def error_of(event: Mapping[str, Any]) -> AgentsError:
@@ -259,30 +351,12 @@ def _error_event(error: AgentsError, detail: str = "") -> dict[str, Any]:
     return {"status": "error", "kind": type(error).__name__, "message": text[:1000] + detail}
 
 
-def _backoff(error: ForgeError, failures: int, interval: float) -> float:
-    """Return the seconds until the next attempt after ``failures`` failed ones in a row."""
-    if isinstance(error, ForgeRateLimitedError) and error.retry_at is not None:
-        return max((error.retry_at - _now()).total_seconds(), 1.0) + random.uniform(0, 5)  # noqa: S311
-    longest = max(LONGEST_BACKOFF_SECONDS, interval)
-    return min(longest, interval * 2.0 ** min(failures - 1, 16)) * random.uniform(0.8, 1.0)  # noqa: S311
+def _about(round_: Round, member: Member) -> bool:
+    return member.key in round_.readings
 
 
-async def _pause(seconds: float, deadline: datetime | None) -> bool:
-    """Sleep, but not beyond the deadline; return whether it had not passed before."""
-    if deadline is not None:
-        left = (deadline - _now()).total_seconds()
-        if left <= 0:
-            return False
-        seconds = min(seconds, left)
-    await asyncio.sleep(seconds)
-    return True
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"a moment needs a time zone: {text!r}")
-    return moment
+def _not_now(failure: AirflowRuntimeError) -> ForgeUnavailableError:
+    return ForgeUnavailableError(f"Airflow could not give the connection now: {failure}")
 
 
 def _now() -> datetime:

@@ -17,7 +17,12 @@ from demo.github.server import DEFAULT_LOGIN, StandInGitHub
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m demo.github", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of its own, emptied at the start")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder of its own, emptied at the start unless --keep is given",
+    )
     parser.add_argument("--ready-file", type=Path, required=True, help="where to write the address as JSON")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument(
@@ -30,6 +35,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--mergeability-delay", type=float, default=1.0, metavar="SECONDS")
     parser.add_argument("--check-timeout", type=float, default=120.0, metavar="SECONDS")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="write every change to the folder before it is answered, and go on from what is there",
+    )
     app = parser.add_argument_group("GitHub App", "registered and installed on all repositories")
     app.add_argument("--app-id", help="by default there is no App")
     app.add_argument("--app-key", type=Path, metavar="PEM", help="the App's public key")
@@ -51,6 +61,8 @@ async def serve(arguments: argparse.Namespace) -> None:
         port=arguments.port,
         mergeability_delay=arguments.mergeability_delay,
         check_timeout=arguments.check_timeout,
+        keep=arguments.keep,
+        on_crash=lambda: os.kill(os.getpid(), signal.SIGKILL),
     )
     for given in arguments.token:
         login, separator, token = given.rpartition("=")

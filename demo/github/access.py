@@ -1,21 +1,16 @@
-"""Who is calling, and how much they have left."""
+"""Who is calling."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hmac
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from demo.github.errors import ApiError
 
 if TYPE_CHECKING:
     from demo.github.state import Store, User
-
-POINTS_PER_HOUR = 5000
-WINDOW_SECONDS = 3600
 
 
 def user_of_token(store: Store, token: str) -> User | None:
@@ -64,55 +59,3 @@ def token_of(header: str | None) -> str | None:
     except (binascii.Error, UnicodeDecodeError):
         return None
     return pair.partition(":")[2]
-
-
-@dataclass
-class _Window:
-    reset: float
-    used: int = 0
-
-
-class RateLimits:
-    """Points that each user has spent this hour, apart for REST (``core``) and ``graphql``."""
-
-    def __init__(self) -> None:
-        self._windows: dict[tuple[str, str], _Window] = {}
-
-    def spend(self, user: User, resource: str, points: int) -> None:
-        """Take ``points`` from what ``user`` has left.
-
-        :raises ApiError: 403, nothing is left until the hour ends.
-        """
-        window = self._window(user, resource)
-        if window.used >= POINTS_PER_HOUR:
-            raise ApiError(
-                403, f"API rate limit exceeded for user ID {user.database_id}.", kind="RATE_LIMITED"
-            )
-        window.used += points
-
-    def refund(self, user: User, resource: str) -> None:
-        """Give a point back, for an answer that GitHub does not charge."""
-        self._window(user, resource).used -= 1
-
-    def describe(self, user: User, resource: str) -> dict[str, Any]:
-        """Return limit, use, remainder and the end of the hour in seconds since the epoch."""
-        window = self._window(user, resource)
-        remaining = max(POINTS_PER_HOUR - window.used, 0)
-        return {
-            "limit": POINTS_PER_HOUR,
-            "used": window.used,
-            "remaining": remaining,
-            "reset": int(window.reset),
-            "resource": resource,
-        }
-
-    def headers(self, user: User, resource: str) -> dict[str, str]:
-        """Return the ``x-ratelimit-*`` headers."""
-        return {f"x-ratelimit-{key}": str(value) for key, value in self.describe(user, resource).items()}
-
-    def _window(self, user: User, resource: str) -> _Window:
-        key = (user.login, resource)
-        window = self._windows.get(key)
-        if window is None or window.reset <= time.time():
-            window = self._windows[key] = _Window(reset=time.time() + WINDOW_SECONDS)
-        return window

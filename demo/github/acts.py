@@ -1,31 +1,31 @@
-"""Other people's deeds, for tests and demonstrations: a push, a review, a merge by somebody else."""
+"""Other people's deeds, for tests and demonstrations: a push, a review, a merge by somebody else.
+
+Those about checks are in :mod:`demo.github.act_checks`, those about merges in :mod:`demo.github.act_landing`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from typing import Any
 
-from demo.github import issues, pull_requests, reviews
+from demo.github import act_checks, act_landing, issues, pull_requests, reviews
+from demo.github.act_subjects import Act, pull_of, subject_of
 from demo.github.errors import ApiError, not_found
-from demo.github.forge import Forge
-from demo.github.merging import MergeRequest, merge
+from demo.github.forge import Forge, signature
+from demo.github.git_values import ZERO
+from demo.github.merging import METHODS, MergeRequest, merge
 from demo.github.pushes import move_branch, push_files
-from demo.github.repositories import ZERO
 from demo.github.state import (
     PERMISSIONS,
     BranchRules,
-    CheckRun,
-    CheckSuite,
     Issue,
+    Permission,
     PullRequest,
     Repository,
     ReviewThread,
-    Status,
     User,
     now,
 )
-
-Act = Callable[[Forge, Repository, User, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 async def act(forge: Forge, values: dict[str, Any]) -> dict[str, Any]:
@@ -46,41 +46,20 @@ async def act(forge: Forge, values: dict[str, Any]) -> dict[str, Any]:
     return await deed(forge, repository, forge.store.user(login), values)
 
 
-def _pull(repository: Repository, values: dict[str, Any]) -> PullRequest:
-    pull = repository.pulls.get(int(values.get("number") or 0))
-    if pull is None:
-        raise not_found()
-    return pull
-
-
-def _subject(repository: Repository, values: dict[str, Any]) -> Issue | PullRequest:
-    subject = repository.subject(int(values.get("number") or 0))
-    if subject is None:
-        raise not_found()
-    return subject
-
-
-async def _sha(repository: Repository, values: dict[str, Any]) -> str:
-    """Return ``sha``, or the head of the pull request ``number``, or the tip of ``branch``."""
-    if sha := values.get("sha"):
-        return str(sha)
-    if branch := values.get("branch"):
-        tip = await repository.git.branch(str(branch))
-        if tip is None:
-            raise not_found()
-        return tip
-    return _pull(repository, values).head_ref_oid
-
-
 async def push_commit(
     forge: Forge, repository: Repository, user: User, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Commit ``files`` ({path: text or null}) to ``branch``, or to the branch of the pull request ``number``."""
-    branch = str(values.get("branch") or _pull(repository, values).head_ref_name)
+    """Commit ``files`` ({path: text or null}) to ``branch``, or to the branch of the pull request ``number``;
+    with ``from_fork`` as whose fork the branch is of, which needs no permission here.
+    """
+    branch = str(values.get("branch") or pull_of(repository, values).head_ref_name)
     files = values.get("files") or {"NOTES.md": f"Changed by {user.login} at {now().isoformat()}.\n"}
     message = str(values.get("message") or f"Change by {user.login}")
     start = values.get("start")
-    sha = await push_files(forge, repository, user, branch, files, message, start=start)
+    permission: Permission = "read" if values.get("from_fork") else "write"
+    sha = await push_files(
+        forge, repository, user, branch, files, message, start=start, permission=permission
+    )
     return {"sha": sha, "branch": branch}
 
 
@@ -99,7 +78,7 @@ async def delete_branch(
     forge: Forge, repository: Repository, user: User, values: dict[str, Any]
 ) -> dict[str, Any]:
     """Delete ``branch``, or the branch of the pull request ``number``."""
-    branch = str(values.get("branch") or _pull(repository, values).head_ref_name)
+    branch = str(values.get("branch") or pull_of(repository, values).head_ref_name)
     await move_branch(forge, repository, user, branch, ZERO)
     return {"branch": branch}
 
@@ -123,13 +102,13 @@ async def open_pull(
 
 async def comment(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Comment ``body`` on the issue or pull request ``number``."""
-    made = issues.add_comment(forge, _subject(repository, values), user, values.get("body"))
+    made = issues.add_comment(forge, subject_of(repository, values), user, values.get("body"))
     return {"id": made.database_id, "node_id": made.id}
 
 
 async def review(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Review with ``event`` (``APPROVE``, ``REQUEST_CHANGES``, ``COMMENT``), ``body`` and ``comments``."""
-    pull = _pull(repository, values)
+    pull = pull_of(repository, values)
     made = await reviews.submit_review(
         forge,
         pull,
@@ -162,12 +141,12 @@ async def merge_pull(
 ) -> dict[str, Any]:
     """Merge the pull request ``number`` by ``method``."""
     method = str(values.get("method") or "squash")
-    return {"sha": await merge(forge, _pull(repository, values), user, MergeRequest(method=method))}
+    return {"sha": await merge(forge, pull_of(repository, values), user, MergeRequest(method=method))}
 
 
 async def close(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Close the issue or pull request ``number``; for an issue with a ``reason``."""
-    subject = _subject(repository, values)
+    subject = subject_of(repository, values)
     if isinstance(subject, Issue):
         issues.set_issue_state(forge, subject, user, "CLOSED", values.get("reason"))
     else:
@@ -177,7 +156,7 @@ async def close(forge: Forge, repository: Repository, user: User, values: dict[s
 
 async def reopen(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Open the issue or pull request ``number`` again."""
-    subject = _subject(repository, values)
+    subject = subject_of(repository, values)
     if isinstance(subject, Issue):
         issues.set_issue_state(forge, subject, user, "OPEN")
     else:
@@ -187,7 +166,7 @@ async def reopen(forge: Forge, repository: Repository, user: User, values: dict[
 
 async def edit(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Change ``title``, ``body``, ``labels``, ``draft`` or ``base`` of the issue or pull request ``number``."""
-    subject = _subject(repository, values)
+    subject = subject_of(repository, values)
     issues.edit_text(forge, subject, user, values)
     if "labels" in values:
         issues.set_labels(forge, subject, user, values["labels"])
@@ -198,77 +177,101 @@ async def edit(forge: Forge, repository: Repository, user: User, values: dict[st
     return {"number": subject.number}
 
 
-async def status(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
-    """Set the commit status ``context`` to ``state`` (``success``, …) on a head."""
-    made = Status(
-        repository=repository,
-        sha=await _sha(repository, values),
-        context=str(values.get("context") or "default"),
-        state=str(values.get("state") or "success").upper(),
-        description=values.get("description"),
-        target_url=values.get("target_url"),
-        creator=user,
-    )
-    repository.statuses.append(forge.store.add(made))
-    forge.mutations.record(
-        "status.created",
-        repository.full_name,
-        actor=user.login,
-        context=made.context,
-        state=made.state,
-        sha=made.sha,
-    )
-    return {"sha": made.sha}
+async def dismiss(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+    """Dismiss the latest opinion of ``of`` (login) on the pull request ``number``."""
+    found = [
+        r
+        for r in pull_of(repository, values).latest_opinionated_reviews()
+        if r.author.login == values.get("of")
+    ]
+    if not found:
+        raise not_found()
+    reviews.dismiss(forge, found[0], user)
+    return {"id": found[0].database_id}
 
 
-async def check_run(
+async def approve(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+    """Approve the pull request ``number``."""
+    return await review(forge, repository, user, {**values, "event": "APPROVE"})
+
+
+async def label(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+    """Add ``labels`` to the issue or pull request ``number``."""
+    subject = subject_of(repository, values)
+    held = [label.name for label in subject.labels]
+    issues.set_labels(forge, subject, user, [*held, *values.get("labels", [])])
+    return {"labels": [label.name for label in subject.labels]}
+
+
+async def unlabel(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+    """Take ``labels`` from the issue or pull request ``number``."""
+    subject = subject_of(repository, values)
+    gone = {name.lower() for name in values.get("labels", [])}
+    kept = [label.name for label in subject.labels if label.name.lower() not in gone]
+    issues.set_labels(forge, subject, user, kept)
+    return {"labels": kept}
+
+
+async def ready(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+    """Mark the pull request ``number`` as ready for review."""
+    return await edit(forge, repository, user, {"number": values.get("number"), "draft": False})
+
+
+async def draft(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+    """Turn the pull request ``number`` into a draft."""
+    return await edit(forge, repository, user, {"number": values.get("number"), "draft": True})
+
+
+async def retarget(
     forge: Forge, repository: Repository, user: User, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Report a check of the app ``app`` called ``name`` on a head: ``status``, ``conclusion``, ``title``,
-    ``summary``. The same name on the same head is the same check.
+    """Choose the branch ``base`` as that of the pull request ``number``."""
+    return await edit(forge, repository, user, {"number": values.get("number"), "base": values.get("base")})
+
+
+async def force_push(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Replace ``branch``, or the branch of the pull request ``number``, by one commit of ``files`` on ``onto``
+    (a branch or a commit, by default the default branch).
     """
-    sha, app = await _sha(repository, values), forge.store.app(str(values.get("app") or "external-ci"))
-    suites = (s for s in repository.suites if s.app is app and s.head_sha == sha)
-    suite = next(suites, None)
-    if suite is None:
-        branch = str(values.get("branch") or "")
-        suite = forge.store.add(CheckSuite(repository=repository, head_sha=sha, branch=branch, app=app))
-        repository.suites.append(suite)
-    name = str(values.get("name") or "check")
-    run = next((run for run in suite.runs if run.name == name), None)
-    if run is None:
-        run = forge.store.add(CheckRun(suite=suite, name=name, started_at=now()))
-        suite.runs.append(run)
-    run.conclusion = str(values["conclusion"]).upper() if values.get("conclusion") else None
-    run.status = "COMPLETED" if run.conclusion else str(values.get("status") or "in_progress").upper()
-    run.completed_at = now() if run.conclusion else None
-    run.title, run.summary = values.get("title"), values.get("summary")
-    if run.conclusion:
-        forge.mutations.record(
-            "check.completed",
-            repository.full_name,
-            actor=f"{app.slug}[bot]",
-            name=name,
-            sha=sha,
-            event="app",
-            conclusion=run.conclusion,
-            check_run_id=run.database_id,
-        )
-    return {"id": run.database_id, "sha": sha}
+    branch = str(values.get("branch") or pull_of(repository, values).head_ref_name)
+    onto = str(values.get("onto") or repository.default_branch)
+    parent = await repository.git.branch(onto) or await repository.git.resolve(onto)
+    if parent is None:
+        raise ApiError(422, f"No commit found for SHA: {onto}")
+    files = values.get("files") or {"NOTES.md": f"Rewritten by {user.login}.\n"}
+    message = str(values.get("message") or f"Rewrite by {user.login}")
+    sha = await repository.git.write_files(parent, files, message, signature(user))
+    await move_branch(forge, repository, user, branch, sha)
+    return {"sha": sha, "branch": branch}
+
+
+async def archive(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
+    """Archive the repository, or make it writable again with ``archived: false``."""
+    return await configure(forge, repository, user, {"archived": values.get("archived", True)})
+
+
+async def remove_permission(
+    forge: Forge, repository: Repository, user: User, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Take all permission from ``of`` (login)."""
+    return await configure(forge, repository, user, {"permissions": {str(values.get("of")): None}})
 
 
 async def configure(
     forge: Forge, repository: Repository, user: User, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Change settings: ``archived``, ``private``, ``delete_branch_on_merge``, ``permissions`` ({login:
-    permission or null}) and ``rules`` ({branch: {required_checks, required_approvals,
-    dismiss_stale_reviews}}).
+    """Change settings: ``archived``, ``private``, ``delete_branch_on_merge``, ``auto_merge_allowed``, the merge
+    methods (``squash_merge_allowed`` …), ``permissions`` ({login: permission or null}) and ``rules``
+    ({branch: what :func:`branch_rules` reads, or null}).
     """
     for key in ("archived", "private"):
         if key in values:
             setattr(repository, f"is_{key}", bool(values[key]))
     for key in (
         "delete_branch_on_merge",
+        "auto_merge_allowed",
         "squash_merge_allowed",
         "merge_commit_allowed",
         "rebase_merge_allowed",
@@ -283,17 +286,29 @@ async def configure(
         else:
             raise ApiError(422, f"A permission is one of {', '.join(PERMISSIONS)}.")
     for branch, rules in (values.get("rules") or {}).items():
-        repository.rules[branch] = branch_rules(rules)
+        if rules is None:
+            repository.rules.pop(branch, None)
+        else:
+            repository.rules[branch] = branch_rules(rules)
+    names = sorted(set(values) - {"as", "do", "repository"})
+    forge.mutations.record("repository.configured", repository.full_name, actor=user.login, settings=names)
     return {"repository": repository.full_name}
 
 
 def branch_rules(values: dict[str, Any]) -> BranchRules:
-    """Read the rules of a branch from JSON."""
-    return BranchRules(
-        required_checks=tuple(values.get("required_checks") or ()),
-        required_approvals=int(values.get("required_approvals") or 0),
-        dismiss_stale_reviews=bool(values.get("dismiss_stale_reviews")),
-    )
+    """Read the rules of a branch from JSON: any of the fields of :class:`~demo.github.state.BranchRules`.
+
+    :raises ApiError: 422 for another name, or a merge method that there is none of.
+    """
+    known = {field.name: field.default for field in fields(BranchRules)}
+    if unknown := sorted(set(values) - set(known)):
+        raise ApiError(422, f"{unknown[0]!r} is no rule. Rules are {', '.join(known)}.")
+    chosen = {name: value for name, value in values.items() if value is not None}
+    if chosen.get("queue_method", "merge") not in METHODS:
+        raise ApiError(422, f"'queue_method' is one of {', '.join(METHODS)}.")
+    if "required_checks" in chosen:
+        chosen["required_checks"] = tuple(chosen["required_checks"])
+    return BranchRules(**chosen)
 
 
 ACTS: dict[str, Act] = {
@@ -309,7 +324,17 @@ ACTS: dict[str, Act] = {
     "close": close,
     "reopen": reopen,
     "edit": edit,
-    "status": status,
-    "check_run": check_run,
     "configure": configure,
+    "remove_permission": remove_permission,
+    "archive": archive,
+    "force_push": force_push,
+    "dismiss": dismiss,
+    "approve": approve,
+    "label": label,
+    "unlabel": unlabel,
+    "ready": ready,
+    "draft": draft,
+    "retarget": retarget,
+    **act_checks.ACTS,
+    **act_landing.ACTS,
 }

@@ -87,7 +87,8 @@ class AppTokens:
 
     def __init__(self, forge: Forge) -> None:
         self._forge = forge
-        self._grants: dict[str, Grant] = {}
+        self.grants: dict[str, Grant] = {}
+        """By token."""
         self.registration: AppRegistration | None = None
 
     def routes(self) -> list[web.RouteDef]:
@@ -102,10 +103,10 @@ class AppTokens:
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse what the token of an App may not do; other credentials pass."""
-        now = time.time()
-        for token in [token for token, grant in self._grants.items() if grant.expires_at <= now]:
-            del self._grants[token], self._forge.store.tokens[token]
-        grant = self._grants.get(token_of(request.headers.get("Authorization")) or "")
+        now = self._forge.clock.time()
+        for token in [token for token, grant in self.grants.items() if grant.expires_at <= now]:
+            del self.grants[token], self._forge.store.tokens[token]
+        grant = self.grants.get(token_of(request.headers.get("Authorization")) or "")
         # Requests of one connection share a context: one without a grant must reset it.
         GRANT.set(grant)
         if grant is not None:
@@ -166,9 +167,9 @@ class AppTokens:
             login=app.login,
             repositories=frozenset(chosen),
             permissions={"metadata": "read", **wanted},
-            expires_at=time.time() + app.token_seconds,
+            expires_at=self._forge.clock.time() + app.token_seconds,
         )
-        self._grants[token] = grant
+        self.grants[token] = grant
         self._forge.store.tokens[token] = self._bot(app)
         answer: dict[str, Any] = {
             "token": token,

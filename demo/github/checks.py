@@ -1,38 +1,31 @@
-"""Checks that really run: the jobs of a commit's workflow files, as processes of this machine.
+"""Checks that really run: the jobs of a commit's workflow files.
 
-A job runs with the rights of the server and only with what it is given: a fresh checkout, a home of its own
-and a short environment. It is no sandbox: seed only repositories whose code may run here.
+What a job does is in :mod:`demo.github.job_steps`; what it comes to can be set beforehand, see
+:attr:`~demo.github.state.Repository.scripts`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import shlex
+import logging
 import shutil
-import signal
-import sys
 import tempfile
-from dataclasses import dataclass
+from contextvars import Context
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from demo.github import clock
+from demo.github.check_state import PASSING, CheckAnnotation, CheckRun, CheckSuite, Workflow
+from demo.github.git_program import GitError
+from demo.github.git_values import Signature
 from demo.github.job_log import JobLog
-from demo.github.repositories import GitError, Signature, run_git
-from demo.github.state import (
-    CheckAnnotation,
-    CheckRun,
-    CheckSuite,
-    PullRequest,
-    Repository,
-    Workflow,
-    now,
-)
-from demo.github.workflows import Job, Step, WorkflowError, WorkflowFile, parse_workflow
+from demo.github.job_steps import check_out, job_environment, read_summary, run_step
+from demo.github.planned_checks import PlannedState, ScriptedOutcome, WaitingJob
+from demo.github.state import PullRequest, Repository, now
+from demo.github.workflows import WorkflowError, WorkflowFile, parse_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine
 
     from demo.github.forge import Forge
 
@@ -40,30 +33,22 @@ FOLDER = ".github/workflows"
 APP = "github-actions"
 MAX_WORKFLOWS = 20
 SUMMARY_LINES = 40
-SUMMARY_BYTES = 64 * 1024
-KILL_SECONDS = 2.0
-"""Grace between the polite and the final signal to a job's processes."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Assignment:
-    """A job to run: which one, for which check run, on which commit."""
-
-    run: CheckRun
-    job: Job
-    checkout: str
-    """Commit to check out: the head, or its merge into the base for a pull request."""
-    ref: str
+_logger = logging.getLogger(__name__)
 
 
 class CheckRunner:
     """Starts the workflows of commits, and keeps a bounded number of their jobs running."""
 
     def __init__(self, forge: Forge) -> None:
+        # The automation merges, and a merge needs the forge, which needs this module.
+        from demo.github.automation import Automation
+
         self._forge = forge
         self._slots = asyncio.Semaphore(forge.settings.parallel_checks)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._assignments: dict[int, _Assignment] = {}
+        self._timers: set[asyncio.Task[None]] = set()
+        self._automation = Automation(forge)
 
     async def on_push(self, repository: Repository, branch: str, sha: str) -> None:
         """Start the workflows of ``sha`` that a push to ``branch`` starts."""
@@ -89,26 +74,104 @@ class CheckRunner:
             pull.repository, "pull_request", pull.base_ref_name, pull.head_ref_name, head, commit, ref
         )
 
-    async def rerun(self, run: CheckRun) -> CheckRun | None:
-        """Run the job of a finished check run again, as a new check run in its place.
+    async def on_merge_group(self, repository: Repository, base: str, branch: str, sha: str) -> None:
+        """Start the workflows that the merge queue of ``base`` starts for ``sha``, the tip of its ``branch``."""
+        await self._start(repository, "merge_group", base, branch, sha, sha, f"refs/heads/{branch}")
 
-        Returns ``None`` when it is no job of a workflow, or has not ended.
-        """
-        assignment = self._assignments.get(run.database_id)
-        if assignment is None or run.status != "COMPLETED":
-            return None
-        return self._enqueue(run.suite, assignment.job, assignment.checkout, assignment.ref)
+    def spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Do ``work`` in the background; :meth:`settled` waits for it, and :meth:`stop` ends it."""
+        self._keep(self._tasks, work, name)
+
+    def later(self, at: float, do: Callable[[], None]) -> None:
+        """Call ``do`` at the time ``at`` of the stand-in's clock, in seconds since the epoch."""
+
+        async def wait() -> None:
+            await clock.active().sleep(at - clock.active().time())
+            do()
+
+        self._keep(self._timers, wait(), "timer")
+
+    async def resume(self) -> None:
+        """Go on with what a stand-in that was ended has left undone."""
+        for repository in self._forge.store.repositories.values():
+            for suite in repository.suites:
+                for run in suite.latest_runs():
+                    if run.status != "COMPLETED" and run.plan:
+                        self.follow_plan(run)
+                    elif run.status != "COMPLETED" and run.work is not None:
+                        self.spawn(self._perform(run, run.work), f"check {run.name}")
+            self._automation.look_again(repository)
 
     async def stop(self) -> None:
         """End all jobs and their processes."""
-        for task in list(self._tasks):
+        tasks = [*self._tasks, *self._timers]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def settled(self) -> None:
-        """Wait until no job is queued or running."""
+        """Wait until no job is queued or running, and all that follows from their ends is done.
+
+        Runs that are planned for a time to come are not waited for.
+        """
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+
+    def start_job(self, suite: CheckSuite, work: WaitingJob) -> CheckRun:
+        """Run a job, as soon as one of the slots is free."""
+        run = self.add_run(suite, work.job.name)
+        run.work = work
+        self.spawn(self._perform(run, work), f"check {run.name} of {suite.head_sha[:12]}")
+        return run
+
+    def add_run(self, suite: CheckSuite, name: str) -> CheckRun:
+        """Make a queued run of the present attempt; it takes the place of an earlier one of that name."""
+        run = self._forge.store.add(CheckRun(suite=suite, name=name, attempt=suite.attempt))
+        repository = suite.repository.full_name
+        if suite.workflow is not None:
+            run.details_url = self._forge.link(
+                repository, "actions", "runs", suite.database_id, "job", run.database_id
+            )
+        suite.runs.append(run)
+        return run
+
+    def play_script(self, run: CheckRun) -> bool:
+        """Let a queued run come to what was set for its name; return whether anything was."""
+        outcome = self._next_outcome(run)
+        if outcome is not None:
+            self._play(run, outcome)
+        return outcome is not None
+
+    def follow_plan(self, run: CheckRun) -> None:
+        """Let a run become what is planned for it, each when it is due."""
+        if run.plan:
+            planned = run.plan[0]
+            self.later(planned.at, lambda: self._become(run, planned))
+
+    def complete(self, run: CheckRun, conclusion: str, title: str | None, summary: str | None) -> None:
+        """End a run, and start the jobs that waited for it."""
+        run.status, run.conclusion, run.completed_at = "COMPLETED", conclusion, now()
+        run.started_at = run.started_at or run.completed_at
+        run.title, run.summary = title, summary
+        run.suite.updated_at = now()
+        self._start_waiting(run.suite)
+        self._forge.mutations.record(
+            "check.completed",
+            run.suite.repository.full_name,
+            actor=f"{run.suite.app.slug}[bot]",
+            name=run.name,
+            sha=run.suite.head_sha,
+            event=run.suite.event,
+            conclusion=conclusion,
+            check_run_id=run.database_id,
+        )
+
+    def _keep(self, tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None], name: str) -> None:
+        # Without the context of the request that it follows from: whose token that was is no matter here.
+        task = asyncio.create_task(work, name=name, context=Context())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(_report)
 
     async def _start(
         self, repository: Repository, event: str, trigger: str, branch: str, sha: str, checkout: str, ref: str
@@ -122,101 +185,124 @@ class CheckRunner:
                 parsed = parse_workflow(text, path)
             except WorkflowError as error:
                 if event == "push":
-                    self._report_broken(self._suite(repository, event, branch, sha, path, path), str(error))
+                    suite = self._suite(repository, event, branch, sha, path, path)
+                    self.complete(
+                        self.add_run(suite, path), "STARTUP_FAILURE", "Invalid workflow file", str(error)
+                    )
                 continue
             if parsed.runs_on(event, trigger):
-                self._start_workflow(repository, event, branch, sha, checkout, ref, parsed)
+                suite = self._suite(repository, event, branch, sha, parsed.path, parsed.name)
+                self._start_workflow(suite, parsed, checkout, ref)
 
-    def _start_workflow(
-        self,
-        repository: Repository,
-        event: str,
-        branch: str,
-        sha: str,
-        checkout: str,
-        ref: str,
-        workflow: WorkflowFile,
-    ) -> None:
-        suite = self._suite(repository, event, branch, sha, workflow.path, workflow.name)
-        for job in workflow.jobs:
-            self._enqueue(suite, job, checkout, ref)
+    def _start_workflow(self, suite: CheckSuite, workflow: WorkflowFile, checkout: str, ref: str) -> None:
+        works = [WaitingJob(job=job, checkout=checkout, ref=ref) for job in workflow.jobs]
+        suite.waiting = [work for work in works if work.job.needs]
+        for work in works:
+            if not work.job.needs:
+                self.start_job(suite, work)
 
     def _suite(
         self, repository: Repository, event: str, branch: str, sha: str, path: str, name: str
     ) -> CheckSuite:
         store = self._forge.store
         number = repository.run_numbers[path] = repository.run_numbers.get(path, 0) + 1
-        workflow = store.add(Workflow(name=name, path=path))
         suite = CheckSuite(
             repository=repository,
             head_sha=sha,
             branch=branch,
             app=store.app(APP),
-            workflow=workflow,
+            workflow=store.add(Workflow(name=name, path=path)),
             event=event,
             run_number=number,
         )
         repository.suites.append(store.add(suite))
         return suite
 
-    def _report_broken(self, suite: CheckSuite, why: str) -> None:
-        run = self._forge.store.add(
-            CheckRun(suite=suite, name=suite.workflow.path if suite.workflow else APP)
-        )
-        suite.runs.append(run)
-        self._complete(run, "STARTUP_FAILURE", "Invalid workflow file", why)
+    def _start_waiting(self, suite: CheckSuite) -> None:
+        """Start the jobs whose needs have ended; one whose needs have not passed is skipped."""
+        for work in list(suite.waiting):
+            if work not in suite.waiting:
+                continue
+            ended = {run.work.job.key: run for run in suite.latest_runs() if run.work is not None}
+            waiting = {other.job.key for other in suite.waiting}
+            needed = [ended.get(key) for key in work.job.needs]
+            if waiting & set(work.job.needs) or any(run is None or not run.conclusion for run in needed):
+                continue
+            suite.waiting.remove(work)
+            passed = all(run is not None and run.conclusion == "SUCCESS" for run in needed)
+            if work.job.condition == "always" or passed == (work.job.condition == "success"):
+                self.start_job(suite, work)
+            else:
+                skipped = self.add_run(suite, work.job.name)
+                skipped.work = work
+                self.complete(skipped, "SKIPPED", None, None)
 
-    def _enqueue(self, suite: CheckSuite, job: Job, checkout: str, ref: str) -> CheckRun:
-        run = self._forge.store.add(CheckRun(suite=suite, name=job.name))
-        repository = suite.repository.full_name
-        run.details_url = self._forge.link(
-            repository, "actions", "runs", suite.database_id, "job", run.database_id
-        )
-        suite.runs.append(run)
-        assignment = _Assignment(run=run, job=job, checkout=checkout, ref=ref)
-        self._assignments[run.database_id] = assignment
-        task = asyncio.create_task(
-            self._perform(assignment), name=f"check {job.name} of {suite.head_sha[:12]}"
-        )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return run
+    def _next_outcome(self, run: CheckRun) -> ScriptedOutcome | None:
+        outcomes = run.suite.repository.scripts.get(run.name)
+        return outcomes.pop(0) if outcomes else None
 
-    async def _perform(self, assignment: _Assignment) -> None:
-        run = assignment.run
+    def _become(self, run: CheckRun, planned: PlannedState) -> None:
+        if not run.plan or run.plan[0] is not planned:
+            # Another plan has taken the place of the one that this was of.
+            return
+        run.plan.pop(0)
+        if planned.conclusion is not None:
+            self.complete(run, planned.conclusion, run.title, run.summary)
+        else:
+            run.status, run.started_at = planned.status, run.started_at or now()
+        self.follow_plan(run)
+
+    def _play(self, run: CheckRun, outcome: ScriptedOutcome) -> None:
+        run.status, run.started_at = "IN_PROGRESS", now()
+        run.title, run.summary = outcome.title, outcome.summary
+        if outcome.log is not None:
+            log = JobLog()
+            log.feed(outcome.log.encode())
+            log.flush()
+            run.log, run.annotations = log.text(), log.annotations
+        if outcome.seconds:
+            at = clock.active().time() + outcome.seconds
+            run.plan = [PlannedState(at=at, status="COMPLETED", conclusion=outcome.conclusion)]
+            self.follow_plan(run)
+        else:
+            self.complete(run, outcome.conclusion, outcome.title, outcome.summary)
+
+    async def _perform(self, run: CheckRun, work: WaitingJob) -> None:
         async with self._slots:
+            if outcome := self._next_outcome(run):
+                self._play(run, outcome)
+                return
             run.status, run.started_at = "IN_PROGRESS", now()
             log = JobLog()
             scratch = Path(tempfile.mkdtemp(prefix="check-"))
             try:
-                conclusion, title = await self._run_job(assignment, scratch, log)
+                conclusion, title = await self._run_job(run, work, scratch, log)
             except (GitError, OSError) as error:
                 log.line(f"##[error]{error}")
                 conclusion, title = "STARTUP_FAILURE", "The job could not be started"
             finally:
-                summary = _read_summary(scratch)
+                summary = read_summary(scratch)
                 await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
             log.flush()
             run.log, run.annotations = log.text(), log.annotations
-            if not summary and conclusion != "SUCCESS":
+            if not summary and conclusion not in PASSING:
                 summary = f"```\n{log.tail(SUMMARY_LINES)}\n```"
-            self._complete(run, conclusion, title, summary)
+            self.complete(run, conclusion, title, summary)
 
-    async def _run_job(self, assignment: _Assignment, scratch: Path, log: JobLog) -> tuple[str, str]:
-        suite = assignment.run.suite
+    async def _run_job(self, run: CheckRun, work: WaitingJob, scratch: Path, log: JobLog) -> tuple[str, str]:
         workspace = scratch / "workspace"
-        await _check_out(suite.repository, assignment.checkout, workspace)
-        environment = _environment(scratch, workspace, suite, assignment, self._forge.url)
+        await check_out(run.suite.repository, work.checkout, workspace)
+        environment = job_environment(scratch, workspace, run, work, self._forge.url)
         limit = self._forge.settings.check_timeout
         failed: str | None = None
         try:
             async with asyncio.timeout(limit):
-                for step in assignment.job.steps:
+                for step in work.job.steps:
                     if (step.condition == "success" and failed) or (
                         step.condition == "failure" and not failed
                     ):
                         continue
-                    code = await _run_step(step, workspace, scratch, environment, log)
+                    code = await run_step(step, workspace, scratch, environment, log)
                     if code and not step.continue_on_error:
                         failed = failed or f"{step.name}: exit code {code}"
                         log.annotations.append(
@@ -232,160 +318,7 @@ class CheckRunner:
             return "TIMED_OUT", f"Took longer than {limit:g} s"
         return ("FAILURE", failed) if failed else ("SUCCESS", "All steps passed")
 
-    def _complete(self, run: CheckRun, conclusion: str, title: str, summary: str | None) -> None:
-        run.status, run.conclusion, run.completed_at = "COMPLETED", conclusion, now()
-        run.title, run.summary = title, summary
-        run.suite.updated_at = now()
-        self._forge.mutations.record(
-            "check.completed",
-            run.suite.repository.full_name,
-            actor=f"{run.suite.app.slug}[bot]",
-            name=run.name,
-            sha=run.suite.head_sha,
-            event=run.suite.event,
-            conclusion=conclusion,
-            check_run_id=run.database_id,
-        )
 
-
-async def _check_out(repository: Repository, commit: str, workspace: Path) -> None:
-    """Fetch one commit into a fresh clone, as the checkout action does."""
-    folder = str(workspace)
-    await run_git("init", "--quiet", folder)
-    await run_git(
-        "-C", folder, "fetch", "--quiet", "--depth=1", "--no-tags", repository.git.path.as_uri(), commit
-    )
-    await run_git("-C", folder, "checkout", "--quiet", "--detach", "FETCH_HEAD")
-
-
-def _environment(
-    scratch: Path, workspace: Path, suite: CheckSuite, assignment: _Assignment, url: str
-) -> dict[str, str]:
-    """Return all that a job gets to know; nothing of the server's own environment is in it."""
-    home, tools, temporary = scratch / "home", scratch / "tools", scratch / "tmp"
-    for folder in (home, tools, temporary):
-        folder.mkdir()
-    for name in ("python", "python3"):
-        # Not a link: an interpreter of a virtual environment finds it by the path that it was called by.
-        shim = tools / name
-        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-        shim.chmod(0o755)
-    path = [str(tools), str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]
-    return {
-        "PATH": os.pathsep.join(path),
-        "HOME": str(home),
-        "TMPDIR": str(temporary),
-        "LANG": "C.UTF-8",
-        "CI": "true",
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_EVENT_NAME": suite.event,
-        "GITHUB_JOB": assignment.run.name,
-        "GITHUB_REF": assignment.ref,
-        "GITHUB_REPOSITORY": suite.repository.full_name,
-        "GITHUB_RUN_ID": str(suite.database_id),
-        "GITHUB_RUN_NUMBER": str(suite.run_number),
-        "GITHUB_SERVER_URL": url,
-        "GITHUB_SHA": assignment.checkout,
-        "GITHUB_STEP_SUMMARY": str(scratch / "summary.md"),
-        "GITHUB_WORKSPACE": str(workspace),
-        "RUNNER_TEMP": str(temporary),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-async def _run_step(
-    step: Step, workspace: Path, scratch: Path, environment: Mapping[str, str], log: JobLog
-) -> int:
-    """Run one step with ``bash -e`` in a process group of its own; return its exit code."""
-    log.line(f"##[group]{step.name}")
-    for line in step.run.rstrip().splitlines():
-        log.line(line)
-    log.line("##[endgroup]")
-    directory = _directory(workspace, step.directory)
-    if directory is None:
-        log.line(f"##[error]There is no working directory {step.directory!r}.")
-        return 1
-    script = scratch / "step.sh"
-    script.write_text(step.run)
-    # A pipe of our own: asyncio's would make the wait for the script one for all that it left running.
-    receiving, sending = os.pipe()
-    pipe = os.fdopen(receiving, "rb", buffering=0)
-    reader = asyncio.create_task(_drain(pipe, log))
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "bash",
-            "--noprofile",
-            "--norc",
-            "-e",
-            str(script),
-            cwd=directory,
-            env={**environment, **step.environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sending,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except BaseException:
-        reader.cancel()
-        raise
-    finally:
-        os.close(sending)
-    try:
-        code = await process.wait()
-        # What the script left running holds the pipe open; it ends with the step.
-        _signal_group(process.pid, signal.SIGKILL)
-        await reader
-    finally:
-        await _end_group(process)
-        reader.cancel()
-    log.flush()
-    if code:
-        log.line(f"##[error]Process completed with exit code {code}.")
-    return code
-
-
-def _directory(workspace: Path, name: str) -> Path | None:
-    """Return a folder of the checkout, or ``None`` where there is none of that name inside it."""
-    folder = (workspace / name).resolve()
-    inside = folder.is_relative_to(workspace.resolve())
-    return folder if inside and folder.is_dir() else None
-
-
-async def _drain(pipe: IO[bytes], log: JobLog) -> None:
-    """Feed ``log`` from a pipe until its other end is closed everywhere."""
-    stream = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stream), pipe
-    )
-    try:
-        while data := await stream.read(65_536):
-            log.feed(data)
-    finally:
-        transport.close()
-
-
-async def _end_group(process: asyncio.subprocess.Process) -> None:
-    """Make sure that nothing of a step's process group is left."""
-    if process.returncode is None:
-        _signal_group(process.pid, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(KILL_SECONDS):
-                await process.wait()
-    _signal_group(process.pid, signal.SIGKILL)
-    if process.returncode is None:
-        await process.wait()
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, number)
-
-
-def _read_summary(scratch: Path) -> str | None:
-    path = scratch / "summary.md"
-    try:
-        with path.open("rb") as file:
-            return file.read(SUMMARY_BYTES).decode(errors="replace").strip() or None
-    except OSError:
-        return None
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        _logger.error("%s failed", task.get_name(), exc_info=fault)

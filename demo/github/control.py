@@ -6,13 +6,13 @@ in a browser of this machine can use it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from demo.github.acts import act, branch_rules
+from demo.github.control_levers import Levers, json_object
 from demo.github.errors import ApiError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Control:
             web.post("/_demo/users", self._add_user),
             web.post("/_demo/repositories", self._seed),
             web.post("/_demo/issues", self._create_issue),
+            *Levers(self._server).routes(),
         ]
 
     async def _mutations(self, request: web.Request) -> web.StreamResponse:
@@ -59,7 +60,7 @@ class Control:
         return web.json_response(self._server.faults.describe())
 
     async def _add_fault(self, request: web.Request) -> web.StreamResponse:
-        self._server.faults.add(await _body(request))
+        self._server.faults.add(await json_object(request))
         return web.json_response(self._server.faults.describe(), status=201)
 
     async def _clear_faults(self, request: web.Request) -> web.StreamResponse:
@@ -67,28 +68,33 @@ class Control:
         return web.Response(status=204)
 
     async def _act(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(await act(self._forge, await _body(request)))
+        return web.json_response(await act(self._forge, await json_object(request)))
 
     async def _add_user(self, request: web.Request) -> web.StreamResponse:
         """Make a user: ``login``, ``name``, and a ``token`` if they shall use the API."""
-        values = await _body(request)
+        values = await json_object(request)
         user = self._server.add_user(str(values["login"]), name=values.get("name"))
         if values.get("token"):
             self._server.add_token(user.login, str(values["token"]))
         return web.json_response({"login": user.login, "id": user.database_id}, status=201)
 
     async def _seed(self, request: web.Request) -> web.StreamResponse:
-        """Make a repository: ``name`` (owner/name), ``folder``, and as wished ``permissions``,
-        ``default_branch``, ``private`` and ``rules`` ({branch: rules}).
+        """Make a repository: ``name`` (owner/name), ``folder`` or, for one in memory, ``files`` ({path: text}),
+        and as wished ``permissions``, ``default_branch``, ``private`` and ``rules`` ({branch: rules}).
         """
-        values = await _body(request)
-        repository = await self._server.seed_repository(
-            str(values["name"]),
-            Path(str(values["folder"])),
-            permissions=values.get("permissions"),
-            default_branch=str(values.get("default_branch") or "main"),
-            private=values.get("private") is not False,
-        )
+        values = await json_object(request)
+        if isinstance(values.get("files"), dict):
+            repository = await self._server.seed_synthetic(
+                str(values["name"]), values["files"], permissions=values.get("permissions")
+            )
+        else:
+            repository = await self._server.seed_repository(
+                str(values["name"]),
+                Path(str(values["folder"])),
+                permissions=values.get("permissions"),
+                default_branch=str(values.get("default_branch") or "main"),
+                private=values.get("private") is not False,
+            )
         for branch, rules in (values.get("rules") or {}).items():
             repository.rules[branch] = branch_rules(rules)
         tip = await repository.git.branch(repository.default_branch)
@@ -102,7 +108,7 @@ class Control:
 
     async def _create_issue(self, request: web.Request) -> web.StreamResponse:
         """Open an issue: ``repository``, ``title``, and as wished ``body``, ``labels`` and ``author``."""
-        values = await _body(request)
+        values = await json_object(request)
         issue = self._server.create_issue(
             str(values["repository"]),
             str(values["title"]),
@@ -114,25 +120,6 @@ class Control:
         return web.json_response(
             {"number": issue.number, "node_id": issue.id, "html_url": address}, status=201
         )
-
-
-class _Values(dict[str, Any]):
-    """A request's body; what it lacks is told to the caller."""
-
-    def __missing__(self, key: str) -> Any:
-        raise ApiError(422, f"{key!r} is missing.")
-
-
-async def _body(request: web.Request) -> _Values:
-    if request.content_type != "application/json":
-        raise ApiError(415, "Send application/json.")
-    try:
-        values = json.loads(await request.read())
-    except ValueError:
-        raise ApiError(400, "Problems parsing JSON") from None
-    if not isinstance(values, dict):
-        raise ApiError(400, "Body should be a JSON object")
-    return _Values(values)
 
 
 def loopback_only(request: web.Request) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DOCUMENTATION = "https://docs.github.com/rest"
 
@@ -14,6 +17,7 @@ class ApiError(Exception):
     :param message: GitHub's own words.
     :param errors: the ``errors`` list of a 422, items being objects or strings.
     :param kind: ``type`` of the GraphQL error for the same fault.
+    :param headers: of the answer, e.g. ``retry-after``.
     """
 
     def __init__(
@@ -24,6 +28,7 @@ class ApiError(Exception):
         errors: list[Any] | None = None,
         kind: str = "UNPROCESSABLE",
         documentation_url: str = DOCUMENTATION,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -31,6 +36,13 @@ class ApiError(Exception):
         self.errors = errors
         self.kind = kind
         self.documentation_url = documentation_url
+        self.headers = dict(headers or {})
+
+    @property
+    def sentence(self) -> str:
+        """What GraphQL says in the place of a REST answer's message and its ``errors``."""
+        said = [error for error in self.errors or () if isinstance(error, str)]
+        return ". ".join(said) or self.message
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body of the REST answer."""

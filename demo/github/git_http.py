@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING
 from aiohttp import web
 
 from demo.github.access import git_user
+from demo.github.git_program import git_environment
 from demo.github.pushes import branches_moved
-from demo.github.repositories import git_environment
 from demo.github.requests_log import FACTS
 
 if TYPE_CHECKING:

@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphql import (
     DocumentNode,
     ExecutionResult,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     GraphQLScalarType,
     GraphQLSchema,
-    IntValueNode,
-    ListValueNode,
-    OperationDefinitionNode,
     OperationType,
-    SelectionSetNode,
-    VariableNode,
     assert_valid_schema,
     build_schema,
     execute,
@@ -39,21 +31,24 @@ from demo.github import (  # noqa: F401
     graphql_checks,
     graphql_mutations,
     graphql_pulls,
+    graphql_queue,
     graphql_repositories,
+    graphql_rules,
     graphql_subjects,
 )
 from demo.github.errors import ApiError
+from demo.github.graphql_cost import NODE_LIMIT, measure
 from demo.github.graphql_nodes import Context
 from demo.github.graphql_registry import RESOLVERS, type_name
 
 if TYPE_CHECKING:
-    from demo.github.access import RateLimits
     from demo.github.forge import Forge
+    from demo.github.limits import RateLimits
     from demo.github.state import User
 
 SCHEMA_PATH = Path(__file__).with_name("schema.graphql")
-NODE_LIMIT = 500_000
 MAX_TOKENS = 20_000
+CACHED_QUERIES = 256
 
 _OPERATION = re.compile(r"\b(?:query|mutation)\s+(\w+)")
 
@@ -86,6 +81,26 @@ def operation_name(request: dict[str, Any]) -> str:
     return match[1] if match else ""
 
 
+@lru_cache(maxsize=CACHED_QUERIES)
+def prepare(query: str) -> tuple[DocumentNode | None, tuple[GraphQLError, ...]]:
+    """Return a query parsed, and what is wrong with it by the schema."""
+    try:
+        document = parse(query, max_tokens=MAX_TOKENS)
+    except GraphQLError as error:
+        return None, (error,)
+    return document, tuple(validate(load_schema(), document))
+
+
+def is_mutation(request: dict[str, Any]) -> bool:
+    """Say whether a request asks for a change."""
+    query = request.get("query")
+    document, faults = prepare(query) if isinstance(query, str) else (None, ())
+    if document is None or faults:
+        return False
+    operation = get_operation_ast(document, request.get("operationName"))
+    return operation is not None and operation.operation is OperationType.MUTATION
+
+
 async def perform(forge: Forge, limits: RateLimits, user: User, request: dict[str, Any]) -> dict[str, Any]:
     """Answer one GraphQL request.
 
@@ -96,21 +111,21 @@ async def perform(forge: Forge, limits: RateLimits, user: User, request: dict[st
     query, variables = request.get("query"), request.get("variables") or {}
     if not isinstance(query, str) or not query.strip():
         return {"errors": [{"message": "A query attribute must be specified and must be a string."}]}
-    try:
-        document = parse(query, max_tokens=MAX_TOKENS)
-    except GraphQLError as error:
-        return {"errors": [_error(error)]}
-    if faults := validate(schema, document):
+    document, faults = prepare(query)
+    if document is None or faults:
         return {"errors": [_error(fault) for fault in faults]}
     operation = get_operation_ast(document, request.get("operationName"))
     if operation is None:
         return {"errors": [{"message": "Name one of the document's operations in operationName."}]}
-    cost, count = price(document, operation, variables)
-    if count > NODE_LIMIT:
-        text = f"This query requests up to {count:,} possible nodes which exceeds the maximum limit of {NODE_LIMIT:,}."
+    cost = measure(document, variables, request.get("operationName"))
+    if cost.too_many_nodes:
+        text = (
+            f"This query requests up to {cost.nodes:,} possible nodes which exceeds the maximum limit of"
+            f" {NODE_LIMIT:,}."
+        )
         return {"errors": [{"type": "MAX_NODE_LIMIT_EXCEEDED", "message": text}]}
-    limits.spend(user, "graphql", cost)
-    context = Context(forge, user, cost, count, limits.describe(user, "graphql"))
+    limits.spend(user, "graphql", cost.points)
+    context = Context(forge, user, cost.points, cost.nodes, limits.describe(user, "graphql"))
     result = execute(
         schema,
         document,
@@ -130,10 +145,15 @@ async def perform(forge: Forge, limits: RateLimits, user: User, request: dict[st
 
 def _attribute(source: Any, info: Any, **_: Any) -> Any:
     """Answer a field with the attribute, or the key, of the same name in snake case."""
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", info.field_name).lower()
+    name = _snake_case(info.field_name)
     if isinstance(source, dict):
         return source.get(name)
     return getattr(source, name)
+
+
+@cache
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _error(error: GraphQLError) -> dict[str, Any]:
@@ -143,55 +163,5 @@ def _error(error: GraphQLError) -> dict[str, Any]:
         body["path"] = list(error.path)
     if error.locations:
         body["locations"] = [{"line": place.line, "column": place.column} for place in error.locations]
-    body["message"] = cause.message if isinstance(cause, ApiError) else error.message
+    body["message"] = cause.sentence if isinstance(cause, ApiError) else error.message
     return body
-
-
-def price(
-    document: DocumentNode, operation: OperationDefinitionNode, variables: dict[str, Any]
-) -> tuple[int, int]:
-    """Return the cost in points and the number of nodes asked for, by GitHub's published formulas.
-
-    Every connection counts one request for each node of its parents; a hundred requests are a point, and
-    a query costs one at the least.
-    """
-    fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
-    requests, nodes = _count(operation.selection_set, fragments, variables, 1)
-    mutation = operation.operation is OperationType.MUTATION
-    return max(1, round((requests + mutation) / 100)), nodes
-
-
-def _count(
-    selections: SelectionSetNode | None,
-    fragments: dict[str, FragmentDefinitionNode],
-    variables: dict[str, Any],
-    parents: int,
-) -> tuple[int, int]:
-    requests = nodes = 0
-    for selection in selections.selections if selections else ():
-        inner, within = parents, getattr(selection, "selection_set", None)
-        if isinstance(selection, FragmentSpreadNode):
-            within = fragments[selection.name.value].selection_set
-        elif isinstance(selection, FieldNode) and (size := _page_size(selection, variables)):
-            requests += 0 if selection.name.value == "nodes" else parents
-            inner = parents * size
-            nodes += inner
-        deeper, below = _count(within, fragments, variables, inner)
-        requests, nodes = requests + deeper, nodes + below
-    return requests, nodes
-
-
-def _page_size(field: FieldNode, variables: dict[str, Any]) -> int:
-    """Return how many nodes a field asks for: by ``first``, ``last`` or a list of ``ids``."""
-    for argument in field.arguments or ():
-        if argument.name.value not in ("first", "last", "ids"):
-            continue
-        value: Any = argument.value
-        if isinstance(value, VariableNode):
-            given = variables.get(value.name.value)
-            return len(given) if isinstance(given, list) else given if isinstance(given, int) else 0
-        if isinstance(value, IntValueNode):
-            return int(value.value)
-        if isinstance(value, ListValueNode):
-            return len(value.values)
-    return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from demo.github.check_state import CheckAnnotation, CheckRun, CheckSuite, Status
 from demo.github.graphql_nodes import (
     CommitNode,
     Connection,
@@ -16,14 +17,7 @@ from demo.github.graphql_nodes import (
 from demo.github.graphql_registry import answers, missing
 from demo.github.graphql_subjects import own_repository
 from demo.github.rollups import is_required, rollup_state
-from demo.github.state import (
-    CheckAnnotation,
-    CheckRun,
-    CheckSuite,
-    PullRequest,
-    Repository,
-    Status,
-)
+from demo.github.state import PullRequest, Repository
 
 
 @answers("CheckRun", "url")
@@ -124,6 +118,16 @@ async def suite_branch(suite: CheckSuite, info: Any) -> RefNode | None:
 @answers("CheckSuite", "workflowRun")
 def suite_workflow_run(suite: CheckSuite, info: Any) -> WorkflowRunNode | None:
     return WorkflowRunNode(suite) if suite.workflow else None
+
+
+@answers("CheckSuite", "checkRuns")
+def suite_runs(suite: CheckSuite, info: Any, **arguments: Any) -> Connection:
+    return Connection("checkRuns", suite.latest_runs(), arguments)
+
+
+@answers("WorkflowRun", "checkSuite")
+def workflow_run_suite(item: WorkflowRunNode, info: Any) -> CheckSuite:
+    return item.suite
 
 
 @answers("WorkflowRun", "databaseId")

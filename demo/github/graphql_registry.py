@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from demo.github.check_state import CheckRun, CheckSuite, Status
 from demo.github.errors import ApiError
 from demo.github.graphql_nodes import BlobNode, CommitNode, RefNode
+from demo.github.queue_state import (
+    AddedToMergeQueueEvent,
+    AutoMergeDisabledEvent,
+    AutoMergeEnabledEvent,
+    MergeQueue,
+    QueueEntry,
+    RemovedFromMergeQueueEvent,
+)
 from demo.github.state import (
-    CheckRun,
-    CheckSuite,
     Comment,
     Issue,
     PullRequest,
@@ -17,7 +24,6 @@ from demo.github.state import (
     Review,
     ReviewComment,
     ReviewThread,
-    Status,
     User,
 )
 
@@ -36,6 +42,12 @@ TYPE_NAMES: dict[type, str] = {
     ReviewComment: "PullRequestReviewComment",
     CheckRun: "CheckRun",
     CheckSuite: "CheckSuite",
+    MergeQueue: "MergeQueue",
+    QueueEntry: "MergeQueueEntry",
+    AddedToMergeQueueEvent: "AddedToMergeQueueEvent",
+    RemovedFromMergeQueueEvent: "RemovedFromMergeQueueEvent",
+    AutoMergeEnabledEvent: "AutoMergeEnabledEvent",
+    AutoMergeDisabledEvent: "AutoMergeDisabledEvent",
     Status: "StatusContext",
     CommitNode: "Commit",
     BlobNode: "Blob",
@@ -64,4 +76,4 @@ def type_name(value: Any, *_: Any) -> str:
     """Return GraphQL's name of the type of ``value``."""
     if isinstance(value, User):
         return "Bot" if value.is_bot else "User"
-    return TYPE_NAMES.get(type(value), type(value).__name__)
+    return TYPE_NAMES.get(type(value), type(value).__name__.removesuffix("Node"))

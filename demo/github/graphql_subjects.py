@@ -70,26 +70,19 @@ def commit_url(item: CommitNode | BlobNode, info: Any) -> str:
     return str(info.context.forge.link(item.repository.full_name, "commit", item.oid))
 
 
-@answers("App Label MergeQueue", "url")
+@answers("App Label", "url")
 def app_url(item: Any, info: Any) -> str:
     return str(info.context.forge.link("apps", getattr(item, "slug", item.database_id)))
 
 
 @answers("Repository", "isFork")
 @answers("Repository", "isEmpty")
-@answers("Repository", "autoMergeAllowed")
-@answers("PullRequest", "isInMergeQueue")
-@answers("PullRequest", "isMergeQueueEnabled")
 @answers("PullRequest", "isCrossRepository")
 @answers("IssueComment PullRequestReviewComment", "isMinimized")
 def never(_: Any, info: Any) -> bool:
     return False
 
 
-@answers("Repository", "mergeQueue")
-@answers("PullRequest", "mergeQueue")
-@answers("PullRequest", "mergeQueueEntry")
-@answers("PullRequest", "autoMergeRequest")
 @answers("CheckRun", "text")
 @answers("CheckRun", "externalId")
 @answers("CheckAnnotation", "rawDetails")

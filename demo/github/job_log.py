@@ -6,7 +6,7 @@ import re
 from collections import deque
 from datetime import UTC, datetime
 
-from demo.github.state import CheckAnnotation
+from demo.github.check_state import CheckAnnotation
 
 LOG_BYTES = 1 << 20
 """Bytes of log that are kept: the last ones, where failures are told."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from demo.github.check_state import CheckRun
     from demo.github.forge import Forge
-    from demo.github.state import CheckRun
 
 VALID_SECONDS = 60.0
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from demo.github import clock
 from demo.github.errors import ApiError
 from demo.github.forge import Forge, require, signature
+from demo.github.git_values import ZERO, Commit, Signature
 from demo.github.issues import close_linked_issues
 from demo.github.pull_requests import mark_merged
 from demo.github.pushes import branches_moved
-from demo.github.repositories import ZERO, Commit, Signature
 from demo.github.rollups import failing_requirements, rollup_state
 
 if TYPE_CHECKING:
-    from demo.github.state import PullRequest, User
+    from demo.github.state import PullRequest, Repository, User
 
 GITHUB = Signature(name="GitHub", email="noreply@github.example")
 """Committer of the merges that the server makes."""
@@ -25,7 +25,7 @@ METHODS = ("merge", "squash", "rebase")
 
 async def mergeability(pull: PullRequest) -> str:
     """Return ``MERGEABLE``, ``CONFLICTING``, or ``UNKNOWN`` while it is being computed or not open."""
-    if pull.state != "OPEN" or time.monotonic() < pull.mergeable_known_at:
+    if pull.state != "OPEN" or clock.active().time() < pull.mergeable_known_at:
         return "UNKNOWN"
     return await compute_mergeability(pull)
 
@@ -65,9 +65,28 @@ def blockers(pull: PullRequest) -> list[str]:
     return said
 
 
-async def merge_state(pull: PullRequest) -> str:
-    """Return ``mergeStateStatus``."""
-    mergeable = await mergeability(pull)
+async def is_behind(pull: PullRequest) -> bool:
+    """Say whether the base branch has commits that the head has not."""
+    base = await pull.repository.git.branch(pull.base_ref_name)
+    return base is not None and not await pull.repository.git.is_ancestor(base, pull.head_ref_oid)
+
+
+async def must_be_updated(pull: PullRequest) -> bool:
+    """Say whether the base branch's rules refuse the head because it is behind.
+
+    A merge queue brings the head up to date by itself.
+    """
+    rules = pull.repository.rules_of(pull.base_ref_name)
+    strict = rules.strict_checks and bool(rules.required_checks) and not rules.merge_queue
+    return strict and await is_behind(pull)
+
+
+async def merge_state(pull: PullRequest, *, settled: bool = False) -> str:
+    """Return ``mergeStateStatus``.
+
+    :param settled: what it will be once it is computed, in the place of ``UNKNOWN``.
+    """
+    mergeable = await (compute_mergeability(pull) if settled else mergeability(pull))
     if mergeable == "UNKNOWN":
         return "UNKNOWN"
     if mergeable == "CONFLICTING":
@@ -76,6 +95,8 @@ async def merge_state(pull: PullRequest) -> str:
         return "DRAFT"
     if blockers(pull):
         return "BLOCKED"
+    if await must_be_updated(pull):
+        return "BEHIND"
     state = rollup_state(pull.repository, pull.head_ref_oid)
     return "CLEAN" if state in (None, "SUCCESS") else "UNSTABLE"
 
@@ -97,16 +118,21 @@ async def merge(forge: Forge, pull: PullRequest, actor: User, wanted: MergeReque
     :raises ApiError: 403 without write permission; 405 when it cannot be merged now; 409 when the head is
         not the one that the caller saw; 422 for an unknown method.
     """
+    require(pull.repository, actor, "write")
+    return await merge_permitted(forge, pull, actor, wanted)
+
+
+async def merge_permitted(forge: Forge, pull: PullRequest, actor: User, wanted: MergeRequest) -> str:
+    """Merge as :func:`merge` does, for an actor who is known to have the permission."""
     repository = pull.repository
-    require(repository, actor, "write")
     async with repository.lock:
-        _check(pull, wanted)
+        await _check(pull, wanted)
         before = await repository.git.refs()
         ref = f"refs/heads/{pull.base_ref_name}"
         base = before.get(ref)
         if base is None or (await repository.git.merge_tree(base, pull.head_ref_oid)).conflicts:
             raise ApiError(405, "Pull Request is not mergeable")
-        sha = await _BUILDERS[wanted.method](pull, base, actor, wanted)
+        sha = await build(pull, base, actor, wanted)
         if not await repository.git.update_ref(ref, sha, base):
             raise ApiError(405, "Base branch was modified. Review and try the merge again.")
         mark_merged(forge, pull, actor, sha, wanted.method)
@@ -114,11 +140,11 @@ async def merge(forge: Forge, pull: PullRequest, actor: User, wanted: MergeReque
             close_linked_issues(forge, repository, actor, pull.body, pull_request=pull.number)
         await branches_moved(forge, repository, actor, before, await repository.git.refs())
         if repository.delete_branch_on_merge:
-            await _delete_head(forge, pull, actor)
+            await delete_head(forge, pull, actor)
     return sha
 
 
-def _check(pull: PullRequest, wanted: MergeRequest) -> None:
+async def _check(pull: PullRequest, wanted: MergeRequest) -> None:
     repository = pull.repository
     if wanted.method not in METHODS:
         raise ApiError(422, f"Invalid request.\n\n{wanted.method!r} is not a merge method.")
@@ -128,16 +154,37 @@ def _check(pull: PullRequest, wanted: MergeRequest) -> None:
         raise ApiError(409, "Head branch was modified. Review and try the merge again.")
     if pull.is_draft:
         raise ApiError(405, "Pull Request is still a draft")
+    if pull.merge_queue_entry is not None:
+        raise ApiError(405, "Pull Request is in the merge queue")
+    if repository.rules_of(pull.base_ref_name).merge_queue:
+        raise ApiError(
+            405, "Repository rule violations found\n\nChanges must be made through the merge queue"
+        )
+    check_method(repository, wanted.method)
+    if said := blockers(pull):
+        raise ApiError(405, " ".join(said))
+    if await must_be_updated(pull):
+        raise ApiError(405, "Head branch is out of date. Review and try the merge again.")
+
+
+def check_method(repository: Repository, method: str) -> None:
+    """Hold that the repository allows the merge method.
+
+    :raises ApiError: 405, it does not.
+    """
     allowed = {
         "merge": repository.merge_commit_allowed,
         "squash": repository.squash_merge_allowed,
         "rebase": repository.rebase_merge_allowed,
     }
-    if not allowed[wanted.method]:
-        word = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[wanted.method]
+    if not allowed[method]:
+        word = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[method]
         raise ApiError(405, f"{word} are not allowed on this repository.")
-    if said := blockers(pull):
-        raise ApiError(405, " ".join(said))
+
+
+async def build(pull: PullRequest, base: str, actor: User, wanted: MergeRequest) -> str:
+    """Write the commit that brings the pull request onto ``base``, and return its id; no ref moves."""
+    return await _BUILDERS[wanted.method](pull, base, actor, wanted)
 
 
 async def _merge_commit(pull: PullRequest, base: str, actor: User, wanted: MergeRequest) -> str:
@@ -200,7 +247,8 @@ def _body(commit: Commit) -> str:
     return commit.message.partition("\n")[2].lstrip("\n")
 
 
-async def _delete_head(forge: Forge, pull: PullRequest, actor: User) -> None:
+async def delete_head(forge: Forge, pull: PullRequest, actor: User) -> None:
+    """Delete the head's branch, where it still is the merged head; the caller holds the repository's lock."""
     repository = pull.repository
     before = await repository.git.refs()
     ref = f"refs/heads/{pull.head_ref_name}"

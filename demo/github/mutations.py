@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from demo.github import clock
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+Entry = dict[str, Any]
 
 
 class MutationLog:
-    """Append-only list of what changed, in memory and as one JSON line each in a file.
+    """Append-only list of what changed, in memory and, where there is a path, as one JSON line each in a file.
 
-    :param path: file to write, truncated at the start.
+    :param path: file to write, truncated at the start; ``None``: none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.entries: list[dict[str, Any]] = []
-        self._file = path.open("w", encoding="utf-8")
+    def __init__(self, path: Path | None) -> None:
+        self.entries: list[Entry] = []
+        self._listeners: list[Callable[[Entry], None]] = []
+        self._file = path.open("w", encoding="utf-8") if path else None
+
+    def restore(self, entries: list[Entry]) -> None:
+        """Begin with what an earlier log had; nobody is told."""
+        for entry in entries:
+            self._append(entry)
+
+    def listen(self, listener: Callable[[Entry], None]) -> None:
+        """Call ``listener`` with every entry from now on, as soon as it is made."""
+        self._listeners.append(listener)
 
     def record(
         self, kind: str, repository: str, *, actor: str, number: int | None = None, **details: Any
-    ) -> dict[str, Any]:
+    ) -> Entry:
         """Append one change.
 
         :param kind: noun and past participle, e.g. ``pull_request.merged``.
@@ -33,17 +47,24 @@ class MutationLog:
         """
         entry = {
             "seq": len(self.entries) + 1,
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "at": clock.active().now().isoformat(timespec="milliseconds"),
             "kind": kind,
             "repository": repository,
             "number": number,
             "actor": actor,
             "details": details,
         }
-        self.entries.append(entry)
-        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        self._file.flush()
+        self._append(entry)
+        for listener in self._listeners:
+            listener(entry)
         return entry
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _append(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        if self._file is not None:
+            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._file.flush()

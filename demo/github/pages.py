@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from demo.github.check_state import CheckRun
 from demo.github.control import loopback_only
 from demo.github.errors import not_found
 from demo.github.merging import merge_state
-from demo.github.state import CheckRun, Issue, PullRequest, Repository, Subject
+from demo.github.state import Issue, PullRequest, Repository, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

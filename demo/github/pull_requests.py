@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from demo.github.errors import ApiError, custom, invalid
 from demo.github.forge import Forge, require
 from demo.github.issues import check_text, closing_references, may_edit
+from demo.github.queue_state import AutoMergeDisabledEvent
 from demo.github.state import Issue, PullRequest, Repository, User, now
 
 
@@ -76,7 +75,10 @@ def own_branch(repository: Repository, head: object) -> str:
 
 def forget_mergeability(forge: Forge, pull: PullRequest) -> None:
     """Let ``mergeable`` be ``UNKNOWN`` for a while, as after every move of the head or the base."""
-    pull.mergeable_known_at = time.monotonic() + forge.settings.mergeability_delay
+    delay = forge.mergeability_delays.get(
+        pull.repository.full_name.lower(), forge.settings.mergeability_delay
+    )
+    pull.mergeable_known_at = forge.clock.time() + delay
 
 
 def record(forge: Forge, kind: str, pull: PullRequest, actor: User, **details: object) -> None:
@@ -103,7 +105,21 @@ def mark_closed(forge: Forge, pull: PullRequest, actor: User, reason: str) -> No
     if pull.state == "OPEN":
         pull.state, pull.closed_at = "CLOSED", now()
         pull.touch()
+        drop_auto_merge(forge, pull, actor, "closed", "The pull request was closed")
         record(forge, "pull_request.closed", pull, actor, sha=pull.head_ref_oid, reason=reason)
+
+
+def drop_auto_merge(forge: Forge, pull: PullRequest, actor: User, code: str, reason: str) -> None:
+    """Turn auto-merge off because of ``reason``, whoever caused it; nothing happens where it is not on."""
+    if pull.auto_merge is None:
+        return
+    pull.auto_merge = None
+    event = AutoMergeDisabledEvent(
+        pull_request=pull, actor=actor, disabler=actor, reason=reason, reason_code=code
+    )
+    pull.timeline.append(forge.store.add(event))
+    pull.touch()
+    record(forge, "auto_merge.disabled", pull, actor, reason=code)
 
 
 def mark_merged(forge: Forge, pull: PullRequest, actor: User, sha: str, method: str) -> None:
@@ -155,6 +171,8 @@ async def retarget(forge: Forge, pull: PullRequest, actor: User, base: object) -
         raise invalid("PullRequest", "base")
     if pull.state != "OPEN":
         raise ApiError(422, "Cannot change the base branch of a closed pull request.")
+    if not pull.repository.allows(actor, "write"):
+        drop_auto_merge(forge, pull, actor, "base_changed", "The base branch was changed")
     pull.base_ref_name, pull.base_ref_oid = base, oid
     pull.touch()
     forget_mergeability(forge, pull)

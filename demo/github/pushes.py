@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from demo.github.errors import ApiError
 from demo.github.forge import Forge, require, signature
+from demo.github.git_values import ZERO
 from demo.github.issues import close_linked_issues
-from demo.github.pull_requests import forget_mergeability, mark_closed, mark_merged, record
-from demo.github.repositories import ZERO
-from demo.github.state import Repository, User, now
+from demo.github.pull_requests import (
+    drop_auto_merge,
+    forget_mergeability,
+    mark_closed,
+    mark_merged,
+    record,
+)
+from demo.github.repositories import QUEUED_HEAD
+from demo.github.state import Permission, Repository, User, now
 
 KEYWORD_COMMITS = 250
 """Commits of one push whose messages are searched for closing keywords."""
@@ -66,6 +73,10 @@ async def _move_heads(forge: Forge, repository: Repository, actor: User, branch:
             continue
         before, pull.head_ref_oid = pull.head_ref_oid, new
         pull.touch()
+        if not repository.allows(actor, "write"):
+            drop_auto_merge(
+                forge, pull, actor, "head_changed", "New commits by somebody without write access"
+            )
         forget_mergeability(forge, pull)
         await repository.git.force_ref(f"refs/pull/{pull.number}/head", new)
         record(forge, "pull_request.synchronized", pull, actor, before=before, sha=new)
@@ -100,8 +111,12 @@ async def _close_by_commits(forge: Forge, repository: Repository, actor: User, o
         close_linked_issues(forge, repository, actor, commit.message, commit=commit.oid)
 
 
-async def move_branch(forge: Forge, repository: Repository, actor: User, branch: str, new: str) -> None:
+async def move_branch(
+    forge: Forge, repository: Repository, actor: User, branch: str, new: str, *, expected: str | None = None
+) -> None:
     """Point a branch at a commit, or delete it (:data:`ZERO`), as a push of ``actor`` would.
+
+    :param expected: commit that it must be at.
 
     :raises ApiError: 403 without write permission; 422 when there is nothing to delete, the branch is
         the default one, or it moved meanwhile.
@@ -110,13 +125,24 @@ async def move_branch(forge: Forge, repository: Repository, actor: User, branch:
     ref = f"refs/heads/{branch}"
     async with repository.lock:
         before = await repository.git.refs()
+        _hold_unlocked(repository, branch, new)
         if new == ZERO and ref not in before:
             raise ApiError(422, "Reference does not exist")
         if new == ZERO and branch == repository.default_branch:
             raise ApiError(422, "Cannot delete the default branch")
-        if not await repository.git.update_ref(ref, new, before.get(ref, ZERO)):
+        if not await repository.git.update_ref(ref, new, expected or before.get(ref, ZERO)):
             raise ApiError(422, "Reference cannot be updated")
         await branches_moved(forge, repository, actor, before, await repository.git.refs())
+
+
+def _hold_unlocked(repository: Repository, branch: str, new: str = "") -> None:
+    """Hold that ``branch`` is not queued for merging; it may be deleted all the same.
+
+    :raises ApiError: 422, it is.
+    """
+    queued = (pull for pull in repository.open_pulls() if pull.merge_queue_entry is not None)
+    if new != ZERO and any(pull.head_ref_name == branch for pull in queued):
+        raise ApiError(422, QUEUED_HEAD)
 
 
 async def push_files(
@@ -128,14 +154,17 @@ async def push_files(
     message: str,
     *,
     start: str | None = None,
+    permission: Permission = "write",
 ) -> str:
     """Commit ``files`` (a text each, or ``None`` to delete) on top of a branch as ``actor``; return the SHA.
 
     :param start: branch or commit to start from where ``branch`` does not exist.
-    :raises ApiError: 403 without write permission, 422 where there is nothing to start from.
+    :param permission: what the actor must have here.
+    :raises ApiError: 403 without the permission, 422 where there is nothing to start from.
     """
-    require(repository, actor, "write")
+    require(repository, actor, permission)
     async with repository.lock:
+        _hold_unlocked(repository, branch)
         before = await repository.git.refs()
         old = before.get(f"refs/heads/{branch}")
         parent = old or await repository.git.resolve(start or repository.default_branch)

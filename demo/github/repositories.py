@@ -3,111 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import tempfile
 from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demo.github.git_program import GitError, run_git
+from demo.github.git_values import ZERO, ChangedFile, Commit, MergeResult, Signature
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-ZERO = "0" * 40
-"""Object id that stands for "no object" in ref updates."""
+QUEUED_HEAD = (
+    "Branches that are queued for merging cannot be updated. To modify this branch, dequeue the associated pull"
+    " request."
+)
+_LOCKED = "locked-heads"
+_UPDATE_HOOK = f"""#!/bin/sh
+if [ "$3" != {ZERO} ] && grep -qxF "$1" "$GIT_DIR/{_LOCKED}" 2>/dev/null; then
+    echo "error: GH006: Protected branch update failed for $1." >&2
+    echo "error: {QUEUED_HEAD}" >&2
+    exit 1
+fi
+"""
 
-TIMEOUT_SECONDS = 60.0
 CACHED_COMMITS = 4096
 
 _FIELDS = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
-
-
-class GitError(Exception):
-    """git refused; the message is what it said."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signature:
-    name: str
-    email: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Commit:
-    oid: str
-    tree: str
-    parents: tuple[str, ...]
-    author: Signature
-    authored_date: datetime
-    committer: Signature
-    committed_date: datetime
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangedFile:
-    path: str
-    previous_path: str | None
-    status: str
-    """REST's word: ``added``, ``removed``, ``modified`` or ``renamed``."""
-    additions: int
-    deletions: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeResult:
-    """Outcome of a three-way merge: ``tree`` is only good when ``conflicts`` is empty."""
-
-    tree: str
-    conflicts: tuple[str, ...]
-
-
-def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment in which git reads no configuration of this machine and asks nobody."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": "/nonexistent",
-        "LC_ALL": "C.UTF-8",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        **(extra or {}),
-    }
-
-
-async def run_git(
-    *arguments: str,
-    stdin: bytes = b"",
-    environment: Mapping[str, str] | None = None,
-    accept: tuple[int, ...] = (0,),
-) -> bytes:
-    """Run git and return its output.
-
-    :raises GitError: it exited with a code outside ``accept``, or took longer than a minute.
-    """
-    process = await asyncio.create_subprocess_exec(
-        "git",
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=git_environment(environment),
-    )
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            out, err = await process.communicate(stdin)
-    except TimeoutError:
-        raise GitError(f"git {arguments[0]} took longer than {TIMEOUT_SECONDS:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode not in accept:
-        raise GitError(err.decode(errors="replace").strip() or f"git exited with {process.returncode}")
-    return out
 
 
 class BareRepository:
@@ -153,6 +78,16 @@ class BareRepository:
         with (self.path / "config").open("a") as config:
             for section, entries in lines.items():
                 config.write(f"[{section}]\n" + "".join(entries))
+        hook = self.path / "hooks" / "update"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(_UPDATE_HOOK)
+        hook.chmod(0o755)
+
+    async def lock_heads(self, branches: Iterable[str]) -> None:
+        """Refuse pushes to these branches from now on, and to no others."""
+        text = "".join(f"refs/heads/{branch}\n" for branch in branches)
+        if self.path.is_dir():
+            await asyncio.to_thread((self.path / _LOCKED).write_text, text)
 
     async def refs(self, prefix: str = "refs/heads") -> dict[str, str]:
         """Return the object id of every ref below ``prefix``, by full name."""

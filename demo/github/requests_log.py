@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from demo.github import clock
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -26,6 +27,10 @@ class RequestFacts:
     user: User | None = None
     points: int = 0
     """GraphQL points that it cost."""
+    stale_seconds: float = 0.0
+    """How old the state shall be that it reads."""
+    limit_spent: bool = False
+    """Whether it shall be refused as if the hour's points were spent."""
 
 
 FACTS: ContextVar[RequestFacts] = ContextVar("facts of the request being answered")
@@ -37,7 +42,8 @@ class RequestLog:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT_LINES)
-        self._graphql_points = 0
+        self._points: Counter[str] = Counter()
+        """GraphQL points by operation."""
 
     def add(self, request: web.Request, facts: RequestFacts, status: int | None, seconds: float) -> None:
         """Note one request; ``status`` is ``None`` where the connection was dropped."""
@@ -47,7 +53,7 @@ class RequestLog:
         key = f"graphql {facts.operation or 'anonymous'}" if is_graphql else f"{request.method} {route}"
         self._counts[key] += 1
         line = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "at": clock.active().now().isoformat(timespec="milliseconds"),
             "method": request.method,
             "path": request.path_qs,
             "user": facts.user.login if facts.user else None,
@@ -57,14 +63,15 @@ class RequestLog:
         if is_graphql:
             line["operation"] = facts.operation
             line["points"] = facts.points
-            self._graphql_points += facts.points
+            self._points[facts.operation or "anonymous"] += facts.points
         self._lines.append(line)
 
     def describe(self) -> dict[str, Any]:
-        """Return the counts, the GraphQL points spent and the last lines."""
+        """Return the counts, the GraphQL points spent, also by operation, and the last lines."""
         return {
             "total": self._counts.total(),
-            "graphql_points": self._graphql_points,
+            "graphql_points": self._points.total(),
+            "points": dict(self._points.most_common()),
             "counts": dict(self._counts.most_common()),
             "requests": list(self._lines),
         }
@@ -72,4 +79,4 @@ class RequestLog:
     def clear(self) -> None:
         self._counts.clear()
         self._lines.clear()
-        self._graphql_points = 0
+        self._points.clear()

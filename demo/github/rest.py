@@ -12,8 +12,8 @@ from demo.github.errors import ApiError, not_found
 from demo.github.forge import Forge, repository_of
 
 if TYPE_CHECKING:
-    from demo.github.access import RateLimits
     from demo.github.job_logs import JobLogs
+    from demo.github.limits import RateLimits
     from demo.github.state import EntityT, Issue, PullRequest, Repository, User
 
 PREFIX = "/api/v3"

@@ -7,20 +7,24 @@ from typing import Any
 
 from aiohttp import web
 
+from demo.github import reruns
+from demo.github.check_state import CheckRun, CheckSuite, Status
 from demo.github.errors import ApiError, invalid, not_found
 from demo.github.forge import require
+from demo.github.git_values import ZERO
 from demo.github.pushes import move_branch
-from demo.github.repositories import ZERO
 from demo.github.rest import Call, Endpoint, answer, nothing, pages
-from demo.github.rest_views import (
+from demo.github.rest_check_views import (
     annotation_json,
-    api,
     check_run_json,
-    commit_json,
     job_json,
     status_json,
+    workflow_run_json,
 )
-from demo.github.state import CheckRun, CheckSuite, Status
+from demo.github.rest_views import api, commit_json, file_json
+
+COMPARED_FILES = 300
+"""Files that a comparison lists."""
 
 
 async def get_ref(call: Call) -> web.StreamResponse:
@@ -106,6 +110,37 @@ async def _commit(call: Call) -> str:
     return sha
 
 
+async def compare(call: Call) -> web.StreamResponse:
+    """Tell what the head has that the merge base has not, as the three dots of the path say."""
+    repository, git = call.repository, call.repository.git
+    names = call.request.match_info["basehead"].split("...")
+    if len(names) != 2:
+        raise not_found()
+    tips = [await git.branch(name) or await git.resolve(name) for name in names]
+    base, head = tips
+    root = await git.merge_base(base, head) if base and head else None
+    if base is None or head is None or root is None:
+        raise not_found()
+    ahead, behind = await git.count(base, head), await git.count(head, base)
+    word = {(False, False): "identical", (True, False): "ahead", (False, True): "behind"}
+    commits = await git.log("--reverse", "--topo-order", head, f"^{base}")
+    chosen, headers = call.page(commits)
+    # As on GitHub the files come with the first page of commits, three hundred at the most.
+    files = await git.changed_files(base, head) if call.query("page", "1") == "1" else []
+    facts = {
+        "url": api(call.forge, "repos", repository.full_name, "compare", "...".join(names)),
+        "base_commit": commit_json(call.forge, repository, await git.commit(base)),
+        "merge_base_commit": commit_json(call.forge, repository, await git.commit(root)),
+        "status": word.get((ahead > 0, behind > 0), "diverged"),
+        "ahead_by": ahead,
+        "behind_by": behind,
+        "total_commits": ahead,
+        "commits": [commit_json(call.forge, repository, commit) for commit in chosen],
+        "files": [await file_json(repository, base, head, file) for file in files[:COMPARED_FILES]],
+    }
+    return answer(facts, headers=headers)
+
+
 async def get_contents(call: Call) -> web.StreamResponse:
     repository, path = call.repository, call.request.match_info.get("path", "").strip("/")
     ref = call.query("ref") or repository.default_branch
@@ -169,7 +204,7 @@ def _job(call: Call) -> CheckRun:
 
 
 async def list_jobs(call: Call) -> web.StreamResponse:
-    suite = call.entity(CheckSuite)
+    suite = _workflow_run(call)
     runs = suite.latest_runs()
     chosen, headers = call.page(runs)
     return answer(
@@ -180,7 +215,7 @@ async def list_jobs(call: Call) -> web.StreamResponse:
 async def get_job_log(call: Call) -> web.StreamResponse:
     """Lead to the log, which is served without credentials for a short time, as GitHub's storage does."""
     run = _job(call)
-    if run.log is None:
+    if run.log is None or run.status != "COMPLETED":
         raise not_found()
     address = call.logs.publish(run)
     return web.Response(status=302, headers={"Location": address})
@@ -188,9 +223,33 @@ async def get_job_log(call: Call) -> web.StreamResponse:
 
 async def rerun_job(call: Call) -> web.StreamResponse:
     run = _job(call)
-    require(call.repository, call.user, "write")
-    if await call.forge.checks.rerun(run) is None:
-        raise ApiError(403, "This job cannot be retried", kind="FORBIDDEN")
+    reruns.rerun_job(call.forge, run, call.user)
+    return answer({}, 201)
+
+
+async def rerun_failed_jobs(call: Call) -> web.StreamResponse:
+    reruns.rerun_failed_jobs(call.forge, _workflow_run(call), call.user)
+    return answer({}, 201)
+
+
+async def rerun_workflow_run(call: Call) -> web.StreamResponse:
+    reruns.rerun_all_jobs(call.forge, _workflow_run(call), call.user)
+    return answer({}, 201)
+
+
+async def get_workflow_run(call: Call) -> web.StreamResponse:
+    return answer(workflow_run_json(call.forge, _workflow_run(call)))
+
+
+def _workflow_run(call: Call) -> CheckSuite:
+    suite = call.entity(CheckSuite)
+    if suite.workflow is None:
+        raise not_found()
+    return suite
+
+
+async def rerequest_check_run(call: Call) -> web.StreamResponse:
+    reruns.rerequest(call.forge, call.entity(CheckRun), call.user)
     return answer({}, 201)
 
 
@@ -256,10 +315,14 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", _REPOSITORY + "/contents/{path:.*}", get_contents),
     ("GET", _REPOSITORY + "/check-runs/{id:\\d+}", get_check_run),
     ("GET", _REPOSITORY + "/check-runs/{id:\\d+}/annotations", list_annotations),
-    ("POST", _REPOSITORY + "/check-runs/{id:\\d+}/rerequest", rerun_job),
+    ("POST", _REPOSITORY + "/check-runs/{id:\\d+}/rerequest", rerequest_check_run),
     ("GET", _ACTIONS + "/jobs/{id:\\d+}", get_job),
     ("GET", _ACTIONS + "/jobs/{id:\\d+}/logs", get_job_log),
     ("POST", _ACTIONS + "/jobs/{id:\\d+}/rerun", rerun_job),
+    ("GET", _ACTIONS + "/runs/{id:\\d+}", get_workflow_run),
     ("GET", _ACTIONS + "/runs/{id:\\d+}/jobs", list_jobs),
+    ("POST", _ACTIONS + "/runs/{id:\\d+}/rerun", rerun_workflow_run),
+    ("POST", _ACTIONS + "/runs/{id:\\d+}/rerun-failed-jobs", rerun_failed_jobs),
+    ("GET", _REPOSITORY + "/compare/{basehead:.+}", compare),
     ("POST", _REPOSITORY + "/statuses/{ref}", create_status),
 )

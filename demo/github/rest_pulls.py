@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from demo.github import pull_requests, reviews
+from demo.github import branch_update, pull_requests, reviews
 from demo.github.errors import ApiError, invalid, not_found
 from demo.github.issues import edit_text
 from demo.github.merging import MergeRequest, merge
 from demo.github.rest import Call, Endpoint, answer, pages
 from demo.github.rest_views import (
+    api,
     commit_json,
     file_json,
     full_pull_json,
@@ -78,7 +79,8 @@ async def edit_pull(call: Call) -> web.StreamResponse:
 async def list_files(call: Call) -> web.StreamResponse:
     pull = call.pull
     chosen, headers = call.page(await reviews.changed_files(pull))
-    return answer([await file_json(pull, file) for file in chosen], headers=headers)
+    base, head = pull.base_ref_oid, pull.head_ref_oid
+    return answer([await file_json(pull.repository, base, head, file) for file in chosen], headers=headers)
 
 
 async def list_commits(call: Call) -> web.StreamResponse:
@@ -103,6 +105,15 @@ async def merge_pull(call: Call) -> web.StreamResponse:
     )
     sha = await merge(call.forge, pull, call.user, wanted)
     return answer({"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
+
+
+async def update_branch(call: Call) -> web.StreamResponse:
+    body, pull = await call.body(), call.pull
+    await branch_update.update_branch(
+        call.forge, pull, call.user, expected_head=body.get("expected_head_sha")
+    )
+    address = api(call.forge, "repos", pull.repository.full_name, "pulls", pull.number)
+    return answer({"message": "Updating pull request branch.", "url": address}, 202)
 
 
 async def list_reviews(call: Call) -> web.StreamResponse:
@@ -172,6 +183,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", _PULL + "/commits", list_commits),
     ("GET", _PULL + "/merge", get_merged),
     ("PUT", _PULL + "/merge", merge_pull),
+    ("PUT", _PULL + "/update-branch", update_branch),
     ("GET", _PULL + "/reviews", list_reviews),
     ("POST", _PULL + "/reviews", create_review),
     ("PUT", _PULL + "/reviews/{id:\\d+}/dismissals", dismiss_review),

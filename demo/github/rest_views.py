@@ -9,8 +9,6 @@ from demo.github.merging import merge_state, mergeability
 from demo.github.reviews import current_line
 from demo.github.state import (
     PERMISSIONS,
-    CheckAnnotation,
-    CheckRun,
     Comment,
     Issue,
     Label,
@@ -18,7 +16,6 @@ from demo.github.state import (
     Repository,
     Review,
     ReviewComment,
-    Status,
     Subject,
     User,
 )
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from demo.github.forge import Forge
-    from demo.github.repositories import ChangedFile, Commit
+    from demo.github.git_values import ChangedFile, Commit
 
 
 def moment(value: datetime | None) -> str | None:
@@ -76,7 +73,7 @@ def repository_json(forge: Forge, repository: Repository, user: User | None) -> 
         "allow_merge_commit": repository.merge_commit_allowed,
         "allow_squash_merge": repository.squash_merge_allowed,
         "allow_rebase_merge": repository.rebase_merge_allowed,
-        "allow_auto_merge": False,
+        "allow_auto_merge": repository.auto_merge_allowed,
         "delete_branch_on_merge": repository.delete_branch_on_merge,
         "open_issues_count": sum(not subject.closed for subject in _subjects(repository)),
         "permissions": {word: rank >= needed for word, needed in words.items()},
@@ -183,8 +180,20 @@ def pull_json(forge: Forge, pull: PullRequest) -> dict[str, Any]:
         "draft": pull.is_draft,
         "merged_at": moment(pull.merged_at),
         "merge_commit_sha": pull.merge_commit_oid,
-        "auto_merge": None,
+        "auto_merge": _auto_merge_json(forge, pull),
         "requested_reviewers": [],
+    }
+
+
+def _auto_merge_json(forge: Forge, pull: PullRequest) -> dict[str, Any] | None:
+    asked = pull.auto_merge
+    if asked is None:
+        return None
+    return {
+        "enabled_by": user_json(forge, asked.enabled_by),
+        "merge_method": asked.merge_method.lower(),
+        "commit_title": asked.commit_headline,
+        "commit_message": asked.commit_body,
     }
 
 
@@ -210,11 +219,12 @@ async def full_pull_json(forge: Forge, pull: PullRequest) -> dict[str, Any]:
     }
 
 
-async def file_json(pull: PullRequest, file: ChangedFile) -> dict[str, Any]:
-    git = pull.repository.git
-    diff = await git.diff(pull.base_ref_oid, pull.head_ref_oid, file.path)
+async def file_json(repository: Repository, base: str, head: str, file: ChangedFile) -> dict[str, Any]:
+    """Return a file that differs between the merge base of two commits and the second of them."""
+    git = repository.git
+    diff = await git.diff(base, head, file.path)
     start = diff.find("\n@@")
-    oid = await git.entry(pull.head_ref_oid, file.path, "blob")
+    oid = await git.entry(head, file.path, "blob")
     body: dict[str, Any] = {
         "sha": oid,
         "filename": file.path,
@@ -240,6 +250,11 @@ def commit_json(forge: Forge, repository: Repository, commit: Commit) -> dict[st
             "date": date.isoformat().replace("+00:00", "Z"),
         }
 
+    def account(email: str) -> dict[str, Any] | None:
+        users = (user for user in forge.store.users.values() if user.email == email)
+        user = next(users, None)
+        return user_json(forge, user) if user else None
+
     return {
         "sha": commit.oid,
         "url": api(forge, "repos", name, "commits", commit.oid),
@@ -250,6 +265,8 @@ def commit_json(forge: Forge, repository: Repository, commit: Commit) -> dict[st
             "author": person(commit.author, commit.authored_date),
             "committer": person(commit.committer, commit.committed_date),
         },
+        "author": account(commit.author.email),
+        "committer": account(commit.committer.email),
         "parents": [{"sha": oid, "url": api(forge, "repos", name, "commits", oid)} for oid in commit.parents],
     }
 
@@ -296,89 +313,3 @@ async def review_comment_json(forge: Forge, comment: ReviewComment) -> dict[str,
     if comment is not thread.comments[0]:
         body["in_reply_to_id"] = thread.comments[0].database_id
     return body
-
-
-def check_run_json(forge: Forge, run: CheckRun) -> dict[str, Any]:
-    suite, repository = run.suite, run.suite.repository
-    url = api(forge, "repos", repository.full_name, "check-runs", run.database_id)
-    app = {
-        "id": suite.app.database_id,
-        "node_id": suite.app.id,
-        "slug": suite.app.slug,
-        "name": suite.app.name,
-    }
-    pulls = [p for p in repository.open_pulls() if p.head_ref_oid == suite.head_sha]
-    return {
-        "id": run.database_id,
-        "node_id": run.id,
-        "name": run.name,
-        "head_sha": suite.head_sha,
-        "external_id": "",
-        "status": run.status.lower(),
-        "conclusion": run.conclusion.lower() if run.conclusion else None,
-        "started_at": moment(run.started_at),
-        "completed_at": moment(run.completed_at),
-        "url": url,
-        "html_url": run.details_url,
-        "details_url": run.details_url,
-        "output": {
-            "title": run.title,
-            "summary": run.summary,
-            "text": None,
-            "annotations_count": len(run.annotations),
-            "annotations_url": f"{url}/annotations",
-        },
-        "check_suite": {"id": suite.database_id},
-        "app": app,
-        "pull_requests": [{"id": p.database_id, "number": p.number} for p in pulls],
-    }
-
-
-def annotation_json(annotation: CheckAnnotation) -> dict[str, Any]:
-    return {
-        "path": annotation.path,
-        "start_line": annotation.line,
-        "end_line": annotation.end_line or annotation.line,
-        "start_column": None,
-        "end_column": None,
-        "annotation_level": annotation.level.lower(),
-        "title": annotation.title or "",
-        "message": annotation.message,
-        "raw_details": "",
-    }
-
-
-def job_json(forge: Forge, run: CheckRun) -> dict[str, Any]:
-    """Return the workflow job that a check run stands for; both have one number."""
-    name = run.suite.repository.full_name
-    return {
-        "id": run.database_id,
-        "run_id": run.suite.database_id,
-        "node_id": run.id,
-        "head_sha": run.suite.head_sha,
-        "head_branch": run.suite.branch,
-        "name": run.name,
-        "workflow_name": run.suite.workflow.name if run.suite.workflow else None,
-        "status": run.status.lower(),
-        "conclusion": run.conclusion.lower() if run.conclusion else None,
-        "started_at": moment(run.started_at),
-        "completed_at": moment(run.completed_at),
-        "url": api(forge, "repos", name, "actions", "jobs", run.database_id),
-        "html_url": run.details_url,
-        "check_run_url": api(forge, "repos", name, "check-runs", run.database_id),
-        "steps": [],
-    }
-
-
-def status_json(forge: Forge, status: Status) -> dict[str, Any]:
-    return {
-        "id": status.database_id,
-        "node_id": status.id,
-        "state": status.state.lower(),
-        "context": status.context,
-        "description": status.description,
-        "target_url": status.target_url,
-        "creator": user_json(forge, status.creator),
-        "created_at": moment(status.created_at),
-        "updated_at": moment(status.created_at),
-    }

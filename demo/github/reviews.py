@@ -11,7 +11,7 @@ from demo.github.pull_requests import record
 from demo.github.state import PullRequest, Review, ReviewComment, ReviewThread, User, now
 
 if TYPE_CHECKING:
-    from demo.github.repositories import ChangedFile
+    from demo.github.git_values import ChangedFile
 
 EVENTS = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
 """REST's verbs, and the state of the review that each makes."""

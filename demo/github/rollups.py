@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from demo.github.state import PullRequest, Repository
+
+Outcome = Literal["expected", "in progress", "failing", "passed"]
 
 
 def rollup_state(repository: Repository, sha: str) -> str | None:
@@ -28,22 +32,27 @@ def is_required(pull: PullRequest | None, name: str) -> bool:
     return pull is not None and name in pull.repository.rules_of(pull.base_ref_name).required_checks
 
 
-def failing_requirements(pull: PullRequest) -> list[str]:
-    """Return a sentence for each required check that has not passed on the head."""
-    repository, sha = pull.repository, pull.head_ref_oid
-    outcomes: dict[str, list[bool | None]] = {}
+def outcomes(repository: Repository, sha: str, names: Iterable[str]) -> dict[str, Outcome]:
+    """Return what became of each of the checks ``names`` on the commit ``sha``."""
+    seen: dict[str, set[bool | None]] = {}
     for run in repository.check_runs(sha):
-        outcomes.setdefault(run.name, []).append(run.passed if run.status == "COMPLETED" else None)
+        seen.setdefault(run.name, set()).add(run.passed if run.status == "COMPLETED" else None)
     for status in repository.latest_statuses(sha):
         verdict = {"SUCCESS": True, "FAILURE": False, "ERROR": False}.get(status.state)
-        outcomes.setdefault(status.context, []).append(verdict)
-    said = []
-    for name in repository.rules_of(pull.base_ref_name).required_checks:
-        seen = outcomes.get(name)
-        if seen is None:
-            said.append(f'Required status check "{name}" is expected.')
-        elif False in seen:
-            said.append(f'Required status check "{name}" is failing.')
-        elif None in seen:
-            said.append(f'Required status check "{name}" is in progress.')
-    return said
+        seen.setdefault(status.context, set()).add(verdict)
+    return {name: _worst(seen.get(name)) for name in names}
+
+
+def _worst(verdicts: set[bool | None] | None) -> Outcome:
+    if verdicts is None:
+        return "expected"
+    if False in verdicts:
+        return "failing"
+    return "in progress" if None in verdicts else "passed"
+
+
+def failing_requirements(pull: PullRequest) -> list[str]:
+    """Return a sentence for each required check that has not passed on the head."""
+    names = pull.repository.rules_of(pull.base_ref_name).required_checks
+    found = outcomes(pull.repository, pull.head_ref_oid, names)
+    return [f'Required status check "{name}" is {word}.' for name, word in found.items() if word != "passed"]

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import secrets
 import shutil
 import time
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from demo.github import acts, graphql, issues, rest_code, rest_issues, rest_pulls
-from demo.github.access import RateLimits, api_user
+from demo.github.api import Api
 from demo.github.app_tokens import AppTokens
 from demo.github.control import Control, loopback_only
-from demo.github.errors import DOCUMENTATION, ApiError
-from demo.github.faults import Faults, Handler
+from demo.github.errors import ApiError
+from demo.github.faults import Fault, Faults, Handler
 from demo.github.forge import Forge, Settings
 from demo.github.git_http import GitService
 from demo.github.job_logs import JobLogs
+from demo.github.limits import RateLimits
 from demo.github.pages import Pages
+from demo.github.persistence import STATE_FILE, Keeper, reconcile
+from demo.github.request_subject import GRAPHQL_PATH
 from demo.github.requests_log import FACTS, RequestFacts, RequestLog
-from demo.github.rest import PREFIX, Call, Endpoint
+from demo.github.rest import PREFIX
+from demo.github.staleness import Replica
 from demo.github.state import BranchRules, Issue, Permission, Repository, User
+from demo.github.webhooks import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from demo.github.app_tokens import AppRegistration
+    from demo.github.clock import Clock
+    from demo.github.webhooks import Sender
 
 HOST = "127.0.0.1"
-GRAPHQL_PATH = "/api/graphql"
 MARKER = ".stand-in-github"
 SHUTDOWN_SECONDS = 2.0
 DEFAULT_LOGIN = "agent"
@@ -46,36 +52,61 @@ class StandInGitHub:
     """A GitHub Enterprise Server in small: REST, GraphQL, git, checks and pages.
 
     :param data_dir: folder for repositories and the mutation log; must be new, empty, or an earlier one of
-        ours, which is emptied.
+        ours, which is emptied. ``None``: all is in memory, for :meth:`seed_synthetic` alone.
     :param port: 0 for a free one.
     :param mergeability_delay: seconds that ``mergeable`` is ``UNKNOWN`` after a head or a base moved.
     :param check_timeout: limit of one workflow job, in seconds.
     :param parallel_checks: workflow jobs that run at once.
+    :param keep: write every change to the folder before it is answered, and go on from what an earlier
+        stand-in saved there, however that ended.
+    :param clock: its time; by default the machine's.
+    :param on_crash: kills the stand-in when a fault says so; by default a crash only drops the connection.
+    :param webhook_sender: how webhooks are delivered; by default over HTTP.
+    :param seed: of all that happens by chance: faults and losses.
     """
 
     def __init__(
         self,
-        data_dir: Path | str,
+        data_dir: Path | str | None,
         *,
         port: int = 0,
         mergeability_delay: float = 1.0,
         check_timeout: float = 120.0,
         parallel_checks: int = 2,
+        keep: bool = False,
+        clock: Clock | None = None,
+        on_crash: Callable[[], None] | None = None,
+        webhook_sender: Sender | None = None,
+        seed: int = 0,
     ) -> None:
-        self._data_dir = prepare(Path(data_dir).absolute())
+        folder = prepare(Path(data_dir).absolute(), keep=keep) if data_dir is not None else None
         self._port = port
         settings = Settings(
             mergeability_delay=mergeability_delay,
             check_timeout=check_timeout,
             parallel_checks=parallel_checks,
         )
-        self.forge = Forge(self._data_dir, settings)
-        self.faults = Faults(self.forge)
-        self.limits = RateLimits()
-        self.requests = RequestLog()
-        self._logs = JobLogs(self.forge)
+        self.forge = Forge(folder, settings, clock)
         self._app_tokens = AppTokens(self.forge)
+        self.limits = RateLimits(clock=self.forge.clock)
+        self._keeper = Keeper(self.forge, folder / STATE_FILE) if folder is not None else None
+        self._keeping = keep
+        self._resumed = self._resume() if keep else False
+        self.replica = Replica(self.forge)
+        self.faults = Faults(
+            self.forge, ordered=self._fault_ordered, crash=on_crash or (lambda: None), seed=seed
+        )
+        self.requests = RequestLog()
+        self.webhooks = Webhooks(
+            self.forge, installation=self._installation, sender=webhook_sender, seed=seed
+        )
+        self._logs = JobLogs(self.forge)
+        self._api = Api(self.forge, self.limits, self.replica, self._logs)
         self._runner: web.AppRunner | None = None
+        if self._keeper is not None:
+            self._keeper.keep("grants", self._app_tokens.grants)
+        if keep:
+            self.forge.mutations.listen(lambda _: self.save())
 
     @property
     def url(self) -> str:
@@ -92,21 +123,30 @@ class StandInGitHub:
 
         :raises OSError: the port is taken.
         """
-        graphql.load_schema()
-        # Bodies of git stay as they are encoded: git http-backend decodes them itself.
-        self._runner = web.AppRunner(
-            self._application(), access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_SECONDS
-        )
-        await self._runner.setup()
+        self._runner = await self.set_up()
         site = web.TCPSite(self._runner, HOST, self._port)
         await site.start()
         self.forge.url = f"http://{HOST}:{self._runner.addresses[0][1]}"
+        if self._resumed:
+            await reconcile(self.forge)
+            await self.forge.checks.resume()
+
+    async def set_up(self) -> web.AppRunner:
+        """Return the application ready to serve, with no address yet; :meth:`start` does both."""
+        graphql.load_schema()
+        # Bodies of git stay as they are encoded: git http-backend decodes them itself.
+        runner = web.AppRunner(
+            self._application(), access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_SECONDS
+        )
+        await runner.setup()
+        return runner
 
     async def stop(self) -> None:
         """Stop listening, and end all checks with their processes."""
         if self._runner is not None:
             await self._runner.cleanup()
         await self.forge.checks.stop()
+        await self.webhooks.stop()
         self.forge.mutations.close()
 
     async def __aenter__(self) -> StandInGitHub:
@@ -163,6 +203,21 @@ class StandInGitHub:
             rules=rules,
         )
 
+    async def seed_synthetic(
+        self,
+        full_name: str,
+        files: Mapping[str, str],
+        *,
+        permissions: Mapping[str, Permission] | None = None,
+        rules: Mapping[str, BranchRules] | None = None,
+    ) -> Repository:
+        """Make ``owner/name`` of files (text by path) in memory: no git program, no workflow.
+
+        :raises ApiError: 422 when the name is taken or wrong.
+        """
+        granted = permissions if permissions is not None else self._writers()
+        return await self.forge.seed_synthetic(full_name, files, permissions=granted, rules=rules)
+
     def _writers(self) -> dict[str, Permission]:
         return {user.login: "write" for user in self.forge.store.tokens.values()}
 
@@ -193,15 +248,24 @@ class StandInGitHub:
         """Wait until no check is queued or running."""
         await self.forge.checks.settled()
 
+    def save(self) -> None:
+        """Write the state to the folder, for a later start with ``keep``.
+
+        :raises ApiError: 422, there is no folder.
+        """
+        if self._keeper is None:
+            raise ApiError(422, "This stand-in has no folder to save its state in.")
+        self._keeper.save()
+
     def _application(self) -> web.Application:
         application = web.Application(
-            middlewares=[self._log, self._refuse, self._app_tokens.guard, self._inject],
+            middlewares=[self._log, self._refuse, self._remember, self._app_tokens.guard, self._inject],
             client_max_size=16 << 20,
         )
         for method, path, endpoint in (*rest_issues.ROUTES, *rest_pulls.ROUTES, *rest_code.ROUTES):
-            application.router.add_route(method, PREFIX + path, self._rest(endpoint))
+            application.router.add_route(method, PREFIX + path, self._api.rest(endpoint))
         application.add_routes(self._app_tokens.routes())
-        application.router.add_post(GRAPHQL_PATH, self._graphql)
+        application.router.add_post(GRAPHQL_PATH, self._api.graphql)
         application.router.add_route("*", "/api/{rest:.*}", _no_such_endpoint)
         application.add_routes(Control(self).routes())
         application.add_routes(self._logs.routes())
@@ -209,41 +273,22 @@ class StandInGitHub:
         application.add_routes(Pages(self.forge).routes())
         return application
 
-    def _rest(self, endpoint: Endpoint) -> Handler:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            header = request.headers.get("Authorization")
-            user = api_user(self.forge.store, header, documentation_url=DOCUMENTATION)
-            FACTS.get().user = user
-            free = request.path == f"{PREFIX}/rate_limit"
-            if not free:
-                self.limits.spend(user, "core", 1)
-            response = await endpoint(Call(self.forge, request, user, self.limits, self._logs))
-            response = _conditional(request, response)
-            if response.status == 304 and not free:
-                self.limits.refund(user, "core")
-            response.headers.update(self.limits.headers(user, "core"))
-            return response
+    def _fault_ordered(self, fault: Fault) -> None:
+        if isinstance(fault.action, dict) and "stale_seconds" in fault.action:
+            self.replica.start(float(fault.action["stale_seconds"]))
 
-        return handle
+    def _installation(self) -> int | None:
+        app = self._app_tokens.registration
+        return app.installation_id if app else None
 
-    async def _graphql(self, request: web.Request) -> web.StreamResponse:
-        place = "https://docs.github.com/graphql"
-        user = api_user(self.forge.store, request.headers.get("Authorization"), documentation_url=place)
-        FACTS.get().user = user
-        try:
-            body = json.loads(await request.read())
-        except ValueError:
-            raise ApiError(400, "Problems parsing JSON", documentation_url=place) from None
-        if not isinstance(body, dict):
-            raise ApiError(400, "A query attribute must be specified and must be a string.")
-        before = self.limits.describe(user, "graphql")["used"]
-        try:
-            answer = await graphql.perform(self.forge, self.limits, user, body)
-        except ApiError as error:
-            # GitHub tells a spent limit of GraphQL with status 200.
-            answer = {"errors": [{"type": error.kind, "message": error.message}]}
-        FACTS.get().points = self.limits.describe(user, "graphql")["used"] - before
-        return web.json_response(answer, headers=self.limits.headers(user, "graphql"))
+    def _resume(self) -> bool:
+        """Go on from what an earlier stand-in left; return whether there was one."""
+        if self._keeper is None:
+            return False
+        kept = self._keeper.load()
+        if kept is not None:
+            self._app_tokens.grants.update(kept["grants"])
+        return kept is not None
 
     @web.middleware
     async def _log(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -276,8 +321,10 @@ class StandInGitHub:
         except ApiError as error:
             response = web.json_response(error.body(), status=error.status)
             user = FACTS.get().user
-            if user is not None and request.path.startswith(PREFIX):
-                response.headers.update(self.limits.headers(user, "core"))
+            if user is not None and request.path.startswith("/api/"):
+                resource = "core" if request.path.startswith(PREFIX) else "graphql"
+                response.headers.update(self.limits.headers(user, resource))
+            response.headers.update(error.headers)
         except web.HTTPException:
             raise
         except Exception:
@@ -285,6 +332,18 @@ class StandInGitHub:
             response = web.json_response({"message": "Server Error"}, status=500)
         if not response.prepared:
             response.headers.update(headers)
+            response.headers["Date"] = format_datetime(self.forge.clock.now(), usegmt=True)
+        return response
+
+    @web.middleware
+    async def _remember(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Keep the state before and after a request, for stale reads and for a restart."""
+        await self.replica.keep()
+        response = await handler(request)
+        if request.method not in ("GET", "HEAD"):
+            await self.replica.keep()
+            if self._keeping:
+                self.save()
         return response
 
     @web.middleware
@@ -308,23 +367,10 @@ async def _no_such_endpoint(request: web.Request) -> web.StreamResponse:
     raise ApiError(404, "Not Found")
 
 
-def _conditional(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Give an answer its ETag, and answer 304 where the client has it already."""
-    if request.method != "GET" or response.status != 200 or not isinstance(response, web.Response):
-        return response
-    body = response.body if isinstance(response.body, bytes) else b""
-    etag = f'W/"{hashlib.sha256(body).hexdigest()}"'
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "private, max-age=60, s-maxage=60"
-    if request.headers.get("If-None-Match") == etag:
-        kept = {name: value for name, value in response.headers.items() if not name.startswith("Content-")}
-        return web.Response(status=304, headers=kept)
-    return response
-
-
-def prepare(folder: Path) -> Path:
+def prepare(folder: Path, *, keep: bool = False) -> Path:
     """Return ``folder``, made and emptied of an earlier run.
 
+    :param keep: leave what an earlier run left.
     :raises FileExistsError: something else is in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -332,5 +378,7 @@ def prepare(folder: Path) -> Path:
     if any(folder.iterdir()) and not marker.exists():
         raise FileExistsError(f"{folder} holds other files. Give the stand-in a folder of its own.")
     marker.touch()
-    shutil.rmtree(folder / "repositories", ignore_errors=True)
+    if not keep:
+        shutil.rmtree(folder / "repositories", ignore_errors=True)
+        (folder / STATE_FILE).unlink(missing_ok=True)
     return folder

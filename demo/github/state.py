@@ -9,27 +9,28 @@ import asyncio
 import base64
 import struct
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
+from demo.github import clock
 from demo.github.grants import GRANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
+    from demo.github.check_state import CheckRun, CheckSuite, Status
+    from demo.github.planned_checks import ScriptedOutcome
+    from demo.github.queue_state import AutoMerge, MergeQueue, QueueEntry, TimelineEvent
     from demo.github.repositories import BareRepository
 
 Permission = Literal["read", "triage", "write", "maintain", "admin"]
 EntityT = TypeVar("EntityT", bound="Entity")
 PERMISSIONS: tuple[Permission, ...] = ("read", "triage", "write", "maintain", "admin")
 
-PASSING = frozenset({"SUCCESS", "NEUTRAL", "SKIPPED"})
-"""Conclusions of a check run that satisfy a required check."""
-
 
 def now() -> datetime:
-    """Return the present time, in UTC and whole seconds as GitHub tells it."""
-    return datetime.now(UTC).replace(microsecond=0)
+    """Return the present time of the stand-in, in UTC and whole seconds as GitHub tells it."""
+    return clock.active().now().replace(microsecond=0)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -86,6 +87,13 @@ class BranchRules:
     required_checks: tuple[str, ...] = ()
     required_approvals: int = 0
     dismiss_stale_reviews: bool = False
+    strict_checks: bool = False
+    """Whether the head must contain the base's tip before a merge."""
+    in_ruleset: bool = False
+    """Whether a ruleset holds these rules, and no protection rule of the branch."""
+    merge_queue: bool = False
+    queue_method: str = "merge"
+    """How the merge queue merges: ``merge``, ``squash`` or ``rebase``."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -104,12 +112,17 @@ class Repository(Entity):
     merge_commit_allowed: bool = True
     rebase_merge_allowed: bool = True
     delete_branch_on_merge: bool = False
+    auto_merge_allowed: bool = False
     issues: dict[int, Issue] = field(default_factory=dict)
     pulls: dict[int, PullRequest] = field(default_factory=dict)
     labels: dict[str, Label] = field(default_factory=dict)
     statuses: list[Status] = field(default_factory=list)
     suites: list[CheckSuite] = field(default_factory=list)
     run_numbers: dict[str, int] = field(default_factory=dict)
+    queues: dict[str, MergeQueue] = field(default_factory=dict)
+    """Merge queue of each branch that has had one."""
+    scripts: dict[str, list[ScriptedOutcome]] = field(default_factory=dict)
+    """What the next runs of the check of each name come to, whatever they do."""
     created_at: datetime = field(default_factory=now)
     updated_at: datetime = field(default_factory=now)
     pushed_at: datetime | None = None
@@ -157,7 +170,10 @@ class Repository(Entity):
 
     def latest_statuses(self, sha: str) -> list[Status]:
         """Return the latest status of each context on the commit ``sha``."""
-        return list({s.context: s for s in self.statuses if s.sha == sha}.values())
+        present = now()
+        return list(
+            {s.context: s for s in self.statuses if s.sha == sha and s.created_at <= present}.values()
+        )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -203,12 +219,21 @@ class PullRequest(Subject):
     merge_commit_oid: str | None = None
     reviews: list[Review] = field(default_factory=list)
     threads: list[ReviewThread] = field(default_factory=list)
+    auto_merge: AutoMerge | None = None
+    timeline: list[TimelineEvent] = field(default_factory=list)
+    """What happened with merge queue and auto-merge, oldest first."""
     mergeable_known_at: float = 0.0
-    """Monotonic time, in seconds, before which mergeability is still being computed."""
+    """Seconds of the stand-in's clock before which mergeability is still being computed."""
 
     @property
     def merged(self) -> bool:
         return self.merged_at is not None
+
+    @property
+    def merge_queue_entry(self) -> QueueEntry | None:
+        """The pull request's place in the merge queue of its base branch."""
+        queue = self.repository.queues.get(self.base_ref_name)
+        return next((entry for entry in queue.entries if entry.pull_request is self), None) if queue else None
 
     def latest_opinionated_reviews(self) -> list[Review]:
         """Return each person's latest review that approves, objects or was dismissed."""
@@ -262,96 +287,6 @@ class ReviewComment(Entity):
     body: str
     created_at: datetime = field(default_factory=now)
     updated_at: datetime = field(default_factory=now)
-
-
-@dataclass(kw_only=True, eq=False)
-class Status(Entity):
-    """A commit status, the older kind of check."""
-
-    prefix: ClassVar[str] = "SC"
-    repository: Repository
-    sha: str
-    context: str
-    state: str
-    description: str | None = None
-    target_url: str | None = None
-    creator: User
-    created_at: datetime = field(default_factory=now)
-
-
-@dataclass(kw_only=True, eq=False)
-class Workflow(Entity):
-    """A file below ``.github/workflows``."""
-
-    prefix: ClassVar[str] = "W"
-    name: str
-    path: str
-    created_at: datetime = field(default_factory=now)
-
-
-@dataclass(kw_only=True, eq=False)
-class CheckSuite(Entity):
-    """The checks that one app, or one run of one workflow, reports on one commit."""
-
-    prefix: ClassVar[str] = "CS"
-    repository: Repository
-    head_sha: str
-    branch: str
-    app: App
-    workflow: Workflow | None = None
-    event: str = "push"
-    run_number: int = 1
-    runs: list[CheckRun] = field(default_factory=list)
-    created_at: datetime = field(default_factory=now)
-    updated_at: datetime = field(default_factory=now)
-
-    def latest_runs(self) -> list[CheckRun]:
-        return list({run.name: run for run in self.runs}.values())
-
-    @property
-    def status(self) -> str:
-        words = [run.status for run in self.latest_runs()]
-        if all(word == "COMPLETED" for word in words):
-            return "COMPLETED"
-        return "QUEUED" if all(word == "QUEUED" for word in words) else "IN_PROGRESS"
-
-    @property
-    def conclusion(self) -> str | None:
-        if self.status != "COMPLETED":
-            return None
-        failed = [run.conclusion for run in self.latest_runs() if run.conclusion not in PASSING]
-        return failed[0] if failed else "SUCCESS"
-
-
-@dataclass(kw_only=True)
-class CheckAnnotation:
-    path: str
-    line: int
-    level: str
-    message: str
-    title: str | None = None
-    end_line: int | None = None
-
-
-@dataclass(kw_only=True, eq=False)
-class CheckRun(Entity):
-    prefix: ClassVar[str] = "CR"
-    suite: CheckSuite
-    name: str
-    status: str = "QUEUED"
-    conclusion: str | None = None
-    title: str | None = None
-    summary: str | None = None
-    details_url: str | None = None
-    annotations: list[CheckAnnotation] = field(default_factory=list)
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    log: str | None = None
-    """Plain text of the job's log, once it has ended."""
-
-    @property
-    def passed(self) -> bool:
-        return self.status == "COMPLETED" and self.conclusion in PASSING
 
 
 class Store:

@@ -1,16 +1,17 @@
 """The part of a GitHub Actions workflow file that the stand-in runs.
 
 Read are ``name``, ``on`` (``push`` with ``branches`` and ``branches-ignore``, ``pull_request`` with
-``branches``), ``env``, ``defaults.run.working-directory``, and of each job ``name``, ``env``, and of its
-``steps`` ``name``, ``run``, ``env``, ``working-directory``, ``continue-on-error`` and an ``if`` of
-``always()``, ``failure()`` or ``success()``. Steps that use an action are passed over: the checkout is there,
-and Python is on the path. Not read are matrices, ``needs``, services, expressions and path filters.
+``branches``, and ``merge_group``), ``env``, ``defaults.run.working-directory``, and of each job ``name``,
+``needs``, ``if``, ``env``, and of its ``steps`` ``name``, ``run``, ``env``, ``working-directory``, ``continue-on-error`` and an ``if`` of
+``always()``, ``failure()`` or ``success()``, as of a job. Steps that use an action are passed over: the checkout is there,
+and Python is on the path. Not read are matrices, services, expressions and path filters.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
@@ -38,7 +39,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
+    key: str
+    """Its name in the file, by which other jobs need it."""
     name: str
+    needs: tuple[str, ...] = ()
+    condition: Condition = "success"
     steps: tuple[Step, ...]
 
 
@@ -51,7 +56,7 @@ class WorkflowFile:
     jobs: tuple[Job, ...]
 
     def runs_on(self, event: str, branch: str) -> bool:
-        """Say whether ``event`` starts it: a push to ``branch``, or a pull request into ``branch``."""
+        """Say whether ``event`` starts it: a push to ``branch``, or a merge into ``branch``."""
         if event not in self.triggers:
             return False
         filters = self.triggers[event]
@@ -80,6 +85,7 @@ def parse_workflow(text: str, path: str) -> WorkflowFile:
     jobs = data.get("jobs")
     if not isinstance(jobs, dict) or not jobs:
         raise WorkflowError("The file has no jobs.")
+    _check_needs(jobs)
     # YAML 1.1 reads the bare word ``on`` as true.
     triggers = _triggers(data.get("on", data.get(True)))
     return WorkflowFile(
@@ -98,6 +104,25 @@ def _triggers(value: Any) -> dict[str, dict[str, Any]]:
     if isinstance(value, dict):
         return {str(event): filters if isinstance(filters, dict) else {} for event, filters in value.items()}
     raise WorkflowError("The file says nothing below `on`.")
+
+
+def _check_needs(jobs: Mapping[Any, Any]) -> None:
+    """Hold that every job can start at some time.
+
+    :raises WorkflowError: one needs a job that is not there, or in the end itself.
+    """
+    needs = {str(key): _needs(job) for key, job in jobs.items()}
+    for key, names in needs.items():
+        if unknown := set(names) - set(needs):
+            raise WorkflowError(f"The job {key!r} depends on the unknown job {min(unknown)!r}.")
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        raise WorkflowError(f"The jobs depend on each other: {' -> '.join(error.args[1])}.") from error
+
+
+def _needs(job: Any) -> tuple[str, ...]:
+    return tuple(_words(job.get("needs"))) if isinstance(job, dict) else ()
 
 
 def _job(key: str, job: Any, workflow: Mapping[str, Any]) -> Job:
@@ -122,7 +147,13 @@ def _job(key: str, job: Any, workflow: Mapping[str, Any]) -> Job:
                 continue_on_error=step.get("continue-on-error") is True,
             )
         )
-    return Job(name=str(job.get("name") or key), steps=tuple(steps))
+    return Job(
+        key=key,
+        name=str(job.get("name") or key),
+        needs=_needs(job),
+        condition=_condition(job.get("if")),
+        steps=tuple(steps),
+    )
 
 
 def _condition(value: Any) -> Condition:

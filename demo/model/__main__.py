@@ -27,7 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, default=0, help="TCP port (default: a free one)")
     parser.add_argument(
-        "--script", type=Path, default=SCRIPT, help="YAML or JSON (default: the sample's script)"
+        "--script",
+        type=Path,
+        action="append",
+        help="YAML or JSON (default: the sample's script); of several the scenes of the first are tried first",
     )
     parser.add_argument(
         "--api-key", help="key that Anthropic requests must bear (default: none is asked for)"
@@ -37,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        script = Script.load(options.script)
+        script = Script.load(*(options.script or [SCRIPT]))
         model = StandInModel(
             script, api_key=options.api_key, openai_api_key=options.openai_api_key, port=options.port
         )

@@ -117,19 +117,18 @@ class Script:
     scenes: tuple[Scene, ...]
 
     @classmethod
-    def load(cls, path: Path) -> Script:
-        """Read a YAML or JSON file.
+    def load(cls, *paths: Path) -> Script:
+        """Read YAML or JSON files; the scenes of the first are tried first.
 
-        :raises ScriptError: the file cannot be read or does not hold a script.
+        :raises ScriptError: a file cannot be read or does not hold a script.
         """
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ScriptError(f"{path}: {error}") from None
-        try:
-            return cls.of(data)
-        except ScriptError as error:
-            raise ScriptError(f"{path}: {error}") from None
+        scenes: list[Scene] = []
+        for path in paths:
+            try:
+                scenes += cls.of(yaml.safe_load(path.read_text(encoding="utf-8"))).scenes
+            except (OSError, UnicodeDecodeError, yaml.YAMLError, ScriptError) as error:
+                raise ScriptError(f"{path}: {error}") from None
+        return cls(tuple(scenes))
 
     @classmethod
     def of(cls, data: object) -> Script:

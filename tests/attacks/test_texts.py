@@ -15,6 +15,8 @@ from agent_runner.contract import MAX_SPEC_BYTES, StepSpec
 from airflow_provider_agents.domain import digest as digest_module
 from airflow_provider_agents.domain import feedback_text as feedback_module
 from airflow_provider_agents.domain.coding_task import Ticket
+from airflow_provider_agents.domain.commands import Command
+from airflow_provider_agents.domain.commits import CommitRef
 from airflow_provider_agents.domain.digest import StepNote
 from airflow_provider_agents.domain.feedback import FailingCheck, Feedback
 from airflow_provider_agents.domain.pull_request import Annotation, Check, Comment, Review, ReviewThread
@@ -113,7 +115,7 @@ def test_text_of_a_ticket(text: str) -> None:
 
 @EVERYWHERE
 def test_text_of_a_review(text: str) -> None:
-    """Reviews, threads, checks with their summaries, annotations and logs, and the reason for the round."""
+    """Reviews, threads, commands, commits, files, checks with all that is theirs, and the reason for the round."""
     name = text[:3_000]
     failing = Check(name=name, state="failed", kind="check_run", conclusion=name, title=text, summary=text)
     annotation = Annotation(path=name, line=1, level=name, message=text)
@@ -123,9 +125,17 @@ def test_text_of_a_review(text: str) -> None:
         number=1,
         head_sha="a" * 40,
         reason=text,
-        failing_checks=(FailingCheck(check=failing, annotations=(annotation,) * 3, log_tail=text),) * 10,
+        failing_checks=(
+            FailingCheck(check=failing, annotations=(annotation,) * 3, log_excerpt=text, log_tail=text),
+        )
+        * 10,
         reviews=(Review(author=name, state="CHANGES_REQUESTED", body=text, can_write=True),),
         threads=(ReviewThread(node_id="n", path=name, line=1, comments=(comment,)),),
+        instructions=(Command(name="tell", text=text, author=name, key="c"),),
+        conflicts_with="main",
+        conflict_files=(name,),
+        pushed_by_others=(CommitRef(sha="b" * 40, author=name, title=text[:3_000]),),
+        missing=(name,),
     )
     found = {"reason": feedback.reason, "text": feedback_module.feedback_text(feedback), "conflict": False}
     operator = AgentFixOperator(task_id="fix", feedback=found)

@@ -322,7 +322,7 @@ def test_the_four_scenes_lead_to_a_mended_repository(tmp_path: Path, model_url: 
     head = scenario.git(bench.forge, "rev-parse", "HEAD")
     plan, seen = bench.step(prompt("plan"), prompts.PLAN_SCHEMA)
     assert scenario.git(bench.forge, "rev-parse", "HEAD") == head
-    assert plan["structured_output"].keys() == {"summary", "steps", "files", "risks"}
+    assert plan["structured_output"].keys() == set(prompts.PLAN_SCHEMA["required"])
     assert plan["structured_output"]["files"] == ["letters/template.py", "tests/test_template.py"]
     assert [request["scene"] for request in seen["requests"]] == ["plan"] * seen["count"]
     assert [request["turn"] for request in seen["requests"]] == list(range(seen["count"]))

@@ -52,9 +52,17 @@ REPOSITORY = "acme/calc"
 
 
 def documents() -> dict[str, str]:
+    """Return every document that reads, by its operation name."""
+    from airflow_provider_agents.hooks.github_mutations import LOOKS
     from airflow_provider_agents.hooks.github_queries import DOCUMENTS
 
-    return DOCUMENTS
+    return DOCUMENTS | LOOKS
+
+
+def mutations() -> dict[str, str]:
+    from airflow_provider_agents.hooks.github_mutations import MUTATIONS
+
+    return MUTATIONS
 
 
 def fetch_schema() -> str:
@@ -186,9 +194,22 @@ def test_every_difference_is_noticed(published: GraphQLSchema) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", documents())
+@pytest.mark.parametrize("name", [*documents(), *mutations()])
 def test_document_is_valid_at_github(name: str, published: GraphQLSchema) -> None:
-    assert validate(published, parse(documents()[name])) == []
+    assert validate(published, parse((documents() | mutations())[name])) == []
+
+
+@pytest.mark.parametrize("name", [*documents(), *mutations()])
+def test_document_has_the_name_and_the_kind_that_it_is_listed_under(name: str) -> None:
+    (operation,) = (
+        each
+        for each in parse((documents() | mutations())[name]).definitions
+        if isinstance(each, OperationDefinitionNode)
+    )
+    assert operation.name is not None
+    # One document may be listed in several sizes.
+    assert operation.name.value == name.split(" ")[0]
+    assert (operation.operation.value == "mutation") is (name in mutations())
 
 
 @pytest.fixture
@@ -233,6 +254,7 @@ def variables_of(document: DocumentNode, server: StandInGitHub) -> dict[str, Any
         "subjectId": pull.id,
         "pullRequestId": pull.id,
         "threadId": pull.threads[0].id,
+        "thread": pull.threads[0].id,
         "issueId": repository.issues[1].id,
         "body": "Done.",
         "after": cursor(0),
@@ -243,8 +265,10 @@ def variables_of(document: DocumentNode, server: StandInGitHub) -> dict[str, Any
         for definition in operation.variable_definitions or ()
         if str(definition.type.kind) == "non_null_type" or definition.variable.name.value in known
     ]
-    assert set(names) <= set(known), "Give the new variable a value here."
-    return {name: known[name] for name in names}
+    # A document for several of a kind numbers its variables.
+    plain = {name: name.rstrip("0123456789") for name in names}
+    assert set(plain.values()) <= set(known), "Give the new variable a value here."
+    return {name: known[plain[name]] for name in names}
 
 
 @pytest.mark.parametrize("name", documents())

@@ -51,6 +51,7 @@ from agent_runner.contract.names import (
     branch_fault,
 )
 from agent_runner.contract.step import (
+    READING_STEPS,
     AgentSettings,
     Failure,
     FailureCategory,
@@ -83,6 +84,7 @@ __all__ = [
     "MAX_SPEC_BYTES",
     "MAX_TERMINATION_MESSAGE_BYTES",
     "PROGRAM_PATTERN",
+    "READING_STEPS",
     "REPOSITORY_PATTERN",
     "RESULT_MARKER",
     "SECRET_KEYS",

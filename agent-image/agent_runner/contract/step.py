@@ -22,7 +22,9 @@ from agent_runner.contract.names import (
 )
 from agent_runner.contract.wire import ContractError, dump, load, parse, to_line
 
-Step = Literal["plan", "implement", "test", "fix"]
+Step = Literal["plan", "implement", "test", "fix", "review"]
+READING_STEPS: frozenset[Step] = frozenset({"plan", "review"})
+"""Steps whose agent only reads: nothing that it does to the checkout is kept."""
 Outcome = Literal["succeeded", "failed", "no_changes", "cancelled"]
 FailureCategory = Literal[
     "image", "auth", "network", "rate_limit", "quota", "timeout", "budget", "agent", "context", "tests",
@@ -64,6 +66,9 @@ class StepSpec:
     work_branch: str
     expected_head: str | None = None
     """Commit that the work branch is at on the forge; ``None``: the branch does not exist yet."""
+    pull_request: int | None = None
+    """Read the head of this pull request, which may come from a fork; :attr:`work_branch` then only names the
+    branch of the checkout. ``review`` steps only, with :attr:`expected_head`."""
     prompt: str = ""
     """The task, rendered, for an agent that knows nothing of it yet; untrusted text in it is already cleaned,
     fenced and labelled."""
@@ -101,6 +106,8 @@ class StepSpec:
         ]
         if self.expected_head is not None and not SHA_PATTERN.fullmatch(self.expected_head):
             faults.append(f"expected_head: {self.expected_head!r} is not a commit id")
+        if self.pull_request is not None and (self.step != "review" or not self.expected_head):
+            faults.append("pull_request: only a review with an expected_head reads one")
         faults += [
             f"limits.{name}: {value} is not positive"
             for name in ("seconds", "stall_seconds")

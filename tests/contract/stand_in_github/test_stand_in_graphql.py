@@ -7,16 +7,23 @@ from demo.github.graphql import load_schema
 
 REPOSITORY = "acme/calc"
 STORED = {
+    "AddedToMergeQueueEvent",
     "App",
+    "AutoMergeDisabledEvent",
+    "AutoMergeEnabledEvent",
+    "Bot",
     "CheckRun",
     "CheckSuite",
     "Issue",
     "IssueComment",
     "Label",
+    "MergeQueue",
+    "MergeQueueEntry",
     "PullRequest",
     "PullRequestReview",
     "PullRequestReviewComment",
     "PullRequestReviewThread",
+    "RemovedFromMergeQueueEvent",
     "Repository",
     "StatusContext",
     "User",
@@ -212,6 +219,14 @@ async def test_every_field_of_every_stored_object_is_answered(with_checks, seede
     await seeded.act("alice", "comment", REPOSITORY, number=pull, body="Hello")
     remark = {"path": "calc.py", "line": 2, "body": "Why?"}
     await seeded.act("alice", "review", REPOSITORY, number=pull, comments=[remark])
+    rules = {"main": {"required_checks": ["queue"], "merge_queue": True}}
+    await seeded.act("acme", "configure", REPOSITORY, rules=rules, auto_merge_allowed=True)
+    await seeded.act("alice", "enable_auto_merge", REPOSITORY, number=pull)
+    await seeded.act("alice", "disable_auto_merge", REPOSITORY, number=pull)
+    await seeded.act("alice", "check_run", REPOSITORY, number=pull, name="queue", conclusion="success")
+    await seeded.act("alice", "enqueue", REPOSITORY, number=pull)
+    await seeded.act("alice", "dequeue", REPOSITORY, number=pull)
+    await seeded.act("alice", "enqueue", REPOSITORY, number=pull)
     schema = load_schema()
     ids = [entity.id for entity in seeded.forge.store.nodes.values()]
     names = sorted(type_.name for type_ in schema.get_possible_types(schema.type_map["Node"]))

@@ -201,7 +201,7 @@ async def test_unchanged_answer_is_304_and_free(seeded, agent):
     assert changed.status == 200
 
 
-async def test_rate_limit_counts_down_and_runs_out(seeded, agent, monkeypatch):
+async def test_rate_limit_counts_down_and_runs_out(seeded, agent):
     first = await agent.repo("GET")
     second = await agent.repo("GET")
     left = "x-ratelimit-remaining"
@@ -209,7 +209,7 @@ async def test_rate_limit_counts_down_and_runs_out(seeded, agent, monkeypatch):
     assert (await agent.call("GET", "/api/v3/rate_limit")).body["rate"]["remaining"] == int(
         second.headers[left]
     )
-    monkeypatch.setattr("demo.github.access.POINTS_PER_HOUR", 2)
+    seeded.limits.configure({"core": 2})
     spent = await agent.repo("GET")
     assert (spent.status, spent.headers[left]) == (403, "0")
     assert "rate limit exceeded" in spent.body["message"]

@@ -48,6 +48,7 @@ async def test_requests_are_counted_without_credentials(seeded, agent, git, remo
     assert counts["graphql Pulse"] == 1
     assert counts["POST /{owner}/{repo}/git-upload-pack"] == 2
     assert found.body["graphql_points"] == 1
+    assert found.body["points"] == {"Pulse": 1}
     line = next(line for line in found.body["requests"] if line.get("operation") == "Pulse")
     assert (line["user"], line["status"], line["points"]) == ("agent", 200, 1)
     assert "token-of-agent" not in found.text

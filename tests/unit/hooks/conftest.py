@@ -32,7 +32,16 @@ PULL_REQUEST: dict[str, Any] = {
     "isDraft": False,
     "headRefOid": "a" * 40,
     "headRefName": "agents/7",
+    "author": {"login": "agent"},
     "baseRefName": "main",
+    "baseRefOid": "c" * 40,
+    "baseRef": {"branchProtectionRule": None, "refUpdateRule": None, "rules": {"nodes": []}},
+    "viewerCanEnableAutoMerge": False,
+    "autoMergeRequest": None,
+    "isMergeQueueEnabled": False,
+    "mergeQueueEntry": None,
+    "timelineItems": {"nodes": []},
+    "comments": {"nodes": []},
     "mergeable": "MERGEABLE",
     "mergeStateStatus": "CLEAN",
     "reviewDecision": None,
@@ -47,6 +56,13 @@ PULL_REQUEST: dict[str, Any] = {
     "latestOpinionatedReviews": {"pageInfo": {"hasNextPage": False, "endCursor": None}, "nodes": []},
     "reviewThreads": {"pageInfo": {"hasNextPage": False, "endCursor": None}, "nodes": []},
     "statusCheckRollup": None,
+}
+
+REPOSITORY: dict[str, Any] = {
+    "nameWithOwner": "acme/shop",
+    "squashMergeAllowed": True,
+    "mergeCommitAllowed": False,
+    "rebaseMergeAllowed": True,
 }
 
 
@@ -103,11 +119,11 @@ class StubGitHub:
 
     @staticmethod
     def pull(errors: list[Any] | None = None, *, without: str = "", **fields: Any) -> dict[str, Any]:
-        """Return an answer to the snapshot query."""
+        """Return an answer to the snapshot query for one pull request."""
         pull = copy.deepcopy(PULL_REQUEST) | fields
         pull.pop(without, None)
-        answer = {"data": {"repository": {"nameWithOwner": "acme/shop", "pullRequest": pull}}}
-        return answer | ({"errors": errors} if errors else {})
+        repository = copy.deepcopy(REPOSITORY) | {"pullRequest": pull}
+        return {"data": {"pull0": repository}} | ({"errors": errors} if errors else {})
 
     @staticmethod
     def page(head: str = "a" * 40, **fields: Any) -> dict[str, Any]:
@@ -119,7 +135,7 @@ class StubGitHub:
         body = json.loads(text) if text else None
         operation = ""
         if request.path.endswith("/graphql"):
-            operation = re.search(r"query (\w+)", body["query"])[1]  # type: ignore[index]
+            operation = re.search(r"(?:query|mutation) (\w+)", body["query"])[1]  # type: ignore[index]
         self.asked.append(
             Asked(request.method, request.path, dict(request.query), dict(request.headers), body, operation)
         )

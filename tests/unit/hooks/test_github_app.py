@@ -155,6 +155,34 @@ async def test_an_only_installation_is_found_without_a_repository(connect, stub)
         await AgentsGitHubHook("gh").amint([], CONTENTS)
 
 
+async def test_one_token_is_good_for_several_repositories_of_one_owner(connect, stub) -> None:
+    connect(installation_id=None)
+    stub.on(FIND, {"id": 7})
+    stub.on(MINT, minted())
+    stub.on(ISSUE, {"number": 3, "state": "open"})
+    names = ("acme/bakery", "Acme/kiosk", "acme/shop")
+    async with AgentsGitHubHook("gh", repository="acme/shop", repositories=names).client() as client:
+        await client.issue("acme/shop", 3)
+    made = next(asked for asked in stub.asked if f"{asked.method} {asked.path}" == MINT)
+    assert made.body["repositories"] == ["bakery", "kiosk", "shop"]
+    assert stub.times(MINT) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["acme/shop", "umbrella/lab"], "for one owner, not for acme, umbrella"),
+        ([f"acme/shop{i}" for i in range(501)], "at most 500, not 501"),
+        (["shop"], "must be owner/name"),
+    ],
+)
+async def test_what_no_token_can_be_good_for_is_refused(connect, stub, names, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        async with AgentsGitHubHook("gh", repositories=names).client():
+            pass
+    assert stub.asked == []
+
+
 async def test_tokens_are_kept_until_five_minutes_before_they_expire(connect, stub) -> None:
     stub.on(ISSUE, {"number": 3, "state": "open"})
     stub.on(MINT, minted(320, "first"), minted(3600, "second"))

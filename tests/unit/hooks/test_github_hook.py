@@ -89,6 +89,12 @@ async def test_the_client_uses_the_connection(connected: None, stub, token: str)
     assert stub.asked[0].headers["User-Agent"].startswith("airflow-provider-agents/")
 
 
+async def test_a_token_of_a_person_is_not_bound_to_one_owner(connected: None, stub) -> None:
+    stub.on("GET /api/v3/repos/acme/shop/issues/3", {"number": 3, "state": "open"})
+    async with AgentsGitHubHook("gh", repositories=("acme/shop", "umbrella/lab")).client() as client:
+        assert (await client.issue("acme/shop", 3)).number == 3
+
+
 async def test_run_refuses_inside_an_event_loop(connected: None) -> None:
     with pytest.raises(RuntimeError, match="event loop"):
         AgentsGitHubHook("gh").run(lambda client: client.issue("acme/shop", 3))

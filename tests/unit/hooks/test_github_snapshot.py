@@ -1,239 +1,35 @@
-"""The full reading: mapping, paging, partial answers and a head that moves meanwhile."""
+"""The full reading: batches, pages, and a head that moves meanwhile."""
 
 from __future__ import annotations
 
-import copy
-from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from aiohttp import web
 
-from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError
-from airflow_provider_agents.hooks.github_parse import parse_snapshot
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-HEAD = "a" * 40
-OTHER = "b" * 40
+from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
+from airflow_provider_agents.exceptions import (
+    ForgeAccessError,
+    ForgeRateLimitedError,
+    ForgeUnavailableError,
+    InvalidInputError,
+)
+from airflow_provider_agents.hooks.github_queries import SNAPSHOT_BATCH
+from tests.unit.hooks.answers import HEAD, OTHER, comment, connection, error, thread
 
 
 async def test_a_plain_pull_request(client, stub) -> None:
     stub.on("PullRequestSnapshot", stub.pull())
     snapshot = await client.snapshot("acme/shop", 7)
-    assert snapshot.missing == ()
+    assert (snapshot.missing, snapshot.refused, snapshot.degraded) == ((), (), ())
     assert (snapshot.state, snapshot.number, snapshot.head_sha) == ("OPEN", 7, HEAD)
-    assert snapshot.checks == snapshot.reviews == snapshot.threads == ()
+    assert snapshot.checks == snapshot.reviews == snapshot.threads == snapshot.comments == ()
     assert snapshot.labels == ("bug",)
     assert snapshot.closing_issues == (3,)
-    assert snapshot.read_at.tzinfo is not None
-
-
-@pytest.mark.parametrize(
-    ("status", "conclusion", "state"),
-    [
-        ("QUEUED", None, "pending"),
-        ("IN_PROGRESS", None, "pending"),
-        ("WAITING", None, "pending"),
-        ("REQUESTED", None, "pending"),
-        ("COMPLETED", "SUCCESS", "passed"),
-        ("COMPLETED", "NEUTRAL", "passed"),
-        ("COMPLETED", "SKIPPED", "passed"),
-        ("COMPLETED", "FAILURE", "failed"),
-        ("COMPLETED", "TIMED_OUT", "failed"),
-        ("COMPLETED", "CANCELLED", "failed"),
-        ("COMPLETED", "ACTION_REQUIRED", "failed"),
-        ("COMPLETED", "STARTUP_FAILURE", "failed"),
-        ("COMPLETED", "STALE", "failed"),
-        ("IN_PROGRESS", "SUCCESS", "pending"),
-    ],
-)
-def test_check_runs(stub, status: str, conclusion: str | None, state: str) -> None:
-    run = stub.check_run("tests") | {"status": status, "conclusion": conclusion}
-    snapshot = read(stub.pull(statusCheckRollup=stub.rollup([run])))
-    assert [check.state for check in snapshot.checks] == [state]
-    assert snapshot.checks[0].conclusion == ("" if state == "pending" else conclusion)
-    assert snapshot.missing == ()
-
-
-@pytest.mark.parametrize(
-    ("word", "state"),
-    [
-        ("SUCCESS", "passed"),
-        ("FAILURE", "failed"),
-        ("ERROR", "failed"),
-        ("PENDING", "pending"),
-        ("EXPECTED", "pending"),
-    ],
-)
-def test_statuses(stub, word: str, state: str) -> None:
-    node = {
-        "__typename": "StatusContext",
-        "id": "S",
-        "context": "ci",
-        "state": word,
-        "description": "d",
-        "targetUrl": None,
-        "isRequired": True,
-    }
-    (check,) = read(stub.pull(statusCheckRollup=stub.rollup([node]))).checks
-    assert (check.state, check.kind, check.required, check.title) == (state, "status", True, "d")
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"conclusion": "SOMETHING_NEW"},
-        {"conclusion": None},
-        {"status": None},
-        {"name": None},
-    ],
-)
-def test_a_check_that_is_not_understood_is_missing_not_fine(stub, broken) -> None:
-    run = stub.check_run("tests") | broken
-    snapshot = read(stub.pull(statusCheckRollup=stub.rollup([run])))
-    assert snapshot.checks == ()
-    assert snapshot.missing == ("checks: an entry could not be understood",)
-
-
-def suite(number: int, app: str = "github-actions", event: str = "pull_request") -> dict[str, object]:
-    run = {"event": event, "workflow": {"name": "ci"}} if app == "github-actions" else None
-    return {"databaseId": number, "app": {"slug": app}, "workflowRun": run}
-
-
-@pytest.mark.parametrize(
-    ("older", "newer", "kept"),
-    [
-        ((suite(1), "FAILURE"), (suite(2), "SUCCESS"), ["SUCCESS"]),
-        ((suite(1), "SUCCESS"), (suite(2), "FAILURE"), ["FAILURE"]),
-        ((suite(1), "FAILURE"), (suite(2), None), [""]),
-        # A workflow that ran again and skipped the job says nothing about the job.
-        ((suite(1), "FAILURE"), (suite(2), "SKIPPED"), ["FAILURE", "SKIPPED"]),
-        # Two jobs of one name in one run are two jobs.
-        ((suite(1), "FAILURE"), (suite(1), "SUCCESS"), ["FAILURE", "SUCCESS"]),
-        ((suite(1), "FAILURE"), (suite(2, event="push"), "SUCCESS"), ["FAILURE", "SUCCESS"]),
-        ((suite(1, "codecov"), "FAILURE"), (suite(2), "SUCCESS"), ["FAILURE", "SUCCESS"]),
-        ((suite(1, "codecov"), "FAILURE"), (suite(2, "codecov"), "SUCCESS"), ["SUCCESS"]),
-        # Unknown origin: both stay.
-        (
-            (suite(1) | {"workflowRun": None}, "FAILURE"),
-            (suite(2) | {"workflowRun": None}, "SUCCESS"),
-            ["FAILURE", "SUCCESS"],
-        ),
-    ],
-)
-@pytest.mark.parametrize("flip", [False, True])
-def test_only_the_newest_run_of_a_check_counts(stub, older, newer, kept, flip: bool) -> None:
-    nodes = [
-        stub.check_run("tests", conclusion, number=i, checkSuite=origin)
-        for i, (origin, conclusion) in enumerate((older, newer), 1)
-    ]
-    snapshot = read(stub.pull(statusCheckRollup=stub.rollup(nodes[::-1] if flip else nodes)))
-    assert sorted(check.conclusion for check in snapshot.checks) == sorted(kept)
-
-
-def test_reviews_and_threads(stub) -> None:
-    snapshot = read(
-        stub.pull(
-            reviewDecision="CHANGES_REQUESTED",
-            latestOpinionatedReviews=connection(
-                {
-                    "author": {"login": "mona"},
-                    "state": "CHANGES_REQUESTED",
-                    "body": "no",
-                    "authorCanPushToRepository": True,
-                    "commit": {"oid": HEAD},
-                },
-                {
-                    "author": None,
-                    "state": "APPROVED",
-                    "body": "",
-                    "authorCanPushToRepository": False,
-                    "commit": None,
-                },
-            ),
-            reviewThreads=connection(
-                thread("T1", comment("mona", can_push=True), comment("eve", can_push=False)),
-                thread("T2", comment("eve", can_push=None, association="NONE"), line=None),
-                thread("T3", comment("olga", can_push=None, association="COLLABORATOR")),
-                thread("T4", comment("mona", can_push=True), resolved=True),
-                thread("T5", comment(None, can_push=False, association="OWNER")),
-            ),
-        )
-    )
-    assert snapshot.review_decision == "CHANGES_REQUESTED"
-    assert [(r.author, r.can_write, r.head_sha) for r in snapshot.reviews] == [
-        ("mona", True, HEAD),
-        ("ghost", False, ""),
-    ]
-    assert [(t.node_id, t.line, t.started_by_writer) for t in snapshot.threads] == [
-        ("T1", 10, True),
-        ("T2", 8, False),
-        ("T3", 10, True),
-        ("T5", 10, False),
-    ]
-    assert [c.can_write for c in snapshot.threads[0].comments] == [True, False]
-    assert snapshot.missing == ()
-
-
-ALL_PARTS = {
-    "statusCheckRollup": "checks",
-    "latestOpinionatedReviews": "reviews",
-    "reviewThreads": "threads",
-    "labels": "labels",
-    "closingIssuesReferences": "closing issues",
-    "reviewDecision": "review decision",
-    "isDraft": "draft",
-}
-
-
-@pytest.mark.parametrize(("field", "part"), ALL_PARTS.items())
-def test_a_part_that_is_not_in_the_answer_is_missing(stub, field: str, part: str) -> None:
-    snapshot = read(stub.pull(without=field))
-    assert [entry.partition(":")[0] for entry in snapshot.missing] == [part]
-
-
-@pytest.mark.parametrize(("field", "part"), ALL_PARTS.items())
-async def test_a_part_that_errored_is_missing_with_githubs_reason(
-    client, stub, field: str, part: str
-) -> None:
-    error = {
-        "type": "FORBIDDEN",
-        "path": ["repository", "pullRequest", field],
-        "message": "Resource not accessible by personal access token",
-    }
-    stub.on("PullRequestSnapshot", stub.pull(errors=[error], **{field: None}))
-    snapshot = await client.snapshot("acme/shop", 7)
-    assert snapshot.missing == (f"{part}: Resource not accessible by personal access token",)
-    assert snapshot.head_sha == HEAD
-
-
-async def test_an_unreadable_check_is_missing_but_an_unreadable_workflow_is_not(client, stub) -> None:
-    path = ["repository", "pullRequest", "statusCheckRollup", "contexts", "nodes"]
-    errors = [
-        {"type": "FORBIDDEN", "path": [*path, 0], "message": "hidden"},
-        {"type": "FORBIDDEN", "path": [*path, 1, "checkSuite", "workflowRun"], "message": "no Actions"},
-    ]
-    stub.on(
-        "PullRequestSnapshot",
-        stub.pull(errors=errors[1:], statusCheckRollup=stub.rollup([stub.check_run("tests")])),
-        stub.pull(errors=errors, statusCheckRollup=stub.rollup([None, stub.check_run("tests")])),
-    )
-    assert (await client.snapshot("acme/shop", 7)).missing == ()
-    snapshot = await client.snapshot("acme/shop", 7)
-    assert snapshot.missing == ("checks: hidden",)
-    assert len(snapshot.checks) == 1
-
-
-async def test_an_issue_of_a_hidden_repository_blocks_nothing(client, stub) -> None:
-    error = {
-        "type": "NOT_FOUND",
-        "path": ["repository", "pullRequest", "closingIssuesReferences", "nodes", 0],
-    }
-    stub.on("PullRequestSnapshot", stub.pull(errors=[error], closingIssuesReferences={"nodes": [None]}))
-    snapshot = await client.snapshot("acme/shop", 7)
-    assert (snapshot.closing_issues, snapshot.missing) == ((), ())
+    assert snapshot.failing_on_base is None
+    assert stub.asked[0].body["variables"] == {"owner0": "acme", "name0": "shop", "number0": 7}
+    assert len(stub.asked) == 1
 
 
 async def test_all_pages_are_read(client, stub) -> None:
@@ -270,6 +66,67 @@ async def test_a_page_that_cannot_be_read_is_missing(client, stub) -> None:
     assert (await client.snapshot("acme/shop", 7)).missing == ("checks: a further page could not be read",)
 
 
+async def test_a_pull_request_that_vanishes_between_pages_is_told_of(client, stub) -> None:
+    first = stub.pull(statusCheckRollup=stub.rollup([stub.check_run("a")], after="c1"))
+    gone = {"type": "NOT_FOUND", "path": ["repository"], "message": "Could not resolve to a Repository"}
+    stub.on("PullRequestSnapshot", first)
+    stub.on("PullRequestChecks", {"data": {"repository": None}, "errors": [gone]})
+    with pytest.raises(ForgeAccessError, match=r"acme/shop#7.*Could not resolve"):
+        await client.snapshot("acme/shop", 7)
+
+
+async def test_a_page_that_does_not_say_whether_there_is_more_is_missing(client, stub) -> None:
+    stub.on("PullRequestSnapshot", stub.pull(reviewThreads={"nodes": []}))
+    words = ("threads: the answer does not say whether there is more",)
+    assert (await client.snapshot("acme/shop", 7)).missing == words
+
+
+async def test_an_error_of_a_further_page_is_that_of_its_own_entry(client, stub) -> None:
+    path = ["repository", "pullRequest", "statusCheckRollup", "contexts", "nodes", 0]
+    hidden = {"type": "FORBIDDEN", "path": path, "message": "hidden"}
+    first = stub.rollup([stub.check_run("a"), stub.check_run("b")], after="c2")
+    stub.on("PullRequestSnapshot", stub.pull(statusCheckRollup=first))
+    page = stub.page(statusCheckRollup=stub.rollup([None, stub.check_run("c")]))
+    stub.on("PullRequestChecks", page | {"errors": [hidden]})
+    snapshot = await client.snapshot("acme/shop", 7)
+    assert (snapshot.missing, snapshot.refused) == ((), ("checks: hidden",))
+    assert [check.name for check in snapshot.checks] == ["a", "b", "c"]
+
+
+async def test_all_comments_of_a_thread_are_read(client, stub) -> None:
+    def long(node_id: str, **more: object) -> dict[str, object]:
+        return thread(node_id) | {"comments": connection(comment("mona"), after="c1")} | more
+
+    threads = connection(long("T1"), long("T2", isResolved=True))
+    stub.on("PullRequestSnapshot", stub.pull(reviewThreads=threads))
+    stub.on(
+        "ThreadComments",
+        {"data": {"node": {"comments": connection(comment("eve"), after="c2")}}},
+        {"data": {"node": {"comments": connection(comment("olga"))}}},
+    )
+    snapshot = await client.snapshot("acme/shop", 7)
+    (found,) = snapshot.threads
+    assert [c.author for c in found.comments] == ["mona", "eve", "olga"]
+    assert snapshot.missing == ()
+    asked = [a.body["variables"] for a in stub.asked if a.operation == "ThreadComments"]
+    assert asked == [{"threadId": "T1", "after": "c1"}, {"threadId": "T1", "after": "c2"}]
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ({"node": None}, "further comments of a thread could not be read"),
+        ({"node": {"comments": connection(after="c1")}}, "a thread with more than 21 pages of comments"),
+    ],
+)
+async def test_comments_of_a_thread_that_were_not_read_are_missing(client, stub, page, words: str) -> None:
+    long = thread("T1") | {"comments": connection(comment("mona"), after="c1")}
+    stub.on("PullRequestSnapshot", stub.pull(reviewThreads=connection(long)))
+    stub.on("ThreadComments", {"data": page})
+    assert (await client.snapshot("acme/shop", 7)).missing == (f"threads: {words}",)
+    assert stub.times("ThreadComments") <= 20
+
+
 async def test_endless_pages_end(client, stub) -> None:
     endless = stub.rollup([stub.check_run("a")], after="again")
     stub.on("PullRequestSnapshot", stub.pull(statusCheckRollup=endless))
@@ -297,102 +154,148 @@ async def test_a_head_that_never_rests_leaves_the_checks_missing(client, stub) -
 
 
 async def test_no_such_pull_request(client, stub) -> None:
-    error = {"type": "NOT_FOUND", "path": ["repository", "pullRequest"], "message": "Could not resolve"}
-    stub.on("PullRequestSnapshot", {"data": {"repository": {"pullRequest": None}}, "errors": [error]})
+    error = {"type": "NOT_FOUND", "path": ["pull0", "pullRequest"], "message": "Could not resolve"}
+    stub.on("PullRequestSnapshot", {"data": {"pull0": {"pullRequest": None}}, "errors": [error]})
     with pytest.raises(ForgeAccessError, match=r"acme/shop#7.*Could not resolve.*Checks: read"):
         await client.snapshot("acme/shop", 7)
 
 
-@pytest.mark.parametrize(
-    "field", ["id", "number", "url", "title", "state", "headRefOid", "headRefName", "baseRefName"]
-)
-def test_without_its_own_facts_there_is_no_snapshot(stub, field: str) -> None:
-    with pytest.raises(ForgeUnavailableError, match=field):
-        read(stub.pull(without=field))
+async def test_a_reading_bears_githubs_time(client, stub) -> None:
+    """Every other moment in a snapshot is GitHub's, so they can be compared whatever this machine's clock says."""
+    theirs = datetime.now(UTC) + timedelta(hours=3)
+    stub.on("PullRequestSnapshot", (200, stub.pull(), {"Date": format_datetime(theirs, usegmt=True)}))
+    snapshot = await client.snapshot("acme/shop", 7)
+    assert abs(snapshot.read_at - theirs) < timedelta(seconds=10)
 
 
-def read(answer: dict, repository: str = "acme/shop"):
-    return parse_snapshot(repository, answer["data"], answer.get("errors", []), NOW)
+def several(*answers: dict, errors: tuple[dict, ...] = ()) -> dict:
+    """Return one answer about several pull requests."""
+    pulls = {f"pull{i}": answer["data"]["pull0"] for i, answer in enumerate(answers)}
+    return {"data": pulls} | ({"errors": list(errors)} if errors else {})
 
 
-def connection(*nodes: object, after: str | None = None) -> dict[str, object]:
-    return {"pageInfo": {"hasNextPage": after is not None, "endCursor": after}, "nodes": list(nodes)}
+REFS = [("acme/shop", 7), ("acme/bakery", 8), ("acme/kiosk", 9)]
 
 
-def comment(
-    login: str | None, *, can_push: bool | None = True, association: str = "NONE"
-) -> dict[str, object]:
-    review = None if can_push is None else {"authorCanPushToRepository": can_push}
-    author = {"login": login} if login else None
-    return {"author": author, "body": "b", "authorAssociation": association, "pullRequestReview": review}
-
-
-def thread(
-    node_id: str, *comments: object, resolved: bool = False, line: int | None = 10
-) -> dict[str, object]:
-    return {
-        "id": node_id,
-        "path": "shop.py",
-        "line": line,
-        "originalLine": 8,
-        "isResolved": resolved,
-        "isOutdated": False,
-        "comments": {"nodes": list(comments)},
+async def test_several_are_read_in_one_query(client, stub) -> None:
+    stub.on("PullRequestSnapshot", several(*(stub.pull(number=number) for _, number in REFS)))
+    found = await client.snapshots([*REFS, REFS[0]])
+    assert [(s.repository, s.number) for s in found.values()] == list(found) == REFS
+    (asked,) = stub.asked
+    assert asked.body["variables"] == {
+        "owner0": "acme",
+        "name0": "shop",
+        "number0": 7,
+        "owner1": "acme",
+        "name1": "bakery",
+        "number1": 8,
+        "owner2": "acme",
+        "name2": "kiosk",
+        "number2": 9,
     }
+    assert "isRequired(pullRequestNumber: $number2)" in asked.body["query"]
 
 
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "x", "CheckRun", "COMPLETED", "MERGED"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["nodes", "name", "a"]), inner)
-    ),
-    max_leaves=6,
-)
+async def test_many_are_read_in_batches(client, stub) -> None:
+    async def answered(request: web.Request) -> web.Response:
+        variables = (await request.json())["variables"]
+        count = len(variables) // 3
+        return web.json_response(several(*(stub.pull(number=variables[f"number{i}"]) for i in range(count))))
+
+    stub.on("PullRequestSnapshot", answered)
+    refs = [("acme/shop", number) for number in range(1, 24)]
+    assert list(await client.snapshots(refs)) == refs
+    assert [len(a.body["variables"]) // 3 for a in stub.asked] == [SNAPSHOT_BATCH, SNAPSHOT_BATCH, 3]
 
 
-def full_answer() -> dict:
-    """An answer with something in every part."""
-    check = {"__typename": "CheckRun", "name": "t", "status": "COMPLETED", "conclusion": "SUCCESS"}
-    check |= {
-        "checkSuite": {"databaseId": 1, "app": {"slug": "x"}, "workflowRun": {"workflow": {"name": "w"}}}
+async def test_one_that_is_not_there_loses_only_itself(client, stub) -> None:
+    answer = several(stub.pull(), stub.pull(), stub.pull(number=9))
+    answer["data"]["pull1"] = None
+    gone = {"type": "NOT_FOUND", "path": ["pull1"], "message": "Could not resolve to a Repository"}
+    hidden = error("labels") | {"path": ["pull2", "pullRequest", "labels"]}
+    answer["data"]["pull2"]["pullRequest"]["labels"] = None
+    stub.on("PullRequestSnapshot", answer | {"errors": [gone, hidden]})
+    found = await client.snapshots(REFS)
+    first, second, third = found.values()
+    assert isinstance(first, PullRequestSnapshot)
+    assert (first.missing, first.refused) == ((), ())
+    assert isinstance(second, ForgeAccessError)
+    assert "acme/bakery#8" in str(second)
+    assert "Could not resolve" in str(second)
+    assert third.refused == ("labels: Resource not accessible by integration",)
+
+
+async def test_a_broken_field_beside_a_refused_one_passes(client, stub) -> None:
+    """An App without the right to read rules must not be told that its pull request is gone for good."""
+    faults = [
+        error("baseRef", "branchProtectionRule"),
+        error("mergeable", kind=None, message="Something went wrong"),
+    ]
+    answer = stub.pull(errors=faults)
+    answer["data"]["pull0"]["pullRequest"] = None
+    stub.on("PullRequestSnapshot", answer)
+    with pytest.raises(ForgeUnavailableError, match="Something went wrong"):
+        await client.snapshot("acme/shop", 7)
+
+
+async def test_one_whose_page_fails_loses_only_itself(client, stub) -> None:
+    broken = stub.pull(statusCheckRollup=stub.rollup([stub.check_run("a")], after="c1"))
+    stub.on("PullRequestSnapshot", several(broken, stub.pull(number=8)))
+    stub.on("PullRequestChecks", (502, {"message": "Bad Gateway"}))
+    first, second = (await client.snapshots(REFS[:2])).values()
+    assert isinstance(first, ForgeUnavailableError)
+    assert second.number == 8
+
+
+async def test_one_whose_head_moves_is_read_again_alone(client, stub) -> None:
+    moved = stub.pull(statusCheckRollup=stub.rollup([stub.check_run("old")], sha=OTHER))
+    rests = stub.pull(headRefOid=OTHER, statusCheckRollup=stub.rollup([stub.check_run("new")], sha=OTHER))
+    stub.on("PullRequestSnapshot", several(moved, stub.pull(number=8)), rests)
+    first, second = (await client.snapshots(REFS[:2])).values()
+    assert (first.head_sha, [check.name for check in first.checks]) == (OTHER, ["new"])
+    assert second.number == 8
+    assert [len(a.body["variables"]) // 3 for a in stub.asked] == [2, 1]
+
+
+async def test_a_query_that_github_breaks_off_is_sent_in_halves(client, stub) -> None:
+    broken_off = error("comments", kind="RESOURCE_LIMITS_EXCEEDED", message="Resource limits exceeded")
+    partial = several(stub.pull(comments=None), stub.pull(number=8), errors=(broken_off,))
+    stub.on("PullRequestSnapshot", partial, stub.pull(), stub.pull(number=8))
+    found = await client.snapshots(REFS[:2])
+    assert [(s.number, s.missing) for s in found.values()] == [(7, ()), (8, ())]
+    assert [len(a.body["variables"]) // 3 for a in stub.asked] == [2, 1, 1]
+    # Alone it is as small as it can be: what is left out is missing.
+    alone = stub.pull(errors=[broken_off], comments=None)
+    stub.on("PullRequestSnapshot", alone)
+    assert (await client.snapshot("acme/shop", 7)).missing == ("comments: Resource limits exceeded",)
+
+
+async def test_a_server_that_lacks_a_field_is_told_of_by_name(client, stub) -> None:
+    unknown = {
+        "message": "Field 'isMergeQueueEnabled' doesn't exist on type 'PullRequest'",
+        "path": ["fragment PullFacts", "isMergeQueueEnabled"],
+        "extensions": {"code": "undefinedField"},
     }
-    review = {"author": {"login": "mona"}, "state": "APPROVED", "commit": {"oid": HEAD}}
-    pull = {"id": "1", "number": 7, "url": "u", "title": "t", "state": "OPEN", "isDraft": False}
-    pull |= {"headRefOid": HEAD, "headRefName": "h", "baseRefName": "main", "mergeable": "MERGEABLE"}
-    pull |= {"mergeStateStatus": "CLEAN", "reviewDecision": "APPROVED", "mergeCommit": {"oid": HEAD}}
-    pull |= {"labels": {"nodes": [{"name": "bug"}]}, "latestOpinionatedReviews": connection(review)}
-    pull |= {
-        "closingIssuesReferences": {"nodes": [{"number": 3, "repository": {"nameWithOwner": "acme/shop"}}]}
-    }
-    pull |= {"reviewThreads": connection(thread("T", comment("mona")))}
-    pull |= {"statusCheckRollup": {"commit": {"oid": HEAD}, "contexts": connection(check)}}
-    return {"data": {"repository": {"nameWithOwner": "acme/shop", "pullRequest": pull}}}
+    stub.on("PullRequestSnapshot", {"errors": [unknown]})
+    with pytest.raises(
+        ForgeAccessError, match=r"'isMergeQueueEnabled'.*Enterprise Server must be a supported"
+    ):
+        await client.snapshots(REFS)
+    assert len(stub.asked) == 1
 
 
-def places(value: object, path: tuple = ()) -> list[tuple]:
-    """Every place in a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, child in inner for place in places(child, (*path, key)))]
+async def test_a_rate_limit_ends_the_reading(client, stub) -> None:
+    limited = (403, {"message": "API rate limit exceeded"}, {"Retry-After": "60"})
+    stub.on(
+        "PullRequestSnapshot", stub.pull(statusCheckRollup=stub.rollup([stub.check_run("a")], after="c1"))
+    )
+    stub.on("PullRequestChecks", limited)
+    with pytest.raises(ForgeRateLimitedError):
+        await client.snapshots([("acme/shop", 7)])
+    assert stub.times("PullRequestChecks") == 1
 
 
-PLACES = [place for place in places(full_answer()["data"]) if place]
-
-
-@given(damage=st.lists(st.tuples(st.sampled_from(PLACES), JUNK), min_size=1, max_size=3))
-def test_a_damaged_answer_never_crashes_the_reader(damage) -> None:
-    data = copy.deepcopy(full_answer()["data"])
-    for place, junk in damage:
-        # Earlier damage may have taken the place away.
-        with suppress(KeyError, IndexError, TypeError):
-            target: Any = data
-            for key in place[:-1]:
-                target = target[key]
-            target[place[-1]] = junk
-    try:
-        snapshot = parse_snapshot("acme/shop", data, [], NOW)
-    except ForgeUnavailableError:
-        return
-    assert snapshot.mergeable in ("MERGEABLE", "CONFLICTING", "UNKNOWN")
-    rollup = data["repository"]["pullRequest"].get("statusCheckRollup")
-    if not snapshot.missing and rollup is not None:
-        assert len(snapshot.checks) == len(rollup["contexts"]["nodes"])
+async def test_a_name_that_is_none_is_refused_before_anything_is_asked(client, stub) -> None:
+    with pytest.raises(InvalidInputError, match="owner/name"):
+        await client.snapshots([("acme/shop", 7), ("shop", 8)])
+    assert stub.asked == []

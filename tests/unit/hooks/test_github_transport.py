@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
@@ -119,6 +120,62 @@ async def test_a_refused_read_is_not_repeated(client, stub) -> None:
     with pytest.raises(ForgeAccessError):
         await client.issue("acme/shop", 3)
     assert stub.times(ISSUE) == 1
+
+
+def budget(**more: str) -> dict[str, str]:
+    now = datetime.now(UTC)
+    counts = {"Limit": "5000", "Remaining": "4321", "Used": "679", "Resource": "graphql"}
+    counts |= {"Reset": str(int((now + timedelta(minutes=20)).timestamp()))}
+    return {f"X-RateLimit-{name}": value for name, value in (counts | more).items() if value}
+
+
+NO_NODE = {"data": {"nodes": [None]}}
+
+
+async def test_the_budget_of_graphql_is_noted(client, stub) -> None:
+    assert client.rate_limit is None
+    stub.on("PullRequestPulses", (200, NO_NODE, budget()))
+    await client.pulses(["PR_1"])
+    found = client.rate_limit
+    assert (found.limit, found.remaining, found.used) == (5000, 4321, 679)
+    assert abs((found.reset_at - datetime.now(UTC)).total_seconds() - 1200) < 10
+    stub.on(ISSUE, (200, {"number": 3, "state": "open"}, budget(Resource="core", Remaining="1")))
+    await client.issue("acme/shop", 3)
+    assert client.rate_limit is found
+
+
+async def test_the_reset_is_told_in_our_time(client, stub) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=3)
+    headers = budget(Reset=str(int(ahead.timestamp()) + 600)) | {"Date": format_datetime(ahead, usegmt=True)}
+    stub.on("PullRequestPulses", (200, NO_NODE, headers))
+    await client.pulses(["PR_1"])
+    assert abs((client.rate_limit.reset_at - datetime.now(UTC)).total_seconds() - 600) < 10
+
+
+async def test_the_budget_is_noted_from_a_refusal_too(client, stub) -> None:
+    refusal = {"message": "API rate limit exceeded"}
+    stub.on("PullRequestPulses", (403, refusal, budget(Remaining="0", Used="")))
+    with pytest.raises(ForgeRateLimitedError):
+        await client.pulses(["PR_1"])
+    assert (client.rate_limit.remaining, client.rate_limit.used) == (0, 5000)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"Limit": ""}, {"Limit": "0"}, {"Remaining": "many"}, {"Reset": "-1"}, {"Resource": ""}]
+)
+async def test_an_answer_without_a_budget_takes_the_known_one_not_away(client, stub, odd) -> None:
+    stub.on(
+        "PullRequestPulses",
+        (200, NO_NODE, budget(**odd)),
+        (200, NO_NODE, budget()),
+        (200, NO_NODE, budget(**odd)),
+    )
+    await client.pulses(["PR_1"])
+    assert client.rate_limit is None
+    await client.pulses(["PR_1"])
+    found = client.rate_limit
+    await client.pulses(["PR_1"])
+    assert client.rate_limit is found is not None
 
 
 def in_seconds(error: ForgeRateLimitedError) -> float:
@@ -243,10 +300,9 @@ async def test_the_log_is_fetched_elsewhere_without_the_credential(client, stub,
 
     stub.on(LOG, (302, None, {"Location": f"{other_host.url}/blob?sig=1"}))
     other_host.on("GET /blob", log)
-    tail = await client.check_log("acme/shop", 5, max_bytes=20)
-    assert tail is not None
-    assert tail.endswith("späte Zeile\n")
-    assert len(tail.encode()) <= 20
+    found = await client.check_log("acme/shop", 5)
+    assert found is not None
+    assert found.tail.endswith("späte Zeile")
     assert "Authorization" in stub.asked[0].headers
     assert "Authorization" not in other_host.asked[0].headers
     assert other_host.asked[0].query == {"sig": "1"}

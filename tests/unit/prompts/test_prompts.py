@@ -117,7 +117,7 @@ def test_rendering_is_repeatable() -> None:
 def test_a_value_that_is_not_given_is_an_error() -> None:
     from jinja2 import UndefinedError
 
-    with pytest.raises(UndefinedError, match="ticket"):
+    with pytest.raises(UndefinedError, match="resumed"):
         prompts.render("plan")
 
 

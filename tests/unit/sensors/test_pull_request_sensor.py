@@ -126,6 +126,7 @@ def test_it_looks_once_and_defers_with_a_deadline(forge: Forge) -> None:
     assert forge.asked == [("acme/shop", 7)]
     trigger = caught.value.trigger
     assert isinstance(trigger, PullRequestTrigger)
+    assert trigger.node_id == "PR_1"
     assert (trigger.number, trigger.until, trigger.poll_interval, trigger.policy) == (7, "green", 10, None)
     left = datetime.fromisoformat(trigger.deadline) - datetime.now(UTC)
     assert timedelta(seconds=590) < left <= timedelta(seconds=600)

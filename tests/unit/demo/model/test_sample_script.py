@@ -65,7 +65,7 @@ def test_each_scene_ends_with_the_output_of_its_step(scene: Scene) -> None:
     [call] = last.calls
     assert call.tool == "StructuredOutput"
     assert set(call.input) == set(schema["required"])
-    kinds = {"string": str, "array": list}
+    kinds = {"string": str, "array": list, "boolean": bool}
     for name, value in call.input.items():
         assert isinstance(value, kinds[schema["properties"][name]["type"]])
     assert all(turn.calls and turn.text for turn in before)
