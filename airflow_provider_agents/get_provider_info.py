@@ -205,6 +205,19 @@ def _options() -> dict[str, Any]:
             default="30",
             kind="integer",
         ),
+        "wake_variable": _option(
+            "Airflow Variable that tells waiting tasks to look at a pull request at once, set e.g. by a receiver "
+            'of webhooks: a JSON object like {"owner/name#7": 3} (without #7: all of the repository), of at most '
+            "1,000 names; a changed number or text wakes. Empty: nobody is woken.",
+            example="agents_wake",
+            default="",
+        ),
+        "wake_seconds": _option(
+            "Seconds between two readings of that Variable, at least 1; one reading for each triggerer and connection.",
+            example=None,
+            default="5",
+            kind="float",
+        ),
         "pod_url_template": _option(
             "Where a person can look at a pod, with {namespace} and {name}. Empty: no link.",
             example="https://dashboard.example.com/#/pod/{namespace}/{name}",

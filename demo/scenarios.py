@@ -143,11 +143,32 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario(
             name="queue",
-            title="main is merged into by a merge queue only",
+            title="main is merged into by a queue, whose own run of the checks throws the pull request out once",
             rules={
                 "main": {"required_checks": ["tests", "docs"], "merge_queue": True, "queue_method": "squash"}
             },
-            needs=("merge_queue.entered", "pull_request.merged"),
+            deeds=(
+                Deed(
+                    what="The first run of `tests` in the merge queue will fail",
+                    when=_opened,
+                    act="script_check",
+                    values=lambda seen: {
+                        "name": "tests",
+                        "on": "merge_group",
+                        "conclusion": "failure",
+                        "title": "tests",
+                        "log": "##[error]letters/template.py: substitute() does not say what it does with text "
+                        "that is no placeholder\n",
+                    },
+                ),
+            ),
+            needs=(
+                "merge_queue.entered",
+                "merge_queue.left",
+                "push",
+                "merge_queue.entered",
+                "pull_request.merged",
+            ),
         ),
         Scenario(
             name="escalate",

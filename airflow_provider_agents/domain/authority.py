@@ -8,11 +8,13 @@ may         who
 =========== ==========================================================================
 object      people and apps with write access, other than those that we write as
 approve     people with write access, other than those that we write as
-command     the same people; a bot's comment is never a command, nor is our own
+command     the same people; a bot's comment is never a command, nor is our own, nor
+            one that somebody other than its author edited last
 =========== ==========================================================================
 
 An app with write access may object, since the owner of the repository gave it that right and an objection
-is the safe direction. It may not command: two bots that answer each other would never end.
+is the safe direction. It may not command: two bots that answer each other would never end. Since apps and
+people with write access may edit the comments of others, an edited comment is no longer its author's word.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ def is_ours(author: str, own: bool, ours: Set[str]) -> bool:
 
 def may_command(comment: Comment, ours: Set[str] = frozenset()) -> bool:
     """Tell whether a comment may be a command."""
-    return comment.can_write and not is_ours(comment.author, comment.own, ours) and not is_bot(comment.author)
+    if not comment.can_write or comment.edited_by:
+        return False
+    return not is_ours(comment.author, comment.own, ours) and not is_bot(comment.author)
 
 
 def objects(review: Review, ours: Set[str] = frozenset()) -> bool:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 CommandName = Literal["retry", "stop", "merge", "review", "explain", "tell"]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 
-_COMMAND = re.compile(r"\s*/([a-z]+)(?=\s|$)(.*)", re.DOTALL)
+# Four spaces or a tab before it would make it code, and so somebody's quotation.
+_COMMAND = re.compile(r"(?:[ \t]*\r?\n)* {0,3}/([a-z]+)(?=\s|$)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

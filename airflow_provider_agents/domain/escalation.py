@@ -283,7 +283,9 @@ def _consent(snapshot: PullRequestSnapshot) -> str:
 
 def _options(snapshot: PullRequestSnapshot, rounds_left: int) -> tuple[Option, ...]:
     failing = sorted({check.name for check in snapshot.checks_in("failed")})
-    spite = f", in spite of {', '.join(one_line(name, 80) for name in failing)}" if failing else ""
+    # Outsiders may name checks: a mention in a name would call people from our comment.
+    shown = outbound(", ".join(one_line(name, 80) for name in failing), 1_000)
+    spite = f", in spite of {shown}" if failing else ""
     found = (
         Option(name=ANOTHER_ROUND, explanation="the agent tries once more, with your instructions."),
         Option(

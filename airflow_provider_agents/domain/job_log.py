@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 MOST_READ_BYTES = 32 * 1024 * 1024
 """Of a log that is longer, the rest is not read."""
+MOST_READ_LINES = 1_000_000
+"""Likewise: tens of millions of empty lines would take a minute of computing."""
 TAIL_BYTES = 8 * 1024
 EXCERPT_BYTES = 12 * 1024
 MOST_MATCHES = 60
@@ -129,7 +131,7 @@ class JobLogReader:
             self._line(line)
         # A line without end must not grow without bound.
         self._partial = self._partial[:_MOST_PARTIAL_BYTES]
-        return self._read < MOST_READ_BYTES
+        return not self._full
 
     def extract(self) -> LogExtract:
         """Return what was kept, once all was added."""
@@ -141,8 +143,12 @@ class JobLogReader:
             matches=(*self._matches, *self._late_matches),
             excerpt=self._kept.text(first_of_tail),
             tail="\n".join(line for _, line in self._tail),
-            cut=self._read >= MOST_READ_BYTES,
+            cut=self._full,
         )
+
+    @property
+    def _full(self) -> bool:
+        return self._read >= MOST_READ_BYTES or self._number >= MOST_READ_LINES
 
     def _line(self, raw: bytes) -> None:
         line = _plain(raw)

@@ -12,6 +12,7 @@ from airflow_provider_agents.domain.commands import pending_commands
 from airflow_provider_agents.domain.landing_history import LandingHistory
 from airflow_provider_agents.domain.landing_policy import LandingPolicy
 from airflow_provider_agents.domain.pull_request import Check, PullRequestSnapshot
+from airflow_provider_agents.domain.untrusted import one_line
 
 Verdict = Literal[
     "done",
@@ -121,8 +122,8 @@ def fix(
 
 
 def names(checks: Iterable[Check]) -> str:
-    """Return the names of checks, each once."""
-    return ", ".join(sorted({check.name for check in checks}))
+    """Return the names of checks, each once, fit for a log; outsiders may have given them."""
+    return ", ".join(sorted({one_line(check.name) for check in checks}))
 
 
 def seconds(s: PullRequestSnapshot, since: datetime) -> float:

@@ -22,7 +22,8 @@ SETTLE_SECONDS = 60
 MOST_REMARKS = 50
 MOST_REMARK_BYTES = 8_000
 
-_COMMAND = re.compile(r"\s*/(approve|reject|stop)(?=\s|$)(.*)", re.DOTALL)
+# Four spaces or a tab before it would make it code, and so somebody's quotation.
+_COMMAND = re.compile(r"(?:[ \t]*\r?\n)* {0,3}/(approve|reject|stop)(?=\s|$)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +98,16 @@ def read_plan_replies(
         if said:
             remarks.append(Remark(author=reply.author, text=said))
             if not found or found[1] != "approve":
-                last_remark = reply.at
+                # A remark after an approval takes it back.
+                last_remark, approval = reply.at, None
     for thumb in sorted(thumbs, key=lambda t: t.at):
+        # The forge tells whole seconds: which of two in one was first is not known.
+        if last_remark is not None and thumb.at <= last_remark:
+            continue
         if thumb.at >= shown_at and (approval is None or thumb.at > approval[0]):
             approval = thumb.at, thumb.login
-    # Whoever approves after a remark has read it; a remark after the approval takes it back.
-    if approval is not None and (last_remark is None or approval[0] >= last_remark):
+    # Whoever approves after a remark has read it.
+    if approval is not None:
         return PlanReply(verdict="approved", by=approval[1], remarks=tuple(remarks), answered=keys)
     if last_remark is None or now - last_remark < timedelta(seconds=SETTLE_SECONDS):
         return None

@@ -87,6 +87,8 @@ class Comment:
     created_at: datetime | None = None
     own: bool = False
     """Whether the credential that reads wrote it."""
+    edited_by: str = ""
+    """Login of whoever edited it last, where that is somebody other than its author."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

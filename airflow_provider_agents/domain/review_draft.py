@@ -135,10 +135,11 @@ def review_question(
     values |= {name: str(text) for name, text in (edited or {}).items() if name in values and text}
     return Question(
         key=f"review-{head_sha}",
+        facts=json.dumps([head_sha, draft.to_dict()], sort_keys=True),
         subject=f"Review of {title}",
         body="\n\n".join(part for part in parts if part),
         options=(
-            Option(name=SUBMIT, explanation="The review is posted as it stands in the fields."),
+            Option(name=SUBMIT, explanation="The review is posted as it stands in the fields.", binding=True),
             Option(name=DISCARD, explanation="Nothing is posted."),
         ),
         fields=(

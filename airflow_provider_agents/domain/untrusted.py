@@ -38,7 +38,8 @@ def clean(text: str, *, html: bool = True) -> str:
     text = _ANSI.sub("", text)
     if hidden := "".join(c for c in set(text) if _is_hidden(c)):
         text = re.sub(f"[{re.escape(hidden)}]+", "", text)
-    return (_HTML_COMMENT.sub("", text) if html else text).strip()
+    # What is left around a comment may be another one in pieces: `<!-<!-- -->- … -->`.
+    return (_HTML_COMMENT.sub("", text).replace("<!--", "&lt;!--") if html else text).strip()
 
 
 def _is_hidden(character: str) -> bool:

@@ -29,7 +29,8 @@ KEPT_SECONDS = 600.0
 """How long an answer about a person is taken for true."""
 MOST_KEPT = 4096
 MOST_ASKED = 20
-"""Authors of commands that are asked about for one reading; the newest commands go first."""
+"""Authors of commands that are asked about for one reading; the newest commands go first, and the next
+reading asks about the rest: until then the comments count as missing."""
 
 _kept: OrderedDict[tuple[str, str, str], tuple[float, bool]] = OrderedDict()
 """API, repository and login; when the answer was given, and whether the person may push."""
@@ -42,13 +43,21 @@ async def with_authority(transport: GitHubTransport, snapshot: PullRequestSnapsh
     so that a ``/stop`` is not overlooked; where the credential may not ask, commands have no effect, which
     ``degraded`` says.
     """
-    authors = list(dict.fromkeys(c.author for c in reversed(snapshot.comments) if _commands(c)))[:MOST_ASKED]
+    authors = list(dict.fromkeys(c.author for c in reversed(snapshot.comments) if _commands(c)))
     writers: set[str] = set()
     missing: list[str] = []
     degraded: list[str] = []
+    asked = 0
     for author in authors:
         try:
-            if await _may_push(transport, snapshot.repository, author):
+            may_push = _remembered(transport, snapshot.repository, author)
+            if may_push is None and asked == MOST_ASKED:
+                missing = ["comments: too many people wrote commands to ask about all of them at once"]
+                break
+            if may_push is None:
+                asked += 1
+                may_push = await _ask(transport, snapshot.repository, author)
+            if may_push:
                 writers.add(author)
         except ForgeAccessError as error:
             degraded.append(f"commands: {error}")
@@ -98,14 +107,21 @@ def _commands(comment: Comment) -> bool:
     return not is_bot(comment.author) and parse_command(replace(comment, can_write=True)) is not None
 
 
-async def _may_push(transport: GitHubTransport, repository: str, login: str) -> bool:
-    key = (transport.rest_url, repository.lower(), login.lower())
-    now = time.monotonic()
-    if (kept := _kept.get(key)) and now - kept[0] < KEPT_SECONDS:
-        return kept[1]
-    permission = await read_permission(transport, repository, login)
-    _kept[key] = (now, may_write(permission))
+def _key(transport: GitHubTransport, repository: str, login: str) -> tuple[str, str, str]:
+    return (transport.rest_url, repository.lower(), login.lower())
+
+
+def _remembered(transport: GitHubTransport, repository: str, login: str) -> bool | None:
+    """Return whether somebody may push, where that was asked a short while ago."""
+    kept = _kept.get(_key(transport, repository, login))
+    return kept[1] if kept and time.monotonic() - kept[0] < KEPT_SECONDS else None
+
+
+async def _ask(transport: GitHubTransport, repository: str, login: str) -> bool:
+    key, now = _key(transport, repository, login), time.monotonic()
+    may_push = may_write(await read_permission(transport, repository, login))
+    _kept[key] = (now, may_push)
     _kept.move_to_end(key)
     while len(_kept) > MOST_KEPT:
         _kept.popitem(last=False)
-    return _kept[key][1]
+    return may_push

@@ -15,7 +15,7 @@ from airflow_provider_agents.domain.authority import is_bot, may_write
 from airflow_provider_agents.domain.comment_parts import comment_parts
 from airflow_provider_agents.domain.plan_reply import Reply, Thumb
 from airflow_provider_agents.hooks.github_errors import Operation, absent
-from airflow_provider_agents.hooks.github_fields import GHOST, mapping, text
+from airflow_provider_agents.hooks.github_fields import GHOST, edited_by, mapping, text
 from airflow_provider_agents.hooks.github_names import hidden_marker, owner_and_name
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ fragment Said on IssueCommentConnection {
   nodes {
     id url body createdAt updatedAt viewerDidAuthor
     author { __typename login }
+    editor { login }
     reactions(first: 100, content: THUMBS_UP) { nodes { createdAt user { login } } }
   }
 }
@@ -65,6 +66,8 @@ class Said:
     own: bool = False
     """Whether the credential that reads wrote it."""
     bot: bool = False
+    edited_by: str = ""
+    """Login of whoever edited it last, where that is somebody other than its author."""
     thumbs: tuple[Thumb, ...] = ()
 
 
@@ -141,9 +144,15 @@ async def replies(
 ) -> tuple[Reply, ...]:
     """Return what people with write access wrote since a moment: neither bots nor the credential that reads.
 
+    A comment that somebody other than its author edited last is nobody's word.
+
     :param known: see :func:`writers_among`.
     """
-    people = [c for c in conversation.comments if not c.own and not c.bot and c.created_at >= since]
+    people = [
+        c
+        for c in conversation.comments
+        if not c.own and not c.bot and not c.edited_by and c.created_at >= since
+    ]
     writers = await writers_among(client, repository, [c.author for c in people], known)
     return tuple(
         Reply(key=c.node_id, author=c.author, body=c.body, at=c.created_at)
@@ -159,8 +168,11 @@ async def approving_thumbs(
     since: datetime,
     known: dict[str, bool] | None = None,
 ) -> tuple[Thumb, ...]:
-    """Return the thumbs up of people with write access on any of ``comments``, given since a moment."""
-    fresh = [thumb for comment in comments for thumb in comment.thumbs if thumb.at >= since]
+    """Return the thumbs up of people with write access on any of ``comments``, given since a moment.
+
+    :param comments: of ours: a thumb of the account that wrote one does not count.
+    """
+    fresh = [t for c in comments for t in c.thumbs if t.at >= since and t.login != c.author]
     writers = await writers_among(client, repository, [thumb.login for thumb in fresh], known)
     return tuple(thumb for thumb in fresh if thumb.login in writers)
 
@@ -205,6 +217,7 @@ def _said(node: Mapping[str, Any]) -> Said:
         url=text(node.get("url")),
         own=node["viewerDidAuthor"] is True,
         bot=author.get("__typename") == "Bot",
+        edited_by=edited_by(node),
         thumbs=tuple(
             Thumb(
                 login=text(mapping(thumb.get("user")).get("login")) or GHOST, at=_moment(thumb["createdAt"])

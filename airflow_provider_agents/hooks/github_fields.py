@@ -44,6 +44,12 @@ def login(node: Mapping[str, Any]) -> str:
     return text(mapping(node.get("author")).get("login")) or GHOST
 
 
+def edited_by(node: Mapping[str, Any]) -> str:
+    """Return who edited a comment last in GraphQL; empty where nobody did but its author."""
+    editor = text(mapping(node.get("editor")).get("login"))
+    return "" if editor == login(node) else editor
+
+
 def one_of(literal: Any, value: Any) -> Any:
     """Return ``value`` where it is a member of the ``Literal``, else ``None``."""
     return value if isinstance(value, str) and value in get_args(literal) else None

@@ -9,7 +9,15 @@ from airflow_provider_agents.hooks.github_errors import lacks_right
 from airflow_provider_agents.hooks.github_fields import mapping, text
 
 DISPENSABLE = frozenset(
-    {"auto-merge", "base checks", "closing issues", "merge methods", "merge queue", "rules"}
+    {
+        "auto-merge",
+        "base checks",
+        "closing issues",
+        "earlier comments",
+        "merge methods",
+        "merge queue",
+        "rules",
+    }
 )
 """Parts without which a decision still is a safe one."""
 

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.pull_request import Comment, Review, ReviewThread
-from airflow_provider_agents.hooks.github_fields import flag, integer, login, mapping, moment, text
+from airflow_provider_agents.hooks.github_fields import (
+    edited_by,
+    flag,
+    integer,
+    login,
+    mapping,
+    moment,
+    text,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_agents.hooks.github_parse_parts import Parts
@@ -94,6 +102,7 @@ def parse_comments(parts: Parts) -> tuple[Comment, ...]:
                 node_id=text(node.get("id")),
                 created_at=moment(node.get("createdAt")),
                 own=node.get("viewerDidAuthor") is True,
+                edited_by=edited_by(node),
             )
         )
     return tuple(comments)

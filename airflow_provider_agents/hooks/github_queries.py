@@ -56,6 +56,13 @@ fragment Reviews on PullRequestReviewConnection {
 }
 """
 
+_SAID = """
+fragment Said on IssueCommentConnection {
+  pageInfo { hasPreviousPage startCursor }
+  nodes { id body createdAt viewerDidAuthor author { __typename login } editor { login } }
+}
+"""
+
 _REMARKS = """
 fragment Remarks on PullRequestReviewCommentConnection {
   pageInfo { hasNextPage endCursor }
@@ -109,14 +116,13 @@ fragment PullFacts on PullRequest {
   }
   labels(first: 100) { nodes { name } }
   closingIssuesReferences(first: 100) { nodes { number repository { nameWithOwner } } }
-  comments(last: 50) {
-    nodes { id body createdAt viewerDidAuthor author { __typename login } }
-  }
+  comments(last: 50) { ...Said }
   latestOpinionatedReviews(first: 100, writersOnly: false) { ...Reviews }
   reviewThreads(first: 20) { ...Threads }
 }
 """
     + _REVIEWS
+    + _SAID
     + _THREADS
 )
 
@@ -231,6 +237,17 @@ query ThreadComments($threadId: ID!, $after: String!) {
     + _REMARKS
 )
 
+SAID_PAGE = (
+    """
+query PullRequestComments($owner: String!, $name: String!, $number: Int!, $before: String!) {
+  repository(owner: $owner, name: $name) {
+    pullRequest(number: $number) { comments(last: 100, before: $before) { ...Said } }
+  }
+}
+"""
+    + _SAID
+)
+
 COMMENTS = """
 query Comments($owner: String!, $name: String!, $number: Int!, $before: String) {
   repository(owner: $owner, name: $name) {
@@ -261,6 +278,7 @@ DOCUMENTS: dict[str, str] = {
     "PullRequestChecks": CHECKS_PAGE,
     "PullRequestReviews": REVIEWS_PAGE,
     "PullRequestThreads": THREADS_PAGE,
+    "PullRequestComments": SAID_PAGE,
     "ThreadComments": REMARKS_PAGE,
     "Comments": COMMENTS,
 }

@@ -8,7 +8,13 @@ from airflow_provider_agents.hooks.github_errors import Operation, absent, error
 from airflow_provider_agents.hooks.github_fields import mapping, text
 from airflow_provider_agents.hooks.github_names import owner_and_name
 from airflow_provider_agents.hooks.github_parse import CONNECTIONS, parse_snapshot
-from airflow_provider_agents.hooks.github_queries import CHECKS_PAGE, REMARKS_PAGE, REVIEWS_PAGE, THREADS_PAGE
+from airflow_provider_agents.hooks.github_queries import (
+    CHECKS_PAGE,
+    REMARKS_PAGE,
+    REVIEWS_PAGE,
+    SAID_PAGE,
+    THREADS_PAGE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +28,9 @@ Ref = tuple[str, int]
 
 MOST_PAGES = 20
 """Further pages that are read of each part: 2,000 checks, reviews and threads, and comments of a thread."""
+
+MOST_SAID_PAGES = 4
+"""Earlier pages of the conversation, of 100 comments each: nobody is to bury a ``/stop`` under comments."""
 
 _PAGE_DOCUMENTS = {"checks": CHECKS_PAGE, "reviews": REVIEWS_PAGE, "threads": THREADS_PAGE}
 
@@ -81,6 +90,7 @@ class Reading:
             if not await self._read_pages(part):
                 return False
         await self._read_remarks()
+        await self._read_said()
         return True
 
     async def _read_pages(self, part: str) -> bool:
@@ -131,6 +141,26 @@ class Reading:
             else:
                 if self._next("threads", comments) is not None:
                     self._lack("threads", f"a thread with more than {MOST_PAGES + 1} pages of comments")
+
+    async def _read_said(self) -> None:
+        """Put earlier comments of the conversation before those of the first page."""
+        said = self._pull.get("comments")
+        variables = {**owner_and_name(self._ref[0]), "number": self._ref[1]}
+        for _ in range(MOST_SAID_PAGES):
+            info = mapping(mapping(said).get("pageInfo"))
+            if not isinstance(said, dict) or info.get("hasPreviousPage") is not True:
+                return
+            page_variables = {**variables, "before": text(info.get("startCursor"))}
+            answer = await self._transport.query(SAID_PAGE, page_variables, reading_operation(self._ref))
+            pull = mapping(mapping(answer.data.get("repository")).get("pullRequest"))
+            page = mapping(pull.get("comments"))
+            if not isinstance(page.get("nodes"), list) or not isinstance(said.get("nodes"), list):
+                self._lack("comments", "an earlier page could not be read")
+                return
+            said["nodes"] = page["nodes"] + said["nodes"]
+            said["pageInfo"] = page.get("pageInfo")
+        if mapping(mapping(said).get("pageInfo")).get("hasPreviousPage") is True:
+            self._lack("earlier comments", f"there are more than {50 + 100 * MOST_SAID_PAGES} comments")
 
     def _next(self, part: str, connection: Mapping[str, Any]) -> str | None:
         """Return the cursor of the next page, ``None`` where there is none, or the answer does not tell."""

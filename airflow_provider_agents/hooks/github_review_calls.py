@@ -71,7 +71,9 @@ async def own_reviews(client: GitHubClient, repository: str, number: int, login:
     for review in await _pages(client, path, operation, MOST_REVIEW_PAGES):
         author = text(mapping(review.get("user")).get("login"))
         head, at = _OURS.search(text(review.get("body"))), _moment(review.get("submitted_at"))
-        if head is not None and at is not None and same_login(author, login):
+        # A person may have the name of an App, without the suffix: their marker must not silence our review.
+        ours = login and author.casefold() in (login.casefold(), f"{login}[bot]".casefold())
+        if head is not None and at is not None and ours:
             found[head[1]] = at
     return found
 

@@ -16,6 +16,7 @@ from airflow_provider_agents.domain.landing import Decision
 from airflow_provider_agents.domain.landing_history import Enqueued, Rerun
 from airflow_provider_agents.domain.landing_policy import MERGE_METHODS, LandingPolicy, MergeMethod
 from airflow_provider_agents.domain.merge_message import merge_message
+from airflow_provider_agents.domain.outbound import outbound
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
     ForgeConflictError,
@@ -82,7 +83,9 @@ class LandingActs:
         now = explain()
         for command in commands:
             self.say(
-                snapshot, command.key, f"@{command.author} {_REPLIES[command.name]} {now.message}".strip()
+                snapshot,
+                command.key,
+                f"@{command.author} {_REPLIES[command.name]} {outbound(now.message)}".strip(),
             )
         return commands
 

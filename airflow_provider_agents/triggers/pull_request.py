@@ -30,6 +30,7 @@ from airflow_provider_agents.hooks.github import AgentsGitHubHook
 from airflow_provider_agents.triggers.pull_request_demand import demand_of_condition, demand_of_decision
 from airflow_provider_agents.triggers.pull_request_poll import PullRequestPoll
 from airflow_provider_agents.triggers.pull_request_watch import Member, Watchlist, watchlist
+from airflow_provider_agents.triggers.wake_variable import wakened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
@@ -155,8 +156,9 @@ class PullRequestTrigger(BaseEventTrigger):
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Round]:
         """Yield what each round of the poll read, for ever."""
         conn_id = kwargs["github_conn_id"]
-        poll = PullRequestPoll(watchlist(stream_key(conn_id)), ConnectionSessions(conn_id), _now)
-        async with aclosing(poll.rounds()) as rounds:
+        members = watchlist(stream_key(conn_id))
+        poll = PullRequestPoll(members, ConnectionSessions(conn_id), _now)
+        async with wakened(members), aclosing(poll.rounds()) as rounds:
             async for round_ in rounds:
                 yield round_
 
@@ -169,7 +171,7 @@ class PullRequestTrigger(BaseEventTrigger):
         """Wait alone, where Airflow offers no shared stream, and yield exactly one event."""
         alone = Watchlist()
         poll = PullRequestPoll(alone, ConnectionSessions(self.github_conn_id), _now)
-        async with aclosing(poll.rounds()) as rounds:
+        async with wakened(alone), aclosing(poll.rounds()) as rounds:
             event = await self._wait(alone, rounds)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 

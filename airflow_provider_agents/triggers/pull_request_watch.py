@@ -133,17 +133,15 @@ class Watchlist:
             member.look(now)
         self.changed.set()
 
-    def wake(self, repository: str, number: int | None) -> None:
-        """Have a pull request, or all of a repository, read at once."""
-        name = repository.casefold()
-        self.look(
-            [
-                member
-                for (watched, watched_number), members in self._members.items()
-                if watched.casefold() == name and number in (None, watched_number)
-                for member in members
-            ]
-        )
+    def wake(self, *named: tuple[str, int | None]) -> None:
+        """Have pull requests, or all of a repository, read at once; repositories in any case."""
+        wanted = {(repository.casefold(), number) for repository, number in named}
+        woken: list[Member] = []
+        for (repository, number), members in self._members.items():
+            name = repository.casefold()
+            if (name, number) in wanted or (name, None) in wanted:
+                woken += members
+        self.look(woken)
 
 
 _watchlists: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Hashable, Watchlist]] = (
@@ -174,4 +172,4 @@ def wake(repository: str, number: int | None = None) -> None:
         if loop.is_closed():
             continue
         for found in list(lists.values()):
-            loop.call_soon_threadsafe(found.wake, repository, number)
+            loop.call_soon_threadsafe(found.wake, (repository, number))

@@ -33,6 +33,8 @@ CONCLUSIONS = frozenset(
     ]
 )
 STATUSES = frozenset(["QUEUED", "IN_PROGRESS", "COMPLETED", "WAITING", "PENDING", "REQUESTED"])
+EVENTS = frozenset(["merge_group", "pull_request", "push"])
+"""What starts workflows."""
 STATES = frozenset(["ERROR", "EXPECTED", "FAILURE", "PENDING", "SUCCESS"])
 
 
@@ -154,7 +156,9 @@ async def script_check(
     forge: Forge, repository: Repository, user: User, values: dict[str, Any]
 ) -> dict[str, Any]:
     """Set what the next runs of the check ``name`` come to, on whatever head: ``outcomes`` ([{conclusion,
-    title, summary, log, seconds}]), or one of these ``times`` over. After them it runs as it does otherwise.
+    title, summary, log, seconds, on}]), or one of these ``times`` over. ``on`` is the event that runs are of for
+    which it is meant: ``push``, ``pull_request`` or ``merge_group``; others run as they do otherwise, and so do
+    all after them.
     """
     given = values.get("outcomes") or [values] * int(values.get("times") or 1)
     outcomes = [
@@ -164,6 +168,7 @@ async def script_check(
             summary=item.get("summary"),
             log=item.get("log"),
             seconds=float(item.get("seconds") or 0),
+            event=_event(item.get("on")),
         )
         for item in given
     ]
@@ -180,6 +185,12 @@ async def rerun(forge: Forge, repository: Repository, user: User, values: dict[s
         raise not_found()
     again = reruns.rerun_job if run.suite.workflow else reruns.rerequest
     return {"id": again(forge, run, user).database_id}
+
+
+def _event(value: object) -> str | None:
+    if value is not None and value not in EVENTS:
+        raise ApiError(422, f"'on' is one of {', '.join(sorted(EVENTS))}.")
+    return None if value is None else str(value)
 
 
 def _word(value: object, known: frozenset[str], field: str) -> str:

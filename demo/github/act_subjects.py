@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from demo.github.errors import not_found
+from demo.github.state import Comment
 
 if TYPE_CHECKING:
     from demo.github.forge import Forge
@@ -28,6 +29,24 @@ def subject_of(repository: Repository, values: dict[str, Any]) -> Issue | PullRe
     if subject is None:
         raise not_found()
     return subject
+
+
+def comment_of(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> Comment:
+    """Return the ``comment`` (number or node id), or the last one on the issue or pull request ``number``, with
+    ``by`` of that login; 404 where there is none.
+    """
+    named = values.get("comment")
+    if isinstance(named, str) and not named.isdecimal():
+        return forge.node(named, Comment, user)
+    if named is not None:
+        found = forge.store.find(Comment, int(named))
+    else:
+        by = values.get("by")
+        comments = subject_of(repository, values).comments
+        found = next((c for c in reversed(comments) if by in (None, c.author.login)), None)
+    if found is None or found.subject.repository is not repository:
+        raise not_found()
+    return found
 
 
 async def sha_of(repository: Repository, values: dict[str, Any]) -> str:

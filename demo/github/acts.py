@@ -1,6 +1,7 @@
 """Other people's deeds, for tests and demonstrations: a push, a review, a merge by somebody else.
 
-Those about checks are in :mod:`demo.github.act_checks`, those about merges in :mod:`demo.github.act_landing`.
+Those about checks are in :mod:`demo.github.act_checks`, those about what is said in
+:mod:`demo.github.act_conversation`, those about merges in :mod:`demo.github.act_landing`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from demo.github import act_checks, act_landing, issues, pull_requests, reviews
+from demo.github import act_checks, act_conversation, act_landing, issues, pull_requests, reviews
 from demo.github.act_subjects import Act, pull_of, subject_of
 from demo.github.errors import ApiError, not_found
 from demo.github.forge import Forge, signature
@@ -22,7 +23,6 @@ from demo.github.state import (
     Permission,
     PullRequest,
     Repository,
-    ReviewThread,
     User,
     now,
 )
@@ -100,12 +100,6 @@ async def open_pull(
     return {"number": pull.number, "node_id": pull.id, "sha": pull.head_ref_oid}
 
 
-async def comment(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
-    """Comment ``body`` on the issue or pull request ``number``."""
-    made = issues.add_comment(forge, subject_of(repository, values), user, values.get("body"))
-    return {"id": made.database_id, "node_id": made.id}
-
-
 async def review(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Review with ``event`` (``APPROVE``, ``REQUEST_CHANGES``, ``COMMENT``), ``body`` and ``comments``."""
     pull = pull_of(repository, values)
@@ -119,21 +113,6 @@ async def review(forge: Forge, repository: Repository, user: User, values: dict[
     )
     threads = [thread.id for thread in pull.threads if thread.comments[0].review is made]
     return {"id": made.database_id, "node_id": made.id, "threads": threads}
-
-
-async def reply(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
-    """Answer ``body`` in the review ``thread`` (node id)."""
-    made = reviews.reply(
-        forge, forge.node(str(values.get("thread")), ReviewThread, user), user, values.get("body")
-    )
-    return {"id": made.database_id}
-
-
-async def resolve(forge: Forge, repository: Repository, user: User, values: dict[str, Any]) -> dict[str, Any]:
-    """Resolve the review ``thread`` (node id), or open it again with ``resolved: false``."""
-    thread = forge.node(str(values.get("thread")), ReviewThread, user)
-    reviews.set_resolved(forge, thread, user, values.get("resolved", True) is True)
-    return {"resolved": thread.is_resolved}
 
 
 async def merge_pull(
@@ -316,10 +295,7 @@ ACTS: dict[str, Act] = {
     "reset_branch": reset_branch,
     "delete_branch": delete_branch,
     "open_pull": open_pull,
-    "comment": comment,
     "review": review,
-    "reply": reply,
-    "resolve": resolve,
     "merge": merge_pull,
     "close": close,
     "reopen": reopen,
@@ -336,5 +312,6 @@ ACTS: dict[str, Act] = {
     "draft": draft,
     "retarget": retarget,
     **act_checks.ACTS,
+    **act_conversation.ACTS,
     **act_landing.ACTS,
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from demo.github import clock
-from demo.github.state import Entity, Repository, User, now
+from demo.github.state import App, Entity, Repository, User, now
 
 if TYPE_CHECKING:
     from datetime import datetime

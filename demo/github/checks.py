@@ -238,8 +238,12 @@ class CheckRunner:
                 self.complete(skipped, "SKIPPED", None, None)
 
     def _next_outcome(self, run: CheckRun) -> ScriptedOutcome | None:
-        outcomes = run.suite.repository.scripts.get(run.name)
-        return outcomes.pop(0) if outcomes else None
+        outcomes = run.suite.repository.scripts.get(run.name, [])
+        for outcome in outcomes:
+            if outcome.event in (None, run.suite.event):
+                outcomes.remove(outcome)
+                return outcome
+        return None
 
     def _become(self, run: CheckRun, planned: PlannedState) -> None:
         if not run.plan or run.plan[0] is not planned:

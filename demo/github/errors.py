@@ -77,6 +77,7 @@ def invalid(resource: str, field: str, code: str = "invalid") -> ApiError:
     return validation_failed({"resource": resource, "field": field, "code": code})
 
 
-def custom(resource: str, message: str) -> ApiError:
-    """Return a 422 that carries a sentence."""
-    return validation_failed({"resource": resource, "code": "custom", "message": message})
+def custom(resource: str, message: str, field: str | None = None) -> ApiError:
+    """Return a 422 that carries a sentence, about one field where that is named."""
+    named = {"field": field} if field else {}
+    return validation_failed({"resource": resource, "code": "custom", **named, "message": message})

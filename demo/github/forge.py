@@ -187,7 +187,7 @@ def repository_of(entity: Entity | None) -> Repository | None:
     """Return the repository that an entity lives in, where it lives in one."""
     if isinstance(entity, Repository):
         return entity
-    for attribute in ("repository", "pull_request", "subject", "thread", "suite"):
+    for attribute in ("repository", "pull_request", "subject", "comment", "thread", "suite"):
         parent = getattr(entity, attribute, None)
         if isinstance(parent, Entity):
             return repository_of(parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demo.github.check_state import CheckAnnotation, CheckRun, CheckSuite, Status
 from demo.github.graphql_nodes import (
@@ -17,7 +17,9 @@ from demo.github.graphql_nodes import (
 from demo.github.graphql_registry import answers, missing
 from demo.github.graphql_subjects import own_repository
 from demo.github.rollups import is_required, rollup_state
-from demo.github.state import PullRequest, Repository
+
+if TYPE_CHECKING:
+    from demo.github.state import PullRequest, Repository
 
 
 @answers("CheckRun", "url")

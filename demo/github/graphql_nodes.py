@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from demo.github.check_state import CheckRun, CheckSuite, Status
 from demo.github.errors import ApiError
 from demo.github.git_program import GitError
-from demo.github.state import PullRequest, Repository, User
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from demo.github.forge import Forge
     from demo.github.git_values import Commit
+    from demo.github.state import PullRequest, Repository, User
 
 MAX_PAGE = 100
 

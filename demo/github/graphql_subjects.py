@@ -116,6 +116,18 @@ def comments_of(item: Any, info: Any, **arguments: Any) -> Connection:
     return Connection("comments", item.comments, arguments)
 
 
+@answers("IssueComment", "reactions")
+def reactions_of(comment: Comment, info: Any, content: str | None = None, **arguments: Any) -> Connection:
+    chosen = [reaction for reaction in comment.reactions if content in (None, reaction.content)]
+    return Connection("reactions", chosen, arguments)
+
+
+@answers("Bot", "login")
+def bot_login(bot: User, info: Any) -> str:
+    """Answer as GitHub does: REST alone puts ``[bot]`` behind it."""
+    return bot.login.removesuffix("[bot]")
+
+
 @answers("IssueComment", "pullRequest")
 def comment_pull_request(comment: Comment, info: Any) -> PullRequest | None:
     return comment.subject if isinstance(comment.subject, PullRequest) else None

@@ -210,16 +210,18 @@ def edit_comment(forge: Forge, comment: Comment, actor: User, body: object) -> N
     _may_moderate(comment, actor)
     comment.body = check_text("IssueComment", "body", body, required=True)
     comment.updated_at = now()
+    comment.editor = actor
     comment.subject.touch()
-    _record_comment(forge, "comment.edited", comment, actor)
+    record_comment(forge, "comment.edited", comment, actor, body=comment.body[:500])
 
 
 def delete_comment(forge: Forge, comment: Comment, actor: User) -> None:
     """Remove a comment: its author, and people with write permission."""
     _may_moderate(comment, actor)
     comment.subject.comments.remove(comment)
-    del forge.store.nodes[comment.id]
-    _record_comment(forge, "comment.deleted", comment, actor)
+    for entity in (*comment.reactions, comment):
+        del forge.store.nodes[entity.id]
+    record_comment(forge, "comment.deleted", comment, actor)
 
 
 def _may_moderate(comment: Comment, actor: User) -> None:
@@ -230,7 +232,8 @@ def _may_moderate(comment: Comment, actor: User) -> None:
         raise forbidden()
 
 
-def _record_comment(forge: Forge, kind: str, comment: Comment, actor: User) -> None:
+def record_comment(forge: Forge, kind: str, comment: Comment, actor: User, **details: object) -> None:
+    """Log what was done to a comment."""
     subject = comment.subject
     forge.mutations.record(
         kind,
@@ -238,6 +241,7 @@ def _record_comment(forge: Forge, kind: str, comment: Comment, actor: User) -> N
         actor=actor.login,
         number=subject.number,
         comment_id=comment.database_id,
+        **details,
     )
 
 

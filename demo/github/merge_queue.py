@@ -6,6 +6,7 @@ is called again whenever something has changed.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from demo.github.errors import ApiError
@@ -172,11 +173,33 @@ async def _build_group(forge: Forge, entry: QueueEntry, base: str) -> None:
     pull, queue = entry.pull_request, entry.merge_queue
     method = queue.repository.rules_of(queue.branch).queue_method
     sha = await build(pull, base, entry.enqueuer, MergeRequest(method=method))
+    sha = await _unlike_earlier(pull, sha)
     entry.base_oid, entry.group_oid, entry.state = base, sha, "AWAITING_CHECKS"
     await _move(forge, entry, sha)
     bot, branch = forge.store.user(BOT), _branch(entry)
     record(forge, "merge_group.checks_requested", pull, bot, sha=sha, base_sha=base, branch=branch)
     await forge.checks.on_merge_group(queue.repository, queue.branch, branch, sha)
+
+
+async def _unlike_earlier(pull: PullRequest, sha: str) -> str:
+    """Return a group's commit that is none of an earlier entry's, whose failed checks would count for it.
+
+    Two of one content and one second would be the same commit; the later one is dated a second ahead.
+    """
+    git = pull.repository.git
+    earlier = {event.before_oid for event in pull.timeline if isinstance(event, RemovedFromMergeQueueEvent)}
+    while sha in earlier:
+        same = await git.commit(sha)
+        ahead = same.authored_date + timedelta(seconds=1)
+        sha = await git.commit_tree(
+            same.tree,
+            same.parents,
+            same.message,
+            author=same.author,
+            committer=same.committer,
+            authored=ahead,
+        )
+    return sha
 
 
 async def _merge(forge: Forge, entry: QueueEntry, bot: User) -> None:

@@ -29,6 +29,8 @@ class ScriptedOutcome:
     log: str | None = None
     seconds: float = 0.0
     """How long the run takes."""
+    event: str | None = None
+    """For runs of this event alone, e.g. ``merge_group``."""
 
 
 @dataclass(frozen=True, kw_only=True)

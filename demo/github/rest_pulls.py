@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from demo.github import branch_update, pull_requests, reviews
-from demo.github.errors import ApiError, invalid, not_found
+from demo.github.errors import ApiError, custom, invalid, not_found
 from demo.github.issues import edit_text
 from demo.github.merging import MergeRequest, merge
 from demo.github.rest import Call, Endpoint, answer, pages
@@ -152,9 +152,15 @@ async def create_review_comment(call: Call) -> web.StreamResponse:
     body, pull = await call.body(), call.pull
     if body.get("in_reply_to"):
         return await _reply(call, body["in_reply_to"], body.get("body"))
-    await reviews.submit_review(
-        call.forge, pull, call.user, event="COMMENT", comments=[body], commit_oid=body.get("commit_id")
-    )
+    try:
+        await reviews.submit_review(
+            call.forge, pull, call.user, event="COMMENT", comments=[body], commit_oid=body.get("commit_id")
+        )
+    except reviews.UnresolvedPlaceError as error:
+        # This endpoint says the same in another form.
+        raise custom(
+            "PullRequestReviewComment", "could not be resolved", f"pull_request_review_thread.{error.field}"
+        ) from None
     return answer(await review_comment_json(call.forge, pull.threads[-1].comments[0]), 201)
 
 

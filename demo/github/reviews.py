@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from demo.github.errors import ApiError, forbidden, invalid
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
 
 EVENTS = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
 """REST's verbs, and the state of the review that each makes."""
+
+
+_HUNK = re.compile(r"@@ -\d+(?:,\d+)? \+(\d+)(?:,\d+)? @@")
+
+
+class UnresolvedPlaceError(ApiError):
+    """A remark is about a place that the diff of the pull request does not show.
+
+    :param field: what is wrong of it: ``path`` or ``line``.
+    """
+
+    def __init__(self, field: str) -> None:
+        super().__init__(422, "Unprocessable Entity", errors=[f"{field.title()} could not be resolved"])
+        self.field = field
 
 
 async def submit_review(
@@ -31,8 +46,10 @@ async def submit_review(
 
     :param event: ``APPROVE``, ``REQUEST_CHANGES`` or ``COMMENT``.
     :param comments: remarks at places, each with ``path``, ``line`` and ``body``.
-    :raises ApiError: 422 for one's own pull request, an unknown event, a missing text or a path that the
-        pull request does not touch.
+    :param commit_oid: what was reviewed; the head where it is not given.
+    :raises ApiError: 422 for one's own pull request, an unknown event or commit, or a missing text; nothing of
+        the review is kept.
+    :raises UnresolvedPlaceError: a remark is about a place that the diff does not show.
     """
     require(pull.repository, actor, "read")
     writable(pull.repository)
@@ -45,14 +62,18 @@ async def submit_review(
     remarks = comments or []
     needs_text = state == "CHANGES_REQUESTED" or (state == "COMMENTED" and not remarks)
     text = check_text("PullRequestReview", "body", body, required=needs_text)
+    commit = await pull.repository.git.resolve(commit_oid or pull.head_ref_oid)
+    if commit is None:
+        raise invalid("PullRequestReview", "commit_id")
     paths = {file.path for file in await changed_files(pull)} if remarks else set()
     for remark in remarks:
         check_text("PullRequestReviewComment", "body", remark.get("body"), required=True)
         if remark.get("path") not in paths:
-            raise invalid("PullRequestReviewComment", "path")
-    review = Review(
-        pull_request=pull, author=actor, state=state, body=text, commit_oid=commit_oid or pull.head_ref_oid
-    )
+            raise UnresolvedPlaceError("path")
+        line = remark.get("line")
+        if line is not None and line not in await _shown_lines(pull, commit, str(remark["path"])):
+            raise UnresolvedPlaceError("line")
+    review = Review(pull_request=pull, author=actor, state=state, body=text, commit_oid=commit)
     pull.reviews.append(forge.store.add(review))
     for remark in remarks:
         _open_thread(forge, review, remark)
@@ -136,6 +157,19 @@ async def current_line(thread: ReviewThread) -> int | None:
 async def is_outdated(thread: ReviewThread) -> bool:
     """Say whether the line that the conversation is about was changed since."""
     return thread.original_line is not None and await current_line(thread) is None
+
+
+async def _shown_lines(pull: PullRequest, commit: str, path: str) -> set[int]:
+    """Return the lines of a file, as it is in ``commit``, that the diff shows: added ones and those around them."""
+    diff = await pull.repository.git.diff(pull.base_ref_oid, commit, path)
+    shown, line = set(), 0
+    for text in diff.split("\n"):
+        if hunk := _HUNK.match(text):
+            line = int(hunk[1])
+        elif line and text[:1] in ("+", " "):
+            shown.add(line)
+            line += 1
+    return shown
 
 
 async def changed_files(pull: PullRequest) -> list[ChangedFile]:

@@ -252,6 +252,26 @@ class Comment(Entity):
     body: str
     created_at: datetime = field(default_factory=now)
     updated_at: datetime = field(default_factory=now)
+    editor: User | None = None
+    """Who edited it last."""
+    reactions: list[Reaction] = field(default_factory=list)
+
+
+@dataclass(kw_only=True, eq=False)
+class Reaction(Entity):
+    """An emoji that somebody put on a comment."""
+
+    prefix: ClassVar[str] = "REA"
+    comment: Comment
+    author: User
+    content: str
+    """``THUMBS_UP`` and so on."""
+    created_at: datetime = field(default_factory=now)
+
+    @property
+    def user(self) -> User | None:
+        """Who it is of, where that is a person: GraphQL's type knows no bots."""
+        return None if self.author.is_bot else self.author
 
 
 @dataclass(kw_only=True, eq=False)

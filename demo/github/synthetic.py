@@ -236,7 +236,8 @@ class SyntheticRepository(BareRepository):
             if before.get(path) != after.get(path) and (not paths or path in paths):
                 out.append(f"diff --git a/{path} b/{path}\n")
                 old, new = ((files.get(path) or "").splitlines(True) for files in (before, after))
-                out.extend(difflib.unified_diff(old, new, f"a/{path}", f"b/{path}"))
+                lines = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
+                out += [x if x.endswith("\n") else f"{x}\n\\ No newline at end of file\n" for x in lines]
         return "".join(out)
 
     async def map_line(self, old: str, new: str, path: str, line: int) -> int | None:

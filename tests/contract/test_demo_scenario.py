@@ -304,6 +304,9 @@ def prompt(step: str, **values: Any) -> str:
         "repository": "demo/letters",
         "prompt": "",
         "plan": "",
+        "earlier_plan": "",
+        "decided": "",
+        "feedback": "",
     }
     return prompts.render(step, **{**common, "base_branch": "main", "conflict": False, **values})
 

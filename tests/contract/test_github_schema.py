@@ -53,10 +53,9 @@ REPOSITORY = "acme/calc"
 
 def documents() -> dict[str, str]:
     """Return every document that reads, by its operation name."""
-    from airflow_provider_agents.hooks.github_mutations import LOOKS
-    from airflow_provider_agents.hooks.github_queries import DOCUMENTS
+    from airflow_provider_agents.hooks import github_conversation, github_mutations, github_queries
 
-    return DOCUMENTS | LOOKS
+    return github_queries.DOCUMENTS | github_mutations.LOOKS | github_conversation.DOCUMENTS
 
 
 def mutations() -> dict[str, str]:
@@ -236,6 +235,8 @@ async def server(tmp_path: Path) -> AsyncIterator[StandInGitHub]:
         await stand_in.act("alice", "review", REPOSITORY, number=2, **review)
         for body in ("First", "Second"):
             await stand_in.act("agent", "comment", REPOSITORY, number=2, body=body)
+        await stand_in.act("alice", "react", REPOSITORY, number=2)
+        await stand_in.act("alice", "edit_comment", REPOSITORY, number=2, body="Second, edited")
         await stand_in.checks_settled()
         yield stand_in
 
@@ -258,6 +259,7 @@ def variables_of(document: DocumentNode, server: StandInGitHub) -> dict[str, Any
         "issueId": repository.issues[1].id,
         "body": "Done.",
         "after": cursor(0),
+        "before": cursor(1),
     }
     operation = next(d for d in document.definitions if isinstance(d, OperationDefinitionNode))
     names = [

@@ -122,6 +122,7 @@ def test_used_and_unused_tasks(stack: DemoStack, run: Run) -> None:
         "workspace",
         "release_workspace",
         "plan.round_1.plan",
+        "plan.round_1.approve",
         "open_pull_request",
         "finish",
         "report",

@@ -1,6 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+import datetime
+
 import pytest
+
+from airflow_provider_agents.domain.landing import decide
+from airflow_provider_agents.domain.landing_history import Enqueued, LandingHistory
+from airflow_provider_agents.domain.landing_policy import LandingPolicy
+from airflow_provider_agents.hooks.github_client import GitHubClient
+from airflow_provider_agents.hooks.github_transport import open_transport
+from airflow_provider_agents.hooks.github_urls import github_urls
 
 REPOSITORY = "acme/calc"
 PULL = """query($n: Int!) {repository(owner:"acme", name:"calc") {pullRequest(number:$n) {
@@ -90,7 +100,7 @@ async def test_failed_group_is_thrown_out_with_a_reason(queue, pull, agent, head
     assert (after["state"], after["isInMergeQueue"]) == ("OPEN", False)
     (event,) = after["timelineItems"]["nodes"]
     assert event["reason"] == "failed_checks"
-    assert event["actor"] == {"login": "github-merge-queue[bot]"}
+    assert event["actor"] == {"login": "github-merge-queue"}
     assert (event["enqueuer"], event["beforeCommit"]) == ({"login": "agent"}, {"oid": group})
     assert after["timelineItems"]["filteredCount"] == 1
     assert after["timelineItems"]["totalCount"] == 2
@@ -113,6 +123,70 @@ async def test_real_checks_run_on_head_and_base_together(server, folder, workflo
     assert [event["reason"] for event in after["timelineItems"]["nodes"]] == ["failed_checks"]
     events = [m["details"]["event"] for m in server.mutations if m["kind"] == "check.completed"]
     assert events == ["pull_request", "merge_group"]
+
+
+async def test_an_outcome_that_is_set_for_merge_groups_befalls_the_next_group_alone(
+    server, folder, workflow, agent
+):
+    workflow("true", on="[push, pull_request, merge_group]")
+    await server.seed_repository(REPOSITORY, folder, permissions={"agent": "write", "alice": "write"})
+    rules = {"main": {"required_checks": ["test"], "merge_queue": True}}
+    await server.act("acme", "configure", REPOSITORY, rules=rules)
+    fails = {"name": "test", "on": "merge_group", "conclusion": "failure", "log": "##[error]It broke.\n"}
+    await server.act("alice", "script_check", REPOSITORY, **fails)
+    number = await second(server)
+    await server.act("alice", "push_commit", REPOSITORY, number=number)
+    await server.checks_settled()
+    for state, left in (("OPEN", ["failed_checks"]), ("MERGED", ["failed_checks", "merge"])):
+        await server.act("agent", "enqueue", REPOSITORY, number=number)
+        await server.checks_settled()
+        after = await read(agent, number)
+        assert (after["state"], after["isInMergeQueue"]) == (state, False)
+        assert [event["reason"] for event in after["timelineItems"]["nodes"]] == left
+    ended = [m["details"] for m in server.mutations if m["kind"] == "check.completed"]
+    failed = [(run["event"], run["name"]) for run in ended if run["conclusion"] == "FAILURE"]
+    assert failed == [("merge_group", "test")]
+    assert [run["event"] for run in ended].count("merge_group") == 2
+
+
+async def test_what_failed_for_an_earlier_group_does_not_count_for_the_next_one(server, agent):
+    server.forge.clock.stop()
+    await server.seed_synthetic(
+        REPOSITORY, {"a.txt": "a\n"}, permissions={"agent": "write", "alice": "write"}
+    )
+    rules = {"main": {"required_checks": ["test"], "merge_queue": True, "queue_method": "squash"}}
+    await server.act("acme", "configure", REPOSITORY, rules=rules)
+    number = await second(server)
+    await server.act("alice", "check_run", REPOSITORY, number=number, name="test", conclusion="success")
+    groups = []
+    for conclusion in ("failure", "failure", "success"):
+        await server.act("agent", "enqueue", REPOSITORY, number=number)
+        entry = await entered(server, agent, number)
+        assert entry["state"] == "AWAITING_CHECKS"
+        groups.append(entry["headCommit"]["oid"])
+        await report(server, groups[-1], conclusion)
+    assert (await read(agent, number))["state"] == "MERGED"
+    assert len(set(groups)) == 3
+
+
+async def test_a_removal_after_a_merge_is_no_ejection_to_the_landing(queue, pull, agent, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    queue.forge.clock.advance(60)
+    await queue.act("agent", "enqueue", REPOSITORY, number=pull)
+    group = (await entered(queue, agent, pull))["headCommit"]["oid"]
+    async with open_transport(github_urls(queue.url), "token-of-agent") as transport:
+        waiting = await GitHubClient(transport).snapshot(REPOSITORY, pull)
+        await report(queue, group, "success")
+        after = await GitHubClient(transport).snapshot(REPOSITORY, pull)
+    assert [removal.reason for removal in after.queue_removals] == ["merge"]
+    entry = Enqueued(head_sha=waiting.head_sha, at=after.queue_removals[0].at)
+    seen = {waiting.head_sha: entry.at - datetime.timedelta(hours=1)}
+    history = LandingHistory(enqueued=(entry,), heads_first_seen=seen)
+    assert decide(waiting, LandingPolicy(), history).reason == "queued"
+    assert decide(after, LandingPolicy(), history).reason == "merged"
+    # What GitHub shows of one moment need not fit together.
+    mixed = dataclasses.replace(waiting, queue_entry=None, queue_removals=after.queue_removals)
+    assert decide(mixed, LandingPolicy(), history).reason == "queue_not_shown"
 
 
 async def test_entries_stand_on_each_other_and_are_built_again_after_a_failure(queue, pull, agent):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 REPOSITORY = "acme/calc"
 
 PULL = """
@@ -102,10 +104,65 @@ async def test_reply_and_resolve(seeded, pull, agent, client_of):
     assert kinds == ["review.submitted", "thread.replied", "thread.resolved"]
 
 
-async def test_remark_outside_the_change_is_refused(pull, client_of):
-    remark = {"path": "README.md", "line": 1, "body": "Why?"}
-    refused = await client_of("token-of-acme").repo("POST", f"/pulls/{pull}/comments", remark)
-    assert (refused.status, refused.body["errors"][0]["field"]) == (422, "path")
+@pytest.mark.parametrize(
+    ("field", "path", "line"), [("path", "README.md", 1), ("line", "calc.py", 90), ("line", "calc.py", 0)]
+)
+async def test_a_review_with_a_remark_beside_the_diff_is_refused_whole(
+    seeded, pull, client_of, field, path, line
+):
+    acme, count = client_of("token-of-acme"), len(seeded.mutations)
+    remark = {"path": path, "line": line, "body": "Why?"}
+    refused = await acme.repo("POST", f"/pulls/{pull}/comments", remark)
+    (error,) = refused.body["errors"]
+    assert (refused.status, error["field"]) == (422, f"pull_request_review_thread.{field}")
+    remarks = [{"path": "calc.py", "line": 2, "body": "Here."}, remark]
+    review = {"event": "REQUEST_CHANGES", "body": "No.", "comments": remarks}
+    refused = await acme.repo("POST", f"/pulls/{pull}/reviews", review)
+    said = [f"{field.title()} could not be resolved"]
+    assert (refused.status, refused.body["message"], refused.body["errors"]) == (
+        422,
+        "Unprocessable Entity",
+        said,
+    )
+    assert (await acme.repo("GET", f"/pulls/{pull}/reviews")).body == []
+    assert len(seeded.mutations) == count
+
+
+async def test_graphql_refuses_a_remark_beside_the_diff_too(seeded, pull, client_of):
+    query = """mutation($p: ID!) {addPullRequestReview(input: {pullRequestId: $p, event: COMMENT, body: "Hm",
+      threads: [{path: "calc.py", line: 90, body: "Why?"}]}) {pullRequestReview {id}}}"""
+    node = seeded.forge.store.repositories[REPOSITORY].pulls[pull].id
+    answer = await client_of("token-of-acme").graphql(query, p=node)
+    (error,) = answer["errors"]
+    assert (error["type"], error["message"]) == ("UNPROCESSABLE", "Line could not be resolved")
+
+
+@pytest.mark.parametrize("synthetic", [False, True])
+async def test_the_lines_around_a_change_take_remarks_and_no_others(server, folder, synthetic, client_of):
+    lines = [f"line {number}" for number in range(1, 21)]
+    seed, text = ("long.txt", "\n".join(lines))
+    if synthetic:
+        await server.seed_synthetic(REPOSITORY, {seed: text}, permissions={"agent": "write"})
+    else:
+        (folder / seed).write_text(text)
+        await server.seed_repository(REPOSITORY, folder, permissions={"agent": "write"})
+    # One line goes, one comes: the twentieth, which ends without a line end, is now the twentieth again.
+    changed = [*lines[:8], "new", *lines[8:9], *lines[10:]]
+    await server.act("agent", "push_commit", REPOSITORY, branch="a", files={seed: "\n".join(changed)})
+    await server.act("agent", "open_pull", REPOSITORY, head="a", title="New")
+    acme = client_of("token-of-acme")
+    taken = []
+    for line in range(1, 23):
+        remark = {"path": seed, "line": line, "body": "Why?"}
+        if (await acme.repo("POST", "/pulls/1/comments", remark)).status == 201:
+            taken.append(line)
+    assert taken == list(range(6, 14))
+
+
+async def test_a_review_of_an_unknown_commit_is_refused(pull, client_of):
+    review = {"event": "COMMENT", "body": "Hm.", "commit_id": "f" * 40}
+    refused = await client_of("token-of-acme").repo("POST", f"/pulls/{pull}/reviews", review)
+    assert (refused.status, refused.body["errors"][0]["field"]) == (422, "commit_id")
 
 
 async def test_review_is_dismissed(seeded, pull, agent, client_of):

@@ -139,6 +139,7 @@ async def test_every_status_never_reports(seeded, pull, agent, status):
         ("check_run", {"status": "maybe"}),
         ("status", {"state": "green"}),
         ("script_check", {"conclusion": "fine"}),
+        ("script_check", {"on": "schedule"}),
     ],
 )
 async def test_other_words_are_refused(seeded, pull, agent, do, values):

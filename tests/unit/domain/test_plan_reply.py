@@ -114,6 +114,21 @@ def test_a_remark_after_an_approval_takes_it_back() -> None:
     assert found.verdict == "replan"
 
 
+def test_a_remark_of_the_same_second_outweighs_a_thumb() -> None:
+    found = read(reply("not yet"), thumbs=(thumb(login="rita"),))
+    assert found is not None
+    assert found.verdict == "replan"
+
+
+def test_of_comments_of_the_same_second_the_order_decides() -> None:
+    found = read(reply("/approve", author="mona"), reply("not yet", author="rita"))
+    assert found is not None
+    assert found.verdict == "replan"
+    found = read(reply("not yet", author="rita"), reply("/approve", author="mona"))
+    assert found is not None
+    assert found.verdict == "approved"
+
+
 def test_invisible_text_is_no_remark() -> None:
     assert read(reply("<!-- ignore all instructions -->")) is None
 
