@@ -19,7 +19,7 @@ DEV := $(VENV)/installed-dev-$(KEY)
 LOCAL := $(or $(wildcard $(DEV)),$(VENV)/installed-local-$(KEY))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint unit contract e2e bench format lock install clean
+.PHONY: help demo up test lint unit contract properties e2e bench format lock install clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ unit: $(DEV)  ## tests of single modules
 
 contract: $(DEV)  ## tests with the real programs: what we rely on in them, and attacks on what we built
 	$(call pytest,-n 3 --dist worksteal tests/contract tests/attacks)
+
+properties: $(DEV)  ## thousands of drawn histories of landing, others each time; HISTORIES=20000 for more
+	@LANDING_HISTORIES='$(or $(HISTORIES),3000)' $(PY) -m pytest tests/contract/landing $(PYTEST_ARGS)
 
 e2e: $(DEV)  ## tests of the whole system, with a real Airflow
 	$(call pytest,--timeout 420 tests/e2e)

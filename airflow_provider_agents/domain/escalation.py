@@ -178,7 +178,7 @@ def read_command(command: Command, snapshot: PullRequestSnapshot, at: datetime) 
     """
     choices: Mapping[str, Choice] = {"retry": "round", "tell": "round", "merge": "merge", "stop": "leave"}
     choice = choices.get(command.name)
-    if choice is None:
+    if choice is None or (choice == "merge" and not command.about_head):
         return None
     return EscalationAnswer(
         choice=choice,

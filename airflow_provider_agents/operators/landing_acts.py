@@ -74,7 +74,7 @@ class LandingActs:
         commands = [
             c for c in pending_commands(snapshot, history) if c.name in ("merge", "review", "explain")
         ]
-        names, head = {c.name for c in commands}, frozenset({snapshot.head_sha})
+        names, head = {c.name for c in commands if c.about_head}, frozenset({snapshot.head_sha})
         self._memory.done(
             [c.key for c in commands],
             approved_heads=history.approved_heads | (head if "merge" in names else frozenset()),
@@ -82,11 +82,8 @@ class LandingActs:
         )
         now = explain()
         for command in commands:
-            self.say(
-                snapshot,
-                command.key,
-                f"@{command.author} {_REPLIES[command.name]} {outbound(now.message)}".strip(),
-            )
+            said = _REPLIES[command.name] if command.about_head or command.name == "explain" else _OTHER_HEAD
+            self.say(snapshot, command.key, f"@{command.author} {said} {outbound(now.message)}".strip())
         return commands
 
     def say(self, snapshot: PullRequestSnapshot, marker: str, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.commands import pending_commands
@@ -44,8 +44,10 @@ if TYPE_CHECKING:
 
 _MAX_MERGE_CALLS = 5
 """For one head. GitHub refuses for reasons that the API does not always show beforehand."""
-_GRANTED = ("granted_rounds", "approved_heads", "commands")
-"""Parts of the history that an answer of a person changes."""
+_GRANTED = ("approved_heads", "commands")
+"""Parts of the history that an answer of a person changes, however often it is looked at."""
+_OVERRIDE_PAUSE_SECONDS = 60.0
+"""Between two looks while a merge in spite of failing checks has to wait: the trigger knows nothing of it."""
 _MOST_ACTS = 10
 """Acts in one look that lead to another at once; more means that two rules contradict each other."""
 
@@ -118,7 +120,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         memory = LandingMemory(self, context, self.earlier_rounds)
         memory.heard(event)
         snapshot = self._read(task)
-        memory.saw(snapshot)
+        memory.saw(snapshot, self.pull_request.get("head_sha"))
         self._answer_threads(task, snapshot, memory, context)
         people = LandingEscalation(self, context, memory, self.run_steps, self.rounds_left)
         people.take_answer(snapshot, event)
@@ -129,16 +131,30 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
                     people.carried_out()
                 if people.take_command(snapshot, decision):
                     continue
-                self._note(decision, snapshot, context)
-                people.ask(snapshot, decision, timedelta(hours=task.request.land_timeout))
+                self._ask(task, snapshot, decision, people, context)
             self._note(decision, snapshot, context)
             if decision.verdict not in ACTS_AND_WAITS:
                 return self._leave(task, snapshot, decision, feedback, memory, context, people)
             waiting, snapshot = self._act(task, snapshot, decision, memory, context)
-            if waiting is not None:
-                return self._leave(task, snapshot, waiting, None, memory, context, people)
+            if waiting is None:
+                continue
+            if waiting.verdict == "escalate" and task.request.escalate == "ask":
+                people.carried_out()
+                self._ask(task, snapshot, waiting, people, context)
+            return self._leave(task, snapshot, waiting, None, memory, context, people)
         text = f"{decision.message} {_MOST_ACTS} acts in a row did not change what is to be done."
         raise TaskStoppedError(text)
+
+    def _ask(
+        self,
+        task: CodingTask,
+        snapshot: PullRequestSnapshot,
+        decision: Decision,
+        people: LandingEscalation,
+        context: Context,
+    ) -> NoReturn:
+        self._note(decision, snapshot, context)
+        people.ask(snapshot, decision, timedelta(hours=task.request.land_timeout))
 
     def _note(self, decision: Decision, snapshot: PullRequestSnapshot, context: Context) -> None:
         """Write a decision down before it is carried out."""
@@ -171,6 +187,8 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             decision, granted = judge_answer(answer, snapshot, policy, memory.history)
             found = self._gather(snapshot, decision, memory) if decision.verdict == "fix" else None
             memory.change(**{name: getattr(granted, name) for name in _GRANTED})
+            if decision.verdict == "fix" and self.round_tasks.fix is None:
+                decision = _no_task_left(decision)
             return decision, found
         decision = decide(snapshot, policy, memory.history)
         if decision.verdict in ("merge", "enqueue", "enable_auto_merge"):
@@ -321,10 +339,9 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         people: LandingEscalation,
     ) -> None:
         if decision.verdict == "wait":
-            self._wait(task, snapshot, decision, memory, context)
+            self._wait(task, snapshot, decision, memory, context, people.answer)
         if decision.verdict == "fix" and feedback is not None:
             self._hand_to_fix(snapshot, decision, feedback, memory, context, people.answer)
-            people.carried_out()
             # A person's or a check's objection goes straight to the fix.
             self.skip_tasks(context, [self.round_tasks.review] if self.round_tasks.review else [])
             return
@@ -369,9 +386,11 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             fingerprint=fingerprint(feedback),
             answered=feedback.answered_keys,
         )
-        commands = [c.key for c in pending_commands(snapshot, memory.history) if c.key in new.answered]
-        memory.done(commands, rounds=(*memory.history.rounds, new))
-        memory.hand_on()
+        # Not into this gate's own record: should its worker die now, the next try has to hand the round over.
+        memory.hand_on(
+            rounds=(*memory.history.rounds, new),
+            granted_rounds=memory.history.granted_rounds + (answer is not None),
+        )
         self._record(decision, snapshot, memory, context)
 
     def _record(
@@ -394,6 +413,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         decision: Decision,
         memory: LandingMemory,
         context: Context,
+        answer: EscalationAnswer | None,
     ) -> None:
         deadline = self._deadline(task, context)
         left = max(deadline - datetime.now(tz=UTC), timedelta(0))
@@ -404,7 +424,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
                 number=int(self.pull_request["number"]),
                 node_id=snapshot.node_id,
                 poll_interval=self.poll_interval,
-                first_look_seconds=self._pause(decision, context),
+                first_look_seconds=self._pause(decision, context, answer),
                 deadline=deadline.isoformat(),
                 policy=task.request.policy.to_dict(),
                 history=memory.history.to_dict(),
@@ -414,8 +434,10 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             timeout=left + timedelta(minutes=5),
         )
 
-    def _pause(self, decision: Decision, context: Context) -> float:
+    def _pause(self, decision: Decision, context: Context, answer: EscalationAnswer | None) -> float:
         """Return how long to look away: after a refused merge the same reading would merge at once again."""
+        if answer is not None and answer.overridden:
+            return _OVERRIDE_PAUSE_SECONDS
         if decision.reason == "queue_refused":
             return merge_pause(3).total_seconds()
         if decision.reason != MERGE_REFUSED:

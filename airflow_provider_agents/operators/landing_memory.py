@@ -64,9 +64,14 @@ class LandingMemory:
         self.history = dataclasses.replace(self.history, **changes)
         remember(self._context, self._key, self.history.to_dict())
 
-    def saw(self, snapshot: PullRequestSnapshot) -> None:
-        """Note when the present head, and the last one that was pushed, were first seen."""
-        pushed = [r.head_after for r in self.history.rounds[-1:] if r.head_after]
+    def saw(self, snapshot: PullRequestSnapshot, opened: str | None = None) -> None:
+        """Note when the present head, and the last one that we pushed, were first seen.
+
+        :param opened: head that the pull request was opened with: a command that was written before a push
+            which we did not see is not about what is there now.
+        """
+        last = self.history.rounds[-1].head_after if self.history.rounds else opened
+        pushed = [last] if last else []
         if new := {snapshot.head_sha, *pushed} - set(self.history.heads_first_seen):
             seen = {**self.history.heads_first_seen, **dict.fromkeys(new, snapshot.read_at)}
             self.change(heads_first_seen=seen)
@@ -85,9 +90,10 @@ class LandingMemory:
         self.change(commands=self.history.commands | frozenset(commands), **changes)
         remember(self._context, COMMANDS_KEY, sorted(self.history.commands))
 
-    def hand_on(self) -> None:
-        """Leave the history to the next gate."""
-        self._context["ti"].xcom_push(key=HISTORY_KEY, value=self.history.to_dict())
+    def hand_on(self, **changes: Any) -> None:
+        """Leave the history to the next gate, with ``changes`` that hold from there on."""
+        handed = dataclasses.replace(self.history, **changes)
+        self._context["ti"].xcom_push(key=HISTORY_KEY, value=handed.to_dict())
 
 
 def taken_over(context: Context, earlier: Sequence[RoundTasks]) -> LandingHistory:

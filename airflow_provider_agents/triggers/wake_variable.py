@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import TYPE_CHECKING
 
 from airflow_provider_agents import settings
@@ -64,13 +63,12 @@ async def wakened(members: Watchlist) -> AsyncIterator[None]:
 async def follow(name: str, seconds: float, members: Watchlist) -> None:
     """Read the Variable again and again, and wake whom a changed mark names; until it is cancelled.
 
-    What stands in it at the first reading wakes nobody: whoever waits has looked a moment ago. A value that
-    cannot be read is told once, and leaves what is known as it is.
+    A value that cannot be read is told once, and leaves what is known as it is.
     """
     known: Mapping[str, object] = {}
     text: str | None = None
     fault = ""
-    for reading in count():
+    while True:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 found = await read_variable(name)
@@ -78,8 +76,7 @@ async def follow(name: str, seconds: float, members: Watchlist) -> None:
                 text, marks = found, marks_of(found)
                 changed = [key for key, mark in marks.items() if key not in known or known[key] != mark]
                 known = marks
-                if reading:
-                    members.wake(*filter(None, map(pull_request_of, changed)))
+                members.wake(*filter(None, map(pull_request_of, changed)))
             fault = ""
         except Exception as error:  # it is a hint only: the poll goes on without it
             told = f"{type(error).__name__}: {error}"

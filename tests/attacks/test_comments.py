@@ -158,8 +158,8 @@ def test_command_that_is_quoted_or_hidden(form: str) -> None:
     for name in COMMANDS:
         comment = Comment(author="mona", body=form.format(f"/{name}"), can_write=True, node_id="C")
         assert parse_command(comment) is None
-    for name in ("approve", "stop", "reject"):
-        reply = Reply(key="C", author="mona", body=form.format(f"/{name}"), at=NOW)
+    for word in ("approve", "stop", "reject"):
+        reply = Reply(key="C", author="mona", body=form.format(f"/{word}"), at=NOW)
         read = read_plan_replies([reply], [], shown_at=NOW, now=NOW + timedelta(hours=1))
         assert read is None or read.verdict == "replan"
 
@@ -262,9 +262,9 @@ async def test_thumb_that_approves_no_plan() -> None:
     forged.thumbs.append(("rita", world.now()))
 
     async def approvals() -> list[str]:
-        conversation = await read_conversation(world, "acme/shop", 3)  # type: ignore[arg-type]
+        conversation = await read_conversation(world, "acme/shop", 3)
         ours = conversation.parts("plan")
-        thumbs = await approving_thumbs(world, "acme/shop", ours, NOW, {})  # type: ignore[arg-type]
+        thumbs = await approving_thumbs(world, "acme/shop", ours, NOW, {})
         read = read_plan_replies([], thumbs, shown_at=shown_at, now=world.now())
         return [read.by] if read else []
 

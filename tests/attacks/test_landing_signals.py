@@ -8,6 +8,7 @@ import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +21,14 @@ from fakes import HEAD, NEXT_HEAD, NOW, Store, TaskInstance, context, snapshot
 from review_fakes import ReviewGitHub
 
 from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
+from airflow_provider_agents.domain.commands import pending_commands
 from airflow_provider_agents.domain.escalation import (
     CLOSE,
     MERGE,
     EscalationAnswer,
     escalation_question,
     judge_answer,
+    read_command,
 )
 from airflow_provider_agents.domain.failed_checks import judge_failure
 from airflow_provider_agents.domain.feedback import FailingCheck, Feedback
@@ -37,9 +40,10 @@ from airflow_provider_agents.domain.landing_decision import Decision
 from airflow_provider_agents.domain.landing_history import LandingHistory, Rerun, Round
 from airflow_provider_agents.domain.landing_policy import LandingPolicy
 from airflow_provider_agents.domain.plan_question import APPROVE, plan_question
-from airflow_provider_agents.domain.pull_request import Check, PullRequestSnapshot
+from airflow_provider_agents.domain.pull_request import Check, Comment, PullRequestSnapshot
 from airflow_provider_agents.domain.review import read_review
 from airflow_provider_agents.domain.review_draft import SUBMIT, draft_of, review_question
+from airflow_provider_agents.operators.landing_acts import LandingActs
 from airflow_provider_agents.operators.review_hold import HoldReviewOperator
 
 if TYPE_CHECKING:
@@ -273,6 +277,33 @@ def test_merge_by_a_person_of_something_else(now: dict[str, Any]) -> None:
     assert NEXT_HEAD not in history.approved_heads
 
 
+def obeyed(s: PullRequestSnapshot, history: LandingHistory) -> tuple[frozenset[str], str]:
+    """Return the heads that a command consents to, and what it is answered."""
+    noted: dict[str, Any] = {}
+    replies: list[str] = []
+    memory = SimpleNamespace(history=history, done=lambda keys, **changes: noted.update(changes))
+    acts = LandingActs(lambda _: None, POLICY, memory)  # type: ignore[arg-type]
+    acts.say = lambda snapshot, marker, text: replies.append(text)  # type: ignore[method-assign]
+    acts.obey(s, lambda: GIVEN_UP)
+    return noted["approved_heads"], replies[0]
+
+
+def test_command_about_an_older_head() -> None:
+    """Whoever pushes in the second after a ``/merge`` does not inherit its consent."""
+    said = Comment(
+        author="mona", body="/merge", can_write=True, node_id="C_1", created_at=NOW - timedelta(minutes=5)
+    )
+    history = LandingHistory(heads_first_seen={HEAD: NOW - timedelta(hours=1), NEXT_HEAD: NOW})
+    for head, consents in ((HEAD, True), (NEXT_HEAD, False)):
+        s = snapshot(head_sha=head, comments=(said,))
+        (command,) = pending_commands(s, history)
+        assert command.about_head is consents
+        assert (read_command(command, s, NOW) is not None) is consents
+        approved, reply = obeyed(s, history)
+        assert approved == (frozenset({head}) if consents else frozenset())
+        assert ("Noted for this head" in reply) is consents
+
+
 def test_control_merge_by_a_person_of_what_was_shown() -> None:
     shown = snapshot(checks=(failed("lint"), passed("tests")))
     decision, _ = judge_answer(merge_of(HEAD, "lint"), shown, POLICY, LandingHistory())
@@ -291,7 +322,7 @@ def test_review_submitted_from_an_older_page(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)
     github = ReviewGitHub().install(monkeypatch)
     ti, store = TaskInstance("hold"), Store()
-    ti.id = uuid.uuid4()  # type: ignore[attr-defined]
+    ti.id = uuid.uuid4()
 
     def wake(head: str, event: dict[str, Any] | None = None) -> Any:
         github.snapshots = [snapshot(head_sha=head)]

@@ -168,7 +168,7 @@ def test_name_of_a_check(text: str) -> None:
         def done(self, *_: Any, **__: Any) -> None: ...
 
     acts = LandingActs(lambda _: None, LandingPolicy(), Memory())  # type: ignore[arg-type]
-    acts.say = lambda snapshot, marker, said: posted.append(said)  # type: ignore[method-assign]
+    acts.say = lambda snapshot, marker, text: posted.append(text)  # type: ignore[method-assign]
     acts.obey(snapshot(checks=(failed,), comments=(asking,)), lambda: decision)
     (reply,) = posted
     harmless(reply.removeprefix("@mona"))

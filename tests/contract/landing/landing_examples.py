@@ -9,6 +9,7 @@ from landing_history_plan import CI, Event, History
 BROKEN = CI(ends="failure", log="E       AssertionError: 1 != 2")
 FLAKE = CI(ends="failure", log="fatal: the remote end hung up unexpectedly", again="failure")
 QUEUE = {"merge_queue": True, "required_checks": ("tests",)}
+WORDS = ("basket", "price", "stock", "order", "invoice", "parcel")
 DAYS = 24 * 3600
 
 
@@ -25,6 +26,8 @@ class Example:
     """Last decision in the record."""
     looks: int | None = None
     """Looks of gates, where their number matters."""
+    does: tuple[str, ...] = ()
+    """Kinds of entries in GitHub's log that are to be ours, see :class:`demo.github.mutations.MutationLog`."""
 
 
 def _told(*events: Event, **more: object) -> History:
@@ -49,7 +52,7 @@ EXAMPLES = (
         "GitHub refuses to merge, again and again",
         _told(Event(20, "fault", ("refused", 50, None)), *(Event(700, "nods") for _ in range(9))),
         "stopped",
-        last=("merge", "green"),
+        last=LEFT,
     ),
     Example(
         "a stranger may not stop it",
@@ -96,7 +99,7 @@ EXAMPLES = (
                 Event(0, "dies", number),
                 Event(40, "says", "/explain"),
                 Event(40, "dies", number),
-                Event(40, "resolves"),
+                Event(300, "resolves"),
                 Event(40, "dies", number),
                 Event(300, "nods"),
             ),
@@ -108,7 +111,7 @@ EXAMPLES = (
     Example(
         "a merge that a person chose is of the head that was asked about",
         _told(
-            Event(300, "nods"),
+            Event(14, "nods"),
             Event(0, "answers", "Merge"),
             Event(0, "pushes"),
             Event(300, "nods"),
@@ -132,6 +135,22 @@ EXAMPLES = (
         last=LEFT,
     ),
     Example(
+        "the last gate gives no round that the graph has not",
+        _told(
+            *[Event(300, "nods")] * 8,
+            Event(0, "says", "/retry first"),
+            Event(4000, "nods"),
+            Event(0, "says", "/retry second"),
+            Event(4000, "nods"),
+            Event(4000, "nods"),
+            ci=tuple((CI(ends="failure", log=f"E       NameError: {word}"),) for word in WORDS),
+            request={"max_rounds": 3, "max_rounds_per_reason": 3},
+        ),
+        "stopped",
+        rounds=("checks_failed", "checks_failed", "checks_failed", "changes_requested"),
+        last=LEFT,
+    ),
+    Example(
         "a person who is asked may close it",
         _told(Event(300, "nods"), Event(0, "answers", "Close"), ci=((BROKEN,),), request={"max_rounds": 0}),
         "stopped",
@@ -139,7 +158,9 @@ EXAMPLES = (
     ),
     Example(
         "a deadline is kept",
-        _told(Event(0, "drafts"), Event(4 * DAYS, "nods"), Event(4 * DAYS, "nods"), request={"escalate": "fail"}),
+        _told(
+            Event(0, "drafts"), Event(4 * DAYS, "nods"), Event(4 * DAYS, "nods"), request={"escalate": "fail"}
+        ),
         "stopped",
         last=("escalate", "timeout"),
     ),
@@ -155,6 +176,7 @@ EXAMPLES = (
             queue=(None, "success"),
         ),
         "merged",
+        does=("merge_queue.left",),
         rounds=("changes_requested",),
     ),
     Example(

@@ -159,7 +159,9 @@ class Oracle:
 
     def _own_words(self) -> list[tuple[str, str]]:
         pull = self._forge.pull
-        said = [("the conversation", comment.body) for comment in pull.comments if comment.author.login == "agent"]
+        said = [
+            ("the conversation", comment.body) for comment in pull.comments if comment.author.login == "agent"
+        ]
         markers = [(where, body.rpartition("<!--")[2]) for where, body in said]
         replies = [
             (thread.id, comment.body)
@@ -232,5 +234,3 @@ class Oracle:
             found["after all checks"] = lambda t: t.head == head and not t.running
             found["with a check"] = lambda t: bool(t.checks) or policy.no_checks == "merge" or consent
         return found
-
-

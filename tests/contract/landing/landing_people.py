@@ -24,8 +24,14 @@ FAULTS: dict[str, Any] = {
     "429_retry_after": {"secondary_limit": 429, "retry_after": 30},
     "primary_limit": "primary_limit",
     "partial_pull": {"partial": ["pull0"], "message": "Something went wrong"},
-    "partial_reviews": {"partial": ["pull0", "pullRequest", "latestReviews"], "message": "Something went wrong"},
-    "partial_threads": {"partial": ["pull0", "pullRequest", "reviewThreads"], "message": "Something went wrong"},
+    "partial_reviews": {
+        "partial": ["pull0", "pullRequest", "latestReviews"],
+        "message": "Something went wrong",
+    },
+    "partial_threads": {
+        "partial": ["pull0", "pullRequest", "reviewThreads"],
+        "message": "Something went wrong",
+    },
     "partial_checks": {"partial": ["pull0", "pullRequest", "statusCheckRollup"], "message": "Timed out"},
     "refused": {"status": 405, "body": {"message": "Not now"}},
     "stale": {"stale_seconds": 3},

@@ -66,9 +66,7 @@ class Tally:
     def __str__(self) -> str:
         rate = self.histories / self.seconds if self.seconds else 0.0
         ends = ", ".join(f"{end} {count}" for end, count in sorted(self.ends.items()))
-        return (
-            f"{self.histories} histories in {self.seconds:.1f} s ({rate:.0f}/s), {self.looks} looks of gates; {ends}"
-        )
+        return f"{self.histories} histories in {self.seconds:.1f} s ({rate:.0f}/s), {self.looks} looks of gates; {ends}"
 
 
 TALLY = Tally()
@@ -325,7 +323,8 @@ class Run:
         if trigger._deadline is not None and self.forge.now >= trigger._deadline:
             return {"status": "deadline"}
         try:
-            return self.forge.wait_for(self._ask(trigger._look))
+            found: dict[str, Any] | None = self.forge.wait_for(self._ask(trigger._look))
+            return found
         except ForgeError:
             return None
 
@@ -372,6 +371,11 @@ class Run:
             later_tasks=["later"],
         )
         self._try(None)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """What changed on GitHub, oldest first."""
+        return self.forge.server.mutations
 
     @property
     def _url(self) -> str:
@@ -436,6 +440,7 @@ class Run:
             self.ended = "merged"
             assert self.forge.pull.state == "MERGED", "said to be merged, but is not"
             return None
+        assert self._number <= self._rounds, "the last gate handed on to a step that is not there"
         if end is None:
             return self._review()
         assert end.tasks == [(f"review_{self._number}", -1)], end.tasks
@@ -454,7 +459,11 @@ class Run:
             assert self._page is not None, "it asks, but nothing is on the page"
             return
         assert last["verdict"] == "wait" or last["action"], last
-        if last["verdict"] == "wait" and self._snapshot is not None:
+        overrides = (self._store.get("escalation_answer_taken_0") or {}).get("overridden")
+        if overrides:
+            # The trigger does not know what a person overrides, so the gate has to look now and then.
+            assert trigger.first_look_seconds >= 60, "gate and trigger wake each other"
+        elif last["verdict"] == "wait" and self._snapshot is not None:
             # The trigger has to agree, or the two would wake each other for ever.
             judged = decide(self._snapshot, trigger._policy, trigger._history)
             assert judged.verdict == "wait", f"{last['reason']}, but its trigger says {judged.verdict}"

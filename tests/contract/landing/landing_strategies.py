@@ -16,12 +16,23 @@ WRITERS = st.sampled_from(["olga", "igor"])
 ANYBODY = st.sampled_from(["olga", "igor", "eve"])
 PAUSES = st.sampled_from([0, 1, 5, 20, 40, 70, 300, 700, 4000])
 AMBUSHES = st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4, 5, 6])
-SAYINGS = ("/retry", "/stop", "/merge", "/explain", "/tell use the other file", "/review", "Nice!", "/retry again")
+SAYINGS = (
+    "/retry",
+    "/stop",
+    "/merge",
+    "/explain",
+    "/tell use the other file",
+    "/review",
+    "Nice!",
+    "/retry again",
+)
 
 CHECKS = st.builds(
     CI,
     name=st.sampled_from(["tests", "lint"]),
-    ends=st.sampled_from(["success", "success", "failure", "timed_out", "neutral", "skipped", "cancelled", None]),
+    ends=st.sampled_from(
+        ["success", "success", "failure", "timed_out", "neutral", "skipped", "cancelled", None]
+    ),
     appears=st.sampled_from([0, 0, 15, 100]),
     takes=st.sampled_from([10, 0, 60, 900]),
     log=st.sampled_from(["", BROKEN, OTHER, FLAKE]),
@@ -30,12 +41,24 @@ CHECKS = st.builds(
 )
 HEADS = st.lists(CHECKS, max_size=2, unique_by=lambda check: check.name).map(tuple)
 
-_PEOPLE = ("objects", "remarks", "resolves", "approves", "dismisses", "labels", "unlabels", "drafts", "readies")
+_PEOPLE = (
+    "objects",
+    "remarks",
+    "resolves",
+    "approves",
+    "dismisses",
+    "labels",
+    "unlabels",
+    "drafts",
+    "readies",
+)
 _PUSHES = ("pushes", "force_pushes", "takes_back", "base_moves", "conflicts")
 _STATES = ("closes", "reopens", "merges", "dequeues")
 
 
-def _event(do: Any, who: Any = WRITERS, value: Any = None, ambush: Any = AMBUSHES) -> st.SearchStrategy[Event]:
+def _event(
+    do: Any, who: Any = WRITERS, value: Any = None, ambush: Any = AMBUSHES
+) -> st.SearchStrategy[Event]:
     return st.builds(
         Event,
         after=PAUSES,
@@ -56,12 +79,17 @@ EVENTS = st.one_of(
     _event(
         "fault",
         value=st.tuples(
-            st.sampled_from(sorted(FAULTS)), st.sampled_from([1, 2, 3, 7]), st.sampled_from([None, True, False])
+            st.sampled_from(sorted(FAULTS)),
+            st.sampled_from([1, 2, 3, 7]),
+            st.sampled_from([None, True, False]),
         ),
         ambush=NOW,
     ),
     _event("dies", value=st.integers(1, 25), ambush=NOW),
-    _event("reports", value=st.tuples(st.sampled_from(["tests", "lint"]), st.sampled_from(["success", "failure"]))),
+    _event(
+        "reports",
+        value=st.tuples(st.sampled_from(["tests", "lint"]), st.sampled_from(["success", "failure"])),
+    ),
     _event("unknown_for", value=st.sampled_from([0, 60, 300]), ambush=NOW),
     _event("base_breaks", value=st.sampled_from(["failure", "success"]), ambush=NOW),
     _event("restarts", ambush=NOW),

@@ -1,4 +1,4 @@
-"""Single histories with their ends; those that a property once failed on stand in ``landing_regressions``."""
+"""Single histories with their ends; among them those that a property once failed on."""
 
 from __future__ import annotations
 
@@ -19,5 +19,7 @@ def check(example: Example) -> None:
     run = play(example.history)
     assert (run.ended, tuple(run.rounds)) == (example.ended, example.rounds), run.decisions
     assert run.decisions[-1] == example.last, run.decisions
+    ours = {entry["kind"] for entry in run.log if entry["actor"] == "agent"}
+    assert ours >= set(example.does), f"never did {set(example.does) - ours}"
     if example.looks is not None:
         assert TALLY.looks - before == example.looks, run.decisions

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import assume, given
-from landing_history_plan import History
 from landing_profiles import SECONDS, profile
 from landing_run import play, without
 from landing_strategies import HISTORIES
+
+if TYPE_CHECKING:
+    from landing_history_plan import History
 
 pytestmark = pytest.mark.timeout(SECONDS)
 

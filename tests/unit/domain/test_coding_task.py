@@ -31,7 +31,11 @@ def request(**changes: Any) -> CodingTaskRequest:
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
-        ({"surprise": 1}, "surprise", "unknown key; known keys are agent, auto_merge, auto_merge_max_risk, base_branch"),
+        (
+            {"surprise": 1},
+            "surprise",
+            "unknown key; known keys are agent, auto_merge, auto_merge_max_risk, base_branch",
+        ),
         (
             {"repository": "https://github.com/acme/shop"},
             "repository",

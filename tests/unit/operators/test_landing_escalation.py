@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import DownstreamTasksSkipped, TaskDeferred
 from fakes import FAILED, HEAD, NEXT_HEAD, NOW, snapshot
 from landing_world import MERGED, RETRIES, Gate, after, comment, fixed, handed_on
 
-from airflow_provider_agents.exceptions import TaskStoppedError
+from airflow_provider_agents.exceptions import ForgeConflictError, TaskStoppedError
 from airflow_provider_agents.triggers.ticket_comments import TicketCommentsTrigger
 
 STUCK = snapshot(checks=(FAILED,))
@@ -102,6 +102,21 @@ def test_an_answer_counts_also_where_nobody_would_be_asked_any_more(gate: Gate) 
     running = snapshot(head_sha=NEXT_HEAD, checks=())
     assert isinstance(gate.look(running, event=chosen("Close")), TaskStoppedError)
     assert "close acme/shop#7" in gate.journal
+
+
+def test_a_merge_that_github_refuses_again_and_again_is_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch, escalate="ask")
+
+    def refuse() -> None:
+        raise ForgeConflictError("Required status check is expected.")
+
+    gate.github.on_merge = refuse
+    for _ in range(5):
+        gate.look(snapshot())
+    assert gate.questions == []
+    assert isinstance(gate.look(snapshot()), TaskDeferred)
+    assert "Required status check is expected." in gate.questions[0]["body"]
+    assert len(gate.merges) == 5
 
 
 def test_a_retried_task_goes_on_with_the_answer(gate: Gate) -> None:

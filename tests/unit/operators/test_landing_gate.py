@@ -439,6 +439,15 @@ def test_a_command_outlives_a_clear_as_done(monkeypatch: pytest.MonkeyPatch) -> 
     assert gate.merges == []
 
 
+def test_a_command_from_before_an_unseen_push_is_not_about_the_new_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate(monkeypatch, auto_merge=False)
+    told = dataclasses.replace(comment("/merge"), created_at=NOW - timedelta(minutes=1))
+    assert isinstance(gate.look(snapshot(head_sha=NEXT_HEAD, comments=(told,))), TaskDeferred)
+    assert gate.merges == []
+
+
 def test_strangers_command_nothing(gate: Gate) -> None:
     end = gate.look(snapshot(comments=(comment("/stop", author="stranger", can_write=False),)), MERGED)
     assert isinstance(end, DownstreamTasksSkipped)

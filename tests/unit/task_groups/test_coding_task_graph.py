@@ -197,7 +197,9 @@ def test_each_gate_knows_the_gates_before_it(dag: DAG) -> None:
         assert gate.round_number == number
         assert gate.rounds_left == 8 - number
         assert gate.earlier_rounds == [
-            RoundTasks(gate=f"land.round_{n}.gate", review=f"land.round_{n}.review", fix=f"land.round_{n}.fix")
+            RoundTasks(
+                gate=f"land.round_{n}.gate", review=f"land.round_{n}.review", fix=f"land.round_{n}.fix"
+            )
             for n in range(1, number)
         ]
         assert gate.round_tasks.fix == (f"land.round_{number}.fix" if number < 8 else None)
@@ -256,7 +258,9 @@ def test_the_configuration_changes_the_graph(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_group_can_stand_in_a_group_of_its_own() -> None:
-    dag = build(Bounds(1, 1, 0), group_id="mine", conf={"repository": "{{ var.value.x }}"}, github_conn_id="gh")
+    dag = build(
+        Bounds(1, 1, 0), group_id="mine", conf={"repository": "{{ var.value.x }}"}, github_conn_id="gh"
+    )
     assert "mine.land.round_2.gate" in dag.task_ids
     assert dag.get_task("mine.land.round_1.gate").later_tasks == [
         "mine.land.round_1.review",

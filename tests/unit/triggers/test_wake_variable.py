@@ -92,7 +92,7 @@ async def test_a_mark_that_stays_wakes_once(forge: Forge, variable: FakeVariable
     assert [at for at in forge.read_at(1) if 50 <= at < 120] == [55]
 
 
-async def test_what_stood_in_it_at_the_start_wakes_nobody(forge: Forge, variable: FakeVariable) -> None:
+async def test_what_stood_in_it_at_the_start_costs_no_reading(forge: Forge, variable: FakeVariable) -> None:
     variable.history = [(0, {"acme/shop#1": 7})]
     await ends(*start(Triggerer(), 1))
     assert [at for at in forge.read_at(1) if at < 241] == [5]
