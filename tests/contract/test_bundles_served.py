@@ -64,4 +64,4 @@ def test_dags_of_a_bundle(kind: str, tmp_path: Path) -> None:
     else:
         code = LOCAL.format(root=str(ROOT))
     path = python(code, tmp_path)
-    assert python(PARSE, tmp_path, path) == '[["agents_maintenance", "coding_task"], []]'
+    assert python(PARSE, tmp_path, path) == '[["agents_maintenance", "coding_task", "pr_review"], []]'
