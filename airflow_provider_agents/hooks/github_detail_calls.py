@@ -37,8 +37,8 @@ class DetailCalls:
     async def changed_files(self, repository: str, number: int) -> tuple[ChangedFile, ...]:
         """Return the files that a pull request changes; at most the 3,000 that GitHub lists."""
         operation = Operation(f"read the files of {repository}#{number}", "Pull requests: read")
-        nodes = await self._pages(
-            repository_path(repository, f"pulls/{number}/files"), operation, MOST_FILE_PAGES
+        nodes = await read_pages(
+            self._transport, repository_path(repository, f"pulls/{number}/files"), operation, MOST_FILE_PAGES
         )
         return tuple(
             ChangedFile(
@@ -55,7 +55,9 @@ class DetailCalls:
         """Return the commits of a pull request, oldest first; at most the 250 that GitHub lists."""
         operation = Operation(f"read the commits of {repository}#{number}", "Pull requests: read")
         path = repository_path(repository, f"pulls/{number}/commits")
-        return tuple(_commit(node) for node in await self._pages(path, operation, MOST_COMMIT_PAGES))
+        return tuple(
+            _commit(node) for node in await read_pages(self._transport, path, operation, MOST_COMMIT_PAGES)
+        )
 
     async def commits_between(self, repository: str, base_sha: str, head_sha: str) -> tuple[CommitRef, ...]:
         """Return the commits that ``head_sha`` has and ``base_sha`` has not, oldest first; at most 250.
@@ -66,7 +68,7 @@ class DetailCalls:
             f"compare {base_sha[:12]} with {head_sha[:12]} in {repository}", "Contents: read"
         )
         path = _comparison(repository, base_sha, head_sha)
-        nodes = await self._pages(path, operation, MOST_COMMIT_PAGES, key="commits")
+        nodes = await read_pages(self._transport, path, operation, MOST_COMMIT_PAGES, key="commits")
         return tuple(_commit(node) for node in nodes)
 
     async def changed_on_both_sides(self, repository: str, base: str, head: str) -> tuple[str, ...]:
@@ -115,23 +117,26 @@ class DetailCalls:
             return None
         return reader.extract()
 
-    async def _pages(
-        self, path: str, operation: Operation, most: int, *, key: str | None = None
-    ) -> list[Mapping[str, Any]]:
-        """Return the entries of a list, page by page.
 
-        :param key: where in each answer the list stands.
-        """
-        found: list[Mapping[str, Any]] = []
-        for page in range(1, most + 1):
-            answer = await self._transport.read(path, operation, {"per_page": str(PAGE), "page": str(page)})
-            nodes = answer if key is None else mapping(answer).get(key)
-            if not isinstance(nodes, list):
-                raise ForgeUnavailableError(f"GitHub could not {operation.what}: the answer is no list")
-            found += [node for node in nodes if isinstance(node, dict)]
-            if len(nodes) < PAGE:
-                break
-        return found
+async def read_pages(
+    transport: GitHubTransport, path: str, operation: Operation, most: int, *, key: str | None = None
+) -> list[Mapping[str, Any]]:
+    """Return the entries of a list, page by page.
+
+    :param most: most pages that are read.
+    :param key: where in each answer the list stands.
+    :raises ForgeUnavailableError: an answer is no list.
+    """
+    found: list[Mapping[str, Any]] = []
+    for page in range(1, most + 1):
+        answer = await transport.read(path, operation, {"per_page": str(PAGE), "page": str(page)})
+        nodes = answer if key is None else mapping(answer).get(key)
+        if not isinstance(nodes, list):
+            raise ForgeUnavailableError(f"GitHub could not {operation.what}: the answer is no list")
+        found += [node for node in nodes if isinstance(node, dict)]
+        if len(nodes) < PAGE:
+            break
+    return found
 
 
 def _comparison(repository: str, base: str, head: str) -> str:

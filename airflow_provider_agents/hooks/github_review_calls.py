@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.review_diff import shown_lines
+from airflow_provider_agents.hooks.github_detail_calls import MOST_FILE_PAGES, read_pages
 from airflow_provider_agents.hooks.github_errors import Operation
 from airflow_provider_agents.hooks.github_fields import mapping, text
 from airflow_provider_agents.hooks.github_names import repository_path
@@ -15,12 +16,9 @@ from airflow_provider_agents.hooks.github_names import repository_path
 if TYPE_CHECKING:
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
-MOST_FILE_PAGES = 30
-"""Pages of 100 files: GitHub lists 3,000 at the most."""
 MOST_REVIEW_PAGES = 10
 """Pages of 100 reviews in which one of ours is looked for."""
 
-_PAGE = 100
 _OURS = re.compile(r"<!-- agents review head=([0-9a-f]{40}) -->")
 
 
@@ -54,7 +52,7 @@ async def diff_lines(client: GitHubClient, repository: str, number: int) -> dict
     operation = Operation(f"read the files of {repository}#{number}", "Pull requests: read")
     path = repository_path(repository, f"pulls/{number}/files")
     found: dict[str, frozenset[int]] = {}
-    for file in await _pages(client, path, operation, MOST_FILE_PAGES):
+    for file in await read_pages(client._transport, path, operation, MOST_FILE_PAGES):
         if lines := shown_lines(text(file.get("patch"))):
             found[text(file.get("filename"))] = lines
     return found
@@ -68,7 +66,7 @@ async def own_reviews(client: GitHubClient, repository: str, number: int, login:
     operation = Operation(f"read the reviews of {repository}#{number}", "Pull requests: read")
     path = repository_path(repository, f"pulls/{number}/reviews")
     found: dict[str, datetime] = {}
-    for review in await _pages(client, path, operation, MOST_REVIEW_PAGES):
+    for review in await read_pages(client._transport, path, operation, MOST_REVIEW_PAGES):
         author = text(mapping(review.get("user")).get("login"))
         head, at = _OURS.search(text(review.get("body"))), _moment(review.get("submitted_at"))
         # A person may have the name of an App, without the suffix: their marker must not silence our review.
@@ -93,15 +91,3 @@ def _moment(value: Any) -> datetime | None:
 
 def _bare(login: str) -> str:
     return login.casefold().removesuffix("[bot]")
-
-
-async def _pages(client: GitHubClient, path: str, operation: Operation, most: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for page in range(1, most + 1):
-        params = {"per_page": str(_PAGE), "page": str(page)}
-        answer = await client._transport.read(path, operation, params)
-        entries = answer if isinstance(answer, list) else []
-        found += [entry for entry in entries if isinstance(entry, dict)]
-        if len(entries) < _PAGE:
-            break
-    return found

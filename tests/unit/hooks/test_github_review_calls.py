@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_agents.exceptions import ForgeUnavailableError
+from airflow_provider_agents.hooks.github_detail_calls import MOST_FILE_PAGES
 from airflow_provider_agents.hooks.github_review_calls import (
-    MOST_FILE_PAGES,
     description,
     diff_lines,
     own_reviews,
@@ -58,7 +59,13 @@ async def test_pages_end() -> None:
     made = client([{"filename": "f", "patch": ""}] * 100)
     await diff_lines(made, "acme/shop", 7)
     assert len(made._transport.asked) == MOST_FILE_PAGES
-    assert await diff_lines(client({"message": "odd"}), "acme/shop", 7) == {}
+
+
+@pytest.mark.parametrize("read", [diff_lines, lambda *of: own_reviews(*of, "bot")])
+async def test_an_answer_that_is_no_list_is_not_an_empty_one(read: Any) -> None:
+    """Without our own reviews in view the same one would be posted twice."""
+    with pytest.raises(ForgeUnavailableError, match="no list"):
+        await read(client({"message": "odd"}), "acme/shop", 7)
 
 
 async def test_only_our_own_marked_reviews_count() -> None:
