@@ -238,18 +238,6 @@ def instructions_text(answer: EscalationAnswer) -> str:
     return f"{one_line(answer.by)}, who may write to this repository, says:\n\n{said}" if said else ""
 
 
-def with_overridden(snapshot: PullRequestSnapshot, names: Iterable[str]) -> PullRequestSnapshot:
-    """Return the reading as if the failed checks of these names had passed."""
-    names = frozenset(names)
-    checks = tuple(
-        dataclasses.replace(check, state="passed")
-        if check.state == "failed" and check.name in names
-        else check
-        for check in snapshot.checks
-    )
-    return dataclasses.replace(snapshot, checks=checks)
-
-
 def _judge_merge(
     answer: EscalationAnswer, snapshot: PullRequestSnapshot, policy: LandingPolicy, history: LandingHistory
 ) -> tuple[Decision, LandingHistory]:
@@ -259,9 +247,10 @@ def _judge_merge(
     consented = dataclasses.replace(
         history,
         approved_heads=history.approved_heads | {answer.head_sha},
+        overridden={**history.overridden, answer.head_sha: answer.overridden},
         commands=history.commands | ({answer.key} if answer.key else set()),
     )
-    decision = decide(with_overridden(snapshot, answer.overridden), policy, consented)
+    decision = decide(snapshot, policy, consented)
     if decision.verdict in ("merge", "enqueue"):
         override = f" in spite of {', '.join(answer.overridden)}" if answer.overridden else ""
         message = f"{answer.by} chose to merge {answer.head_sha[:12]}{override}."

@@ -88,6 +88,8 @@ class LandingHistory:
     """Node ids of comments whose commands were carried out."""
     approved_heads: frozenset[str] = frozenset()
     """Heads that a person told us to merge: consent to what only people can settle, not to failing checks."""
+    overridden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Heads that a person who saw these failing checks told us to merge in spite of them, with their names."""
     review_asked: frozenset[str] = frozenset()
     """Heads that a person told the review agent to read."""
     since: datetime | None = None
@@ -136,6 +138,7 @@ class LandingHistory:
             "broken_base": dict(self.broken_base),
             "commands": sorted(self.commands),
             "approved_heads": sorted(self.approved_heads),
+            "overridden": {sha: list(names) for sha, names in self.overridden.items()},
             "review_asked": sorted(self.review_asked),
             "since": self.since.isoformat() if self.since else None,
             "ours": sorted(self.ours),
@@ -170,6 +173,7 @@ class LandingHistory:
             broken_base=dict(values.get("broken_base") or {}),
             commands=frozenset(values.get("commands", ())),
             approved_heads=frozenset(values.get("approved_heads", ())),
+            overridden={sha: tuple(names) for sha, names in (values.get("overridden") or {}).items()},
             review_asked=frozenset(values.get("review_asked", ())),
             since=datetime.fromisoformat(values["since"]) if values.get("since") else None,
             ours=frozenset(values.get("ours", ())),

@@ -44,10 +44,8 @@ if TYPE_CHECKING:
 
 _MAX_MERGE_CALLS = 5
 """For one head. GitHub refuses for reasons that the API does not always show beforehand."""
-_GRANTED = ("approved_heads", "commands")
+_GRANTED = ("approved_heads", "overridden", "commands")
 """Parts of the history that an answer of a person changes, however often it is looked at."""
-_OVERRIDE_PAUSE_SECONDS = 60.0
-"""Between two looks while a merge in spite of failing checks has to wait: the trigger knows nothing of it."""
 _MOST_ACTS = 10
 """Acts in one look that lead to another at once; more means that two rules contradict each other."""
 
@@ -339,7 +337,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         people: LandingEscalation,
     ) -> None:
         if decision.verdict == "wait":
-            self._wait(task, snapshot, decision, memory, context, people.answer)
+            self._wait(task, snapshot, decision, memory, context)
         if decision.verdict == "fix" and feedback is not None:
             self._hand_to_fix(snapshot, decision, feedback, memory, context, people.answer)
             # A person's or a check's objection goes straight to the fix.
@@ -413,7 +411,6 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
         decision: Decision,
         memory: LandingMemory,
         context: Context,
-        answer: EscalationAnswer | None,
     ) -> None:
         deadline = self._deadline(task, context)
         left = max(deadline - datetime.now(tz=UTC), timedelta(0))
@@ -424,7 +421,7 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
                 number=int(self.pull_request["number"]),
                 node_id=snapshot.node_id,
                 poll_interval=self.poll_interval,
-                first_look_seconds=self._pause(decision, context, answer),
+                first_look_seconds=self._pause(decision, context),
                 deadline=deadline.isoformat(),
                 policy=task.request.policy.to_dict(),
                 history=memory.history.to_dict(),
@@ -434,10 +431,8 @@ class LandingGateOperator(ForgeMixin, LoopExitOperator):
             timeout=left + timedelta(minutes=5),
         )
 
-    def _pause(self, decision: Decision, context: Context, answer: EscalationAnswer | None) -> float:
+    def _pause(self, decision: Decision, context: Context) -> float:
         """Return how long to look away: after a refused merge the same reading would merge at once again."""
-        if answer is not None and answer.overridden:
-            return _OVERRIDE_PAUSE_SECONDS
         if decision.reason == "queue_refused":
             return merge_pause(3).total_seconds()
         if decision.reason != MERGE_REFUSED:

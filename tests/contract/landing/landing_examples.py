@@ -55,6 +55,19 @@ EXAMPLES = (
         last=LEFT,
     ),
     Example(
+        "a chosen merge that has to wait, and a head that comes in between",
+        _told(
+            Event(300, "nods"),
+            Event(0, "answers", "Merge"),
+            Event(0, "pushes"),
+            Event(300, "nods"),
+            ci=((BROKEN,), (BROKEN,)),
+            request={"max_rounds": 0},
+        ),
+        "stopped",
+        last=LEFT,
+    ),
+    Example(
         "a stranger may not stop it",
         _told(Event(0, "says", "/stop", "eve"), Event(0, "objects", None, "eve")),
         "merged",

@@ -459,11 +459,7 @@ class Run:
             assert self._page is not None, "it asks, but nothing is on the page"
             return
         assert last["verdict"] == "wait" or last["action"], last
-        overrides = (self._store.get("escalation_answer_taken_0") or {}).get("overridden")
-        if overrides:
-            # The trigger does not know what a person overrides, so the gate has to look now and then.
-            assert trigger.first_look_seconds >= 60, "gate and trigger wake each other"
-        elif last["verdict"] == "wait" and self._snapshot is not None:
+        if last["verdict"] == "wait" and self._snapshot is not None:
             # The trigger has to agree, or the two would wake each other for ever.
             judged = decide(self._snapshot, trigger._policy, trigger._history)
             assert judged.verdict == "wait", f"{last['reason']}, but its trigger says {judged.verdict}"
