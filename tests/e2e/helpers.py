@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
 from demo.http_json import call
 from demo.processes import wait_for
 from demo.stack import NAMESPACE, DemoStack
@@ -30,15 +31,15 @@ def states(stack: DemoStack, dag_id: str, run_id: str) -> dict[str, str | None]:
     return {ti["task_id"]: ti["state"] for ti in stack.task_instances(dag_id, run_id)}
 
 
-def running_pod(stack: DemoStack, dag_id: str, seconds: float = 60.0) -> dict[str, Any]:
-    """Wait for the pod of a run whose agent's container runs, and return it."""
+def running_pod(stack: DemoStack, dag_id: str, repository: str, seconds: float = 60.0) -> dict[str, Any]:
+    """Wait for the pod of a run in ``repository`` whose agent's container runs, and return it."""
 
     def found() -> dict[str, Any] | None:
         for pod in stack.pods():
             statuses = pod["status"].get("containerStatuses") or []
-            if pod["metadata"]["labels"].get("dag_id") == dag_id and any(
-                "running" in (status.get("state") or {}) for status in statuses
-            ):
+            spec = (pod["metadata"].get("annotations") or {}).get(SPEC_ANNOTATION, "")
+            of_run = pod["metadata"]["labels"].get("dag_id") == dag_id and repository in spec
+            if of_run and any("running" in (status.get("state") or {}) for status in statuses):
                 return pod
         return None
 

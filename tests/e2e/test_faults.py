@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def model_calls(stack: DemoStack, contains: str) -> int:
 
 def test_no_worker_slot_is_held_while_an_agent_works(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
-    running_pod(stack, "fault_step")
+    running_pod(stack, "fault_step", repository)
     stack.airflow.wait_for_task("fault_step", run_id, "implement", {"deferred"}, 30)
 
     seen = watch(
@@ -56,7 +57,7 @@ def test_worker_killed_between_pod_creation_and_deferral(stack: DemoStack, repos
 
 def test_scheduler_killed_while_an_agent_works(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
-    running_pod(stack, "fault_step")
+    running_pod(stack, "fault_step", repository)
     stack.airflow.wait_for_task("fault_step", run_id, "implement", {"deferred"}, 30)
     stack.processes["scheduler"].kill()
     stack.processes["scheduler"].restart()
@@ -67,7 +68,7 @@ def test_scheduler_killed_while_an_agent_works(stack: DemoStack, repository: str
 
 def test_triggerer_killed_while_an_agent_works(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
-    running_pod(stack, "fault_step")
+    running_pod(stack, "fault_step", repository)
     stack.airflow.wait_for_task("fault_step", run_id, "implement", {"deferred"}, 30)
     stack.processes["triggerer"].kill()
     stack.processes["triggerer"].restart()
@@ -92,7 +93,7 @@ def test_triggerer_killed_while_a_pull_request_waits(stack: DemoStack, repositor
 
 def test_agent_program_killed(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
-    pod = running_pod(stack, "fault_step")
+    pod = running_pod(stack, "fault_step", repository)
     agent = watch_for_agent(stack, pod)
     os.kill(agent, signal.SIGKILL)
 
@@ -105,7 +106,7 @@ def test_agent_program_killed(stack: DemoStack, repository: str) -> None:
 
 def test_gateway_killed(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
-    pod = running_pod(stack, "fault_step")
+    pod = running_pod(stack, "fault_step", repository)
     watch_for_agent(stack, pod)
     injure(stack, pod, "kill", "gateway")
 
@@ -116,7 +117,7 @@ def test_gateway_killed(stack: DemoStack, repository: str) -> None:
 
 def test_pod_evicted(stack: DemoStack, repository: str) -> None:
     run_id = stack.trigger("fault_step", {"repository": repository, "prompt": "slow"})
-    pod = running_pod(stack, "fault_step")
+    pod = running_pod(stack, "fault_step", repository)
     injure(stack, pod, "evict")
 
     assert stack.wait_for_run("fault_step", run_id, SECONDS)["state"] == "success"
@@ -129,9 +130,10 @@ def watch_for_agent(stack: DemoStack, pod: dict[str, Any]) -> int:
 
     def found() -> int | None:
         for pid in processes(stack, pod, "base"):
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and b"--output-format\0stream-json" in command.read_bytes():
-                return pid
+            # It may end between the listing and the look.
+            with suppress(OSError):
+                if b"--output-format\0stream-json" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
         return None
 
     return wait_for(found, what="the agent program", seconds=30)
