@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,38 +104,45 @@ class Forge:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment,
+            start_new_session=True,
         )
-        assert process.stdin
-        assert process.stdout
         try:
-            async for chunk in request.content.iter_any():
-                seen.bytes += len(chunk)
-                process.stdin.write(chunk)
-                await process.stdin.drain()
-        except ConnectionError:
-            pass
-        if self.after_body is not None and request.path.endswith("/git-receive-pack"):
-            await self.after_body()
-        process.stdin.close()
-        head = (await process.stdout.readuntil(b"\r\n\r\n")).decode()
-        headers = dict(line.split(": ", 1) for line in head.strip().split("\r\n"))
-        status = int(headers.pop("Status", "200").split()[0])
-        if lose:
-            await process.stdout.read()
+            assert process.stdin
+            assert process.stdout
+            try:
+                async for chunk in request.content.iter_any():
+                    seen.bytes += len(chunk)
+                    process.stdin.write(chunk)
+                    await process.stdin.drain()
+            except ConnectionError:
+                pass
+            if self.after_body is not None and request.path.endswith("/git-receive-pack"):
+                await self.after_body()
+            process.stdin.close()
+            head = (await process.stdout.readuntil(b"\r\n\r\n")).decode()
+            headers = dict(line.split(": ", 1) for line in head.strip().split("\r\n"))
+            status = int(headers.pop("Status", "200").split()[0])
+            if lose:
+                await process.stdout.read()
+                await process.wait()
+                self.lose_answers -= 1
+                assert request.transport
+                request.transport.abort()
+                return web.Response()
+            response = web.StreamResponse(status=status, headers=headers)
+            try:
+                await response.prepare(request)
+                while chunk := await process.stdout.read(65536):
+                    await response.write(chunk)
+            except ConnectionError:
+                await process.stdout.read()
             await process.wait()
-            self.lose_answers -= 1
-            assert request.transport
-            request.transport.abort()
-            return web.Response()
-        response = web.StreamResponse(status=status, headers=headers)
-        try:
-            await response.prepare(request)
-            while chunk := await process.stdout.read(65536):
-                await response.write(chunk)
-        except ConnectionError:
-            await process.stdout.read()
-        await process.wait()
-        return response
+            return response
+        finally:
+            # The program that git starts for this goes round and round where the body is cut short.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
 
     async def git(self, *arguments: str) -> str:
         return (await git(self.repository, *arguments)).stdout.strip()
