@@ -279,6 +279,13 @@ class CodingTaskRequest(BaseModel):
         description="Most model turns of one review.",
         json_schema_extra=_setting("Review", "Turns: review"),
     )
+    review_budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Most that one review may spend of what the run has left, in USD. Empty: all of it.",
+        json_schema_extra=_setting("Review", "Budget: review (USD)"),
+    )
     review_prompt: str | None = Field(
         default=None,
         max_length=20_000,

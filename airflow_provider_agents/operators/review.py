@@ -61,7 +61,8 @@ class AgentReviewOperator(AgentStepOperator):
     :param review_conn_id: Airflow connection of type ``github`` of the identity that reviews; none: that of
         ``github_conn_id``, which then only comments on what it wrote itself. (templated)
     :param review_prompt: what to look at, beside the step's own instructions. (templated)
-    :param review_budget_usd: most that one review may spend of what the run has left, in USD.
+    :param review_budget_usd: most that one review may spend of what the run has left, in USD; none: what the
+        request says.
     :param post: whether the review is posted.
     """
 
@@ -160,9 +161,10 @@ class AgentReviewOperator(AgentStepOperator):
 
     def _remaining_budget(self, task: CodingTask, context: Context) -> Budget:
         budget = super()._remaining_budget(task, context)
-        if self.review_budget_usd is None:
+        most = self.review_budget_usd or task.request.review_budget_usd
+        if most is None:
             return budget
-        usd = self.review_budget_usd if budget.usd is None else min(budget.usd, self.review_budget_usd)
+        usd = most if budget.usd is None else min(budget.usd, most)
         return dataclasses.replace(budget, usd=usd)
 
     # Its life

@@ -346,9 +346,12 @@ def test_a_review_never_goes_on_with_the_authors_session() -> None:
 
 @pytest.mark.parametrize(("most", "usd"), [(None, 5.0), (2.0, 2.0), (9.0, 5.0)])
 def test_its_share_of_the_budget(most: float | None, usd: float) -> None:
-    step = review(coding_task=task(budget_usd=5.0), review_budget_usd=most)
-    step.deferred()
-    assert step.operator._budget.usd == usd
+    for step in (
+        review(coding_task=task(budget_usd=5.0), review_budget_usd=most),
+        review(coding_task=task(budget_usd=5.0, review_budget_usd=most)),
+    ):
+        step.deferred()
+        assert step.operator._budget.usd == usd
 
 
 def test_the_prompt_of_the_run_and_of_the_operator() -> None:
