@@ -42,6 +42,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
             "AIRFLOW__AGENTS__PRICES": json.dumps({"dear-model": {"input": 8, "output": 40}}),
         },
     ) as stack:
+        # Any test may be the first: its DAG is there by then.
+        for dag_id in ("coding_task", "pr_review", "fault_step", "fault_worker", "fault_connection"):
+            stack.wait_for_dag(dag_id)
         yield stack
 
 
