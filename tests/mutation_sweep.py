@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/unit"), str(ROOT / "tests/unit/domain")]
 
 import landing_cases as cases  # noqa: E402
+import landing_properties as properties  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
 
@@ -103,7 +104,7 @@ def _noticed() -> str:
     for facts, text in cases.MESSAGES:
         if text not in decide(*facts).message:
             return text
-    for holds in cases.PROPERTIES:
+    for holds in properties.PROPERTIES:
         if not _holds(holds):
             return holds.__name__
     return ""
@@ -119,7 +120,7 @@ def _holds(holds: Callable[..., None]) -> bool:
         suppress_health_check=list(HealthCheck),
     )
     try:
-        quick(given(cases.CASES)(lambda facts: holds(*facts)))()
+        quick(given(properties.CASES)(lambda facts: holds(*facts)))()
     except AssertionError:
         return False
     return True
@@ -228,6 +229,7 @@ def _module(name: str, tree: ast.Module) -> Callable[[pytest.MonkeyPatch], None]
                 with contextlib.suppress(AttributeError):
                     patch.setitem(vars(module), attribute, value)
         patch.setattr(cases, "decide", landing.decide)
+        patch.setattr(properties, "decide", landing.decide)
 
     return apply
 

@@ -7,11 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fakes import FAILED, HEAD, NEXT_HEAD, NOW, PASSED, PENDING, URL, snapshot
-from hypothesis import strategies as st
 
-from airflow_provider_agents.domain.authority import is_ours
-from airflow_provider_agents.domain.commands import pending_commands
-from airflow_provider_agents.domain.freeze import frozen_until
 from airflow_provider_agents.domain.landing import Decision, decide
 from airflow_provider_agents.domain.landing_history import (
     AgentReview,
@@ -122,16 +118,16 @@ _UNDONE = {"rounds": _PUSHED, "heads_first_seen": {HEAD: LONG_AGO, NEXT_HEAD: AN
 _ON_BASE = {"checks": (FAILED,), "failing_on_base": frozenset({"tests", "lint"})}
 _NOT_ON_BASE = {"checks": (FAILED,), "failing_on_base": frozenset({"lint"}), "base_sha": "2"}
 _NOTED = {"broken_base": {HEAD: "1"}}
-_QUEUE = {"has_merge_queue": True}
-_IN_QUEUE = {"has_merge_queue": True, "queue_entry": QUEUED}
-_OURS = {"enqueued": ENTERED}
-_AUTO = {"checks": (RUNNING,), "required_checks": frozenset({"tests"}), "auto_merge_allowed": True}
-_GITHUB = {"github_auto_merge": True}
+QUEUE = {"has_merge_queue": True}
+IN_QUEUE = {"has_merge_queue": True, "queue_entry": QUEUED}
+OURS = {"enqueued": ENTERED}
+AUTO = {"checks": (RUNNING,), "required_checks": frozenset({"tests"}), "auto_merge_allowed": True}
+GITHUB = {"github_auto_merge": True}
 _FRESH = {"heads_first_seen": {HEAD: JUST_NOW}}
 _LATELY = {"heads_first_seen": {HEAD: MINUTES_AGO}}
 _APPROVED = {"approved_heads": frozenset({HEAD})}
-_ARMED = {"auto_merge_on": True, "checks": (RUNNING,)}
-_ASKED = {"auto_merge_asked": ENTERED}
+ARMED = {"auto_merge_on": True, "checks": (RUNNING,)}
+ASKED = {"auto_merge_asked": ENTERED}
 
 TABLE: list[tuple[str, Changes, Changes, Changes, str, str]] = [
     # name, reading, policy, history, verdict, reason
@@ -141,26 +137,26 @@ TABLE: list[tuple[str, Changes, Changes, Changes, str, str]] = [
     ("closed", {"state": "CLOSED"}, {}, {}, "stop", "closed"),
     ("closed, checks fail", {"state": "CLOSED", "checks": (FAILED,)}, {}, {}, "stop", "closed"),
     # What we handed to GitHub.
-    ("queued, nothing against it", _IN_QUEUE, {}, _OURS, "wait", "queued"),
-    ("queued, an objection comes", {**_IN_QUEUE, "reviews": (OBJECTION,)}, {}, _OURS, "withdraw", "awaiting_reviewer"),
-    ("queued, a thread comes", {**_IN_QUEUE, "threads": (THREAD,)}, {}, _OURS, "withdraw", "awaiting_reviewer"),
-    ("queued, a label comes", {**_IN_QUEUE, "labels": ("Do-Not-Merge",)}, {}, _OURS, "withdraw", "held"),
-    ("queued, made a draft", {**_IN_QUEUE, "draft": True}, {}, _OURS, "withdraw", "draft"),
-    ("queued, a freeze begins", _IN_QUEUE, {"freeze": FREEZE}, _OURS, "withdraw", "frozen"),
-    ("queued, a check fails", {**_IN_QUEUE, "checks": (FAILED,)}, {}, _OURS, "withdraw", "checks_failed"),
-    ("queued, told to stop", {**_IN_QUEUE, "comments": (STOP,)}, {}, _OURS, "withdraw", "told_to_stop"),
-    ("queued by a person, a label", {**_IN_QUEUE, "labels": ("do-not-merge",)}, {}, {}, "wait", "queued"),
-    ("queued as another head", {**_IN_QUEUE, "draft": True}, {}, {"enqueued": (Enqueued(head_sha=NEXT_HEAD, at=NOW),)}, "wait", "queued"),
-    ("queued, a stranger objects", {**_IN_QUEUE, "reviews": (STRANGER,)}, {}, _OURS, "wait", "queued"),
-    ("withdrawn, still shown", {**_IN_QUEUE, "draft": True}, {}, {**_OURS, "withdrawn": (Enqueued(head_sha=HEAD, at=JUST_NOW),)}, "wait", "withdrawal_not_shown"),
-    ("withdrawn, queued by a person later", {**_IN_QUEUE, "draft": True}, {}, {"enqueued": ENTERED_LONG_AGO, "withdrawn": (Enqueued(head_sha=HEAD, at=AN_HOUR_AGO),)}, "wait", "queued"),
-    ("withdrawn before this entry", {**_IN_QUEUE, "draft": True}, {}, {**_OURS, "withdrawn": (Enqueued(head_sha=HEAD, at=AN_HOUR_AGO),)}, "withdraw", "draft"),
-    ("withdrawn, no longer against it", _QUEUE, {}, {**_OURS, "withdrawn": (Enqueued(head_sha=HEAD, at=JUST_NOW),)}, "enqueue", "green"),
-    ("armed, a label comes", {**_ARMED, "labels": ("do-not-merge",)}, _GITHUB, _ASKED, "withdraw", "held"),
-    ("armed, a check that is not required fails", {**_ARMED, "checks": (RUNNING, FAILED)}, _GITHUB, _ASKED, "withdraw", "checks_failed"),
-    ("armed, a new head of unknown risk", _ARMED, {**_GITHUB, "auto_merge_max_risk": 50}, _ASKED, "note", "risk_unknown"),
-    ("armed, a new head of high risk", _ARMED, {**_GITHUB, "auto_merge_max_risk": 50}, {**_ASKED, "risks": {HEAD: 51}}, "withdraw", "risk"),
-    ("armed by a person, a label", {**_ARMED, "labels": ("do-not-merge",)}, {}, {}, "wait", "checks_running"),
+    ("queued, nothing against it", IN_QUEUE, {}, OURS, "wait", "queued"),
+    ("queued, an objection comes", {**IN_QUEUE, "reviews": (OBJECTION,)}, {}, OURS, "withdraw", "awaiting_reviewer"),
+    ("queued, a thread comes", {**IN_QUEUE, "threads": (THREAD,)}, {}, OURS, "withdraw", "awaiting_reviewer"),
+    ("queued, a label comes", {**IN_QUEUE, "labels": ("Do-Not-Merge",)}, {}, OURS, "withdraw", "held"),
+    ("queued, made a draft", {**IN_QUEUE, "draft": True}, {}, OURS, "withdraw", "draft"),
+    ("queued, a freeze begins", IN_QUEUE, {"freeze": FREEZE}, OURS, "withdraw", "frozen"),
+    ("queued, a check fails", {**IN_QUEUE, "checks": (FAILED,)}, {}, OURS, "withdraw", "checks_failed"),
+    ("queued, told to stop", {**IN_QUEUE, "comments": (STOP,)}, {}, OURS, "withdraw", "told_to_stop"),
+    ("queued by a person, a label", {**IN_QUEUE, "labels": ("do-not-merge",)}, {}, {}, "wait", "queued"),
+    ("queued as another head", {**IN_QUEUE, "draft": True}, {}, {"enqueued": (Enqueued(head_sha=NEXT_HEAD, at=NOW),)}, "wait", "queued"),
+    ("queued, a stranger objects", {**IN_QUEUE, "reviews": (STRANGER,)}, {}, OURS, "wait", "queued"),
+    ("withdrawn, still shown", {**IN_QUEUE, "draft": True}, {}, {**OURS, "withdrawn": (Enqueued(head_sha=HEAD, at=JUST_NOW),)}, "wait", "withdrawal_not_shown"),
+    ("withdrawn, queued by a person later", {**IN_QUEUE, "draft": True}, {}, {"enqueued": ENTERED_LONG_AGO, "withdrawn": (Enqueued(head_sha=HEAD, at=AN_HOUR_AGO),)}, "wait", "queued"),
+    ("withdrawn before this entry", {**IN_QUEUE, "draft": True}, {}, {**OURS, "withdrawn": (Enqueued(head_sha=HEAD, at=AN_HOUR_AGO),)}, "withdraw", "draft"),
+    ("withdrawn, no longer against it", QUEUE, {}, {**OURS, "withdrawn": (Enqueued(head_sha=HEAD, at=JUST_NOW),)}, "enqueue", "green"),
+    ("armed, a label comes", {**ARMED, "labels": ("do-not-merge",)}, GITHUB, ASKED, "withdraw", "held"),
+    ("armed, a check that is not required fails", {**ARMED, "checks": (RUNNING, FAILED)}, GITHUB, ASKED, "withdraw", "checks_failed"),
+    ("armed, a new head of unknown risk", ARMED, {**GITHUB, "auto_merge_max_risk": 50}, ASKED, "note", "risk_unknown"),
+    ("armed, a new head of high risk", ARMED, {**GITHUB, "auto_merge_max_risk": 50}, {**ASKED, "risks": {HEAD: 51}}, "withdraw", "risk"),
+    ("armed by a person, a label", {**ARMED, "labels": ("do-not-merge",)}, {}, {}, "wait", "checks_running"),
     # Commands.
     ("told to stop", {"comments": (STOP,)}, {}, {}, "stop", "told_to_stop"),
     ("a stranger says stop", {"comments": (STRANGERS_STOP,)}, {}, {}, "merge", "green"),
@@ -247,41 +243,41 @@ TABLE: list[tuple[str, Changes, Changes, Changes, str, str]] = [
     ("rounds for one reason used up", {"checks": (FAILED,)}, {"max_rounds_per_reason": 1}, {"rounds": (a_round(head="1"),)}, "escalate", "rounds_exhausted"),
     ("rounds for another reason used up", {"checks": (FAILED,)}, {"max_rounds_per_reason": 1}, {"rounds": (a_round("conflict", "1"),)}, "fix", "checks_failed"),
     # The merge queue.
-    ("green, merge queue", _QUEUE, {}, {}, "enqueue", "green"),
-    ("merge queue, BLOCKED is its own", {**_QUEUE, "merge_state": "BLOCKED"}, {}, {}, "enqueue", "green"),
-    ("merge queue, BEHIND is its business", {**_QUEUE, "merge_state": "BEHIND"}, {}, {}, "enqueue", "green"),
-    ("entry not shown", _QUEUE, {}, _OURS, "wait", "queue_not_shown"),
-    ("entry never shown", _QUEUE, {}, {"enqueued": ENTERED_LONG_AGO}, "enqueue", "green"),
-    ("ejected", {**_QUEUE, "queue_removals": removed("failed_checks")}, {}, _OURS, "fix", "queue_ejected"),
-    ("ejected, no reason", {**_QUEUE, "queue_removals": removed("")}, {}, _OURS, "fix", "queue_ejected"),
-    ("ejected before", {**_QUEUE, "queue_removals": removed("failed_checks", AN_HOUR_AGO)}, {}, _OURS, "wait", "queue_not_shown"),
-    ("ejected, and a round left it", {**_QUEUE, "queue_removals": removed("failed_checks")}, {}, {**_OURS, "rounds": (a_round("queue_ejected"),)}, "escalate", "no_progress"),
-    ("ejected without fault", {**_QUEUE, "queue_removals": removed("QUEUE_CLEARED")}, {}, _OURS, "enqueue", "green"),
-    ("taken out by hand", {**_QUEUE, "queue_removals": removed("manual")}, {}, _OURS, "escalate", "dequeued"),
-    ("taken out by hand, told to merge", {**_QUEUE, "queue_removals": removed("manual")}, {}, {**_OURS, **_APPROVED}, "enqueue", "green"),
-    ("removed by its merge", {**_QUEUE, "queue_removals": removed("MERGED")}, {}, _OURS, "wait", "queue_not_shown"),
-    ("removed by a merge that never shows", {**_QUEUE, "queue_removals": removed("MERGED", AN_HOUR_AGO)}, {}, {"enqueued": ENTERED_LONG_AGO}, "enqueue", "green"),
-    ("ejected twice", {**_QUEUE, "queue_removals": removed("QUEUE_CLEARED")}, {}, {"enqueued": (*ENTERED, *ENTERED)}, "escalate", "queue_gave_up"),
-    ("withdrawn twice", _QUEUE, {}, {"enqueued": (*ENTERED, *ENTERED), "withdrawn": (*ENTERED, *ENTERED)}, "enqueue", "green"),
+    ("green, merge queue", QUEUE, {}, {}, "enqueue", "green"),
+    ("merge queue, BLOCKED is its own", {**QUEUE, "merge_state": "BLOCKED"}, {}, {}, "enqueue", "green"),
+    ("merge queue, BEHIND is its business", {**QUEUE, "merge_state": "BEHIND"}, {}, {}, "enqueue", "green"),
+    ("entry not shown", QUEUE, {}, OURS, "wait", "queue_not_shown"),
+    ("entry never shown", QUEUE, {}, {"enqueued": ENTERED_LONG_AGO}, "enqueue", "green"),
+    ("ejected", {**QUEUE, "queue_removals": removed("failed_checks")}, {}, OURS, "fix", "queue_ejected"),
+    ("ejected, no reason", {**QUEUE, "queue_removals": removed("")}, {}, OURS, "fix", "queue_ejected"),
+    ("ejected before", {**QUEUE, "queue_removals": removed("failed_checks", AN_HOUR_AGO)}, {}, OURS, "wait", "queue_not_shown"),
+    ("ejected, and a round left it", {**QUEUE, "queue_removals": removed("failed_checks")}, {}, {**OURS, "rounds": (a_round("queue_ejected"),)}, "escalate", "no_progress"),
+    ("ejected without fault", {**QUEUE, "queue_removals": removed("QUEUE_CLEARED")}, {}, OURS, "enqueue", "green"),
+    ("taken out by hand", {**QUEUE, "queue_removals": removed("manual")}, {}, OURS, "escalate", "dequeued"),
+    ("taken out by hand, told to merge", {**QUEUE, "queue_removals": removed("manual")}, {}, {**OURS, **_APPROVED}, "enqueue", "green"),
+    ("removed by its merge", {**QUEUE, "queue_removals": removed("MERGED")}, {}, OURS, "wait", "queue_not_shown"),
+    ("removed by a merge that never shows", {**QUEUE, "queue_removals": removed("MERGED", AN_HOUR_AGO)}, {}, {"enqueued": ENTERED_LONG_AGO}, "enqueue", "green"),
+    ("ejected twice", {**QUEUE, "queue_removals": removed("QUEUE_CLEARED")}, {}, {"enqueued": (*ENTERED, *ENTERED)}, "escalate", "queue_gave_up"),
+    ("withdrawn twice", QUEUE, {}, {"enqueued": (*ENTERED, *ENTERED), "withdrawn": (*ENTERED, *ENTERED)}, "enqueue", "green"),
     # GitHub's auto-merge.
-    ("auto-merge while required checks run", _AUTO, _GITHUB, {}, "enable_auto_merge", "auto_merge"),
-    ("auto-merge, not asked for", _AUTO, {}, {}, "wait", "checks_running"),
-    ("auto-merge, not allowed", {**_AUTO, "auto_merge_allowed": False}, _GITHUB, {}, "wait", "checks_running"),
-    ("auto-merge, nothing required", {**_AUTO, "required_checks": frozenset()}, _GITHUB, {}, "wait", "checks_running"),
-    ("auto-merge, rules unreadable", {**_AUTO, "required_checks": None}, _GITHUB, {}, "wait", "checks_running"),
-    ("auto-merge, the required one is through", {**_AUTO, "checks": (PENDING, dataclasses.replace(PASSED, name="lint")), "required_checks": frozenset({"lint"})}, _GITHUB, {}, "wait", "checks_running"),
-    ("auto-merge, one failed", {**_AUTO, "checks": (RUNNING, dataclasses.replace(FAILED, name="lint"))}, _GITHUB, {}, "wait", "checks_running"),
-    ("auto-merge, on already", {**_AUTO, "auto_merge_on": True}, _GITHUB, {}, "wait", "checks_running"),
-    ("auto-merge, asked for already", _AUTO, _GITHUB, _ASKED, "wait", "checks_running"),
-    ("auto-merge, a merge queue", {**_AUTO, **_QUEUE}, _GITHUB, {}, "wait", "checks_running"),
-    ("auto-merge, the review agent has a say", _AUTO, {**_GITHUB, "review": "on_checks_passed"}, {}, "wait", "checks_running"),
-    ("auto-merge, a draft", {**_AUTO, "draft": True}, _GITHUB, {}, "wait", "checks_running"),
-    ("auto-merge, people merge", _AUTO, {**_GITHUB, "auto_merge": False}, {}, "wait", "checks_running"),
-    ("auto-merge, an answered objection", {**_AUTO, "reviews": (OBJECTION,)}, _GITHUB, {"rounds": (a_round(head=NEXT_HEAD, answered=(OBJECTION.key,)),)}, "wait", "checks_running"),
-    ("auto-merge, risk unknown", _AUTO, {**_GITHUB, "auto_merge_max_risk": 50}, {}, "note", "risk_unknown"),
-    ("auto-merge has it", {"auto_merge_on": True, "merge_state": "UNSTABLE"}, _GITHUB, {}, "wait", "auto_merge_on"),
-    ("auto-merge leaves it", {"auto_merge_on": True}, _GITHUB, {}, "merge", "green"),
-    ("auto-merge turned off", {"merge_state": "UNSTABLE"}, _GITHUB, {}, "merge", "green"),
+    ("auto-merge while required checks run", AUTO, GITHUB, {}, "enable_auto_merge", "auto_merge"),
+    ("auto-merge, not asked for", AUTO, {}, {}, "wait", "checks_running"),
+    ("auto-merge, not allowed", {**AUTO, "auto_merge_allowed": False}, GITHUB, {}, "wait", "checks_running"),
+    ("auto-merge, nothing required", {**AUTO, "required_checks": frozenset()}, GITHUB, {}, "wait", "checks_running"),
+    ("auto-merge, rules unreadable", {**AUTO, "required_checks": None}, GITHUB, {}, "wait", "checks_running"),
+    ("auto-merge, the required one is through", {**AUTO, "checks": (PENDING, dataclasses.replace(PASSED, name="lint")), "required_checks": frozenset({"lint"})}, GITHUB, {}, "wait", "checks_running"),
+    ("auto-merge, one failed", {**AUTO, "checks": (RUNNING, dataclasses.replace(FAILED, name="lint"))}, GITHUB, {}, "wait", "checks_running"),
+    ("auto-merge, on already", {**AUTO, "auto_merge_on": True}, GITHUB, {}, "wait", "checks_running"),
+    ("auto-merge, asked for already", AUTO, GITHUB, ASKED, "wait", "checks_running"),
+    ("auto-merge, a merge queue", {**AUTO, **QUEUE}, GITHUB, {}, "wait", "checks_running"),
+    ("auto-merge, the review agent has a say", AUTO, {**GITHUB, "review": "on_checks_passed"}, {}, "wait", "checks_running"),
+    ("auto-merge, a draft", {**AUTO, "draft": True}, GITHUB, {}, "wait", "checks_running"),
+    ("auto-merge, people merge", AUTO, {**GITHUB, "auto_merge": False}, {}, "wait", "checks_running"),
+    ("auto-merge, an answered objection", {**AUTO, "reviews": (OBJECTION,)}, GITHUB, {"rounds": (a_round(head=NEXT_HEAD, answered=(OBJECTION.key,)),)}, "wait", "checks_running"),
+    ("auto-merge, risk unknown", AUTO, {**GITHUB, "auto_merge_max_risk": 50}, {}, "note", "risk_unknown"),
+    ("auto-merge has it", {"auto_merge_on": True, "merge_state": "UNSTABLE"}, GITHUB, {}, "wait", "auto_merge_on"),
+    ("auto-merge leaves it", {"auto_merge_on": True}, GITHUB, {}, "merge", "green"),
+    ("auto-merge turned off", {"merge_state": "UNSTABLE"}, GITHUB, {}, "merge", "green"),
     ("a person's auto-merge", {"auto_merge_on": True, "merge_state": "UNSTABLE"}, {}, {}, "merge", "green"),
     # No checks.
     ("no check yet", {"checks": ()}, {}, _FRESH, "wait", "no_checks_yet"),
@@ -365,8 +361,8 @@ TABLE: list[tuple[str, Changes, Changes, Changes, str, str]] = [
 _MANUAL_REMOVAL = {"queue_removals": removed("manual")}
 PRIORITIES: list[tuple[str, str, Changes, Changes, Changes]] = [
     # first, second, and a case in which both apply
-    ("closed", "withdraw", {**_IN_QUEUE, "state": "CLOSED", "draft": True}, {}, _OURS),
-    ("withdraw", "stopped", {**_IN_QUEUE, "comments": (STOP,)}, {}, _OURS),
+    ("closed", "withdraw", {**IN_QUEUE, "state": "CLOSED", "draft": True}, {}, OURS),
+    ("withdraw", "stopped", {**IN_QUEUE, "comments": (STOP,)}, {}, OURS),
     ("stopped", "told", {"comments": (EXPLAIN, STOP)}, {}, {}),
     ("told", "refused", {"comments": (EXPLAIN,), "refused": ("checks",)}, {}, {}),
     ("refused", "incomplete", {"refused": ("checks",), "missing": ("reviews",)}, {}, {}),
@@ -377,23 +373,23 @@ PRIORITIES: list[tuple[str, str, Changes, Changes, Changes]] = [
     ("broken_base", "mended_base", {**_ON_BASE, "base_sha": "2"}, {}, _NOTED),
     ("mended_base", "rerun_not_shown", _NOT_ON_BASE, {}, {**_NOTED, "reruns": RERUN}),
     ("rerun_not_shown", "checks_failed", {"checks": (FAILED,)}, {}, {"reruns": RERUN}),
-    ("checks_failed", "ejected", {"checks": (FAILED,), **_MANUAL_REMOVAL}, {}, _OURS),
-    ("ejected", "auto_merge_possible", {**_AUTO, **_MANUAL_REMOVAL}, _GITHUB, _OURS),
+    ("checks_failed", "ejected", {"checks": (FAILED,), **_MANUAL_REMOVAL}, {}, OURS),
+    ("ejected", "auto_merge_possible", {**AUTO, **_MANUAL_REMOVAL}, GITHUB, OURS),
     ("review_on_open", "checks_running", {"checks": (PENDING,)}, {"review": "on_open"}, {}),
     ("settling", "required_missing", {"checks": (LATE_PASS,), "required_checks": frozenset({"x"})}, {}, {}),
     ("required_missing", "unknown_mergeability", {"required_checks": frozenset({"x"}), "mergeable": "UNKNOWN"}, {}, {}),
     ("unknown_mergeability", "review_wanted", {"mergeable": "UNKNOWN"}, {"review": "on_checks_passed"}, {}),
     ("review_objects", "awaiting_reviewer", {"reviews": (OBJECTION,)}, {"review": "on_checks_passed"}, {"reviews": reviewed("request_changes"), "rounds": (a_round(head="1", answered=(OBJECTION.key,)),)}),
-    ("awaiting_reviewer", "queued", {**_IN_QUEUE, "reviews": (OBJECTION,)}, {}, {"rounds": (a_round(head="1", answered=(OBJECTION.key,)),)}),
-    ("queued", "draft", {**_IN_QUEUE, "draft": True}, {}, {}),
+    ("awaiting_reviewer", "queued", {**IN_QUEUE, "reviews": (OBJECTION,)}, {}, {"rounds": (a_round(head="1", answered=(OBJECTION.key,)),)}),
+    ("queued", "draft", {**IN_QUEUE, "draft": True}, {}, {}),
     ("draft", "held", {"draft": True, "labels": ("do-not-merge",)}, {}, {}),
     ("held", "unapproved", {"labels": ("do-not-merge",), "review_decision": "REVIEW_REQUIRED"}, {}, {}),
     ("unapproved", "merge_by_person", {"review_decision": "REVIEW_REQUIRED"}, {"auto_merge": False}, {}),
     ("merge_by_person", "risky", {}, {"auto_merge": False, "auto_merge_max_risk": 1}, {"risks": {HEAD: 2}}),
     ("risky", "frozen", {}, {"auto_merge_max_risk": 1, "freeze": FREEZE}, {"risks": {HEAD: 2}}),
     ("frozen", "behind", {"merge_state": "BEHIND"}, {"freeze": FREEZE}, {}),
-    ("blocked", "auto_merge_armed", {"merge_state": "BLOCKED", "auto_merge_on": True}, _GITHUB, {}),
-    ("auto_merge_armed", "merge_queue", {**_QUEUE, "merge_state": "UNSTABLE", "auto_merge_on": True}, _GITHUB, {}),
+    ("blocked", "auto_merge_armed", {"merge_state": "BLOCKED", "auto_merge_on": True}, GITHUB, {}),
+    ("auto_merge_armed", "merge_queue", {**QUEUE, "merge_state": "UNSTABLE", "auto_merge_on": True}, GITHUB, {}),
 ]  # fmt: skip
 EXCLUSIVE = {
     ("merged", "closed"): "a pull request has one state",
@@ -443,18 +439,18 @@ def _bounds() -> Iterator[tuple[str, Case, str]]:
         yield f"re-run ended {completed}", case({"checks": (check,)}, history={"reruns": RERUN}), reason
     for seconds, reason in ((599, "queue_not_shown"), (600, "green")):
         entered = (Enqueued(head_sha=HEAD, at=ago(seconds)),)
-        yield f"entry {seconds} s ago", case(_QUEUE, history={"enqueued": entered}), reason
-        merged = {**_QUEUE, "queue_removals": removed("merged", ago(seconds))}
+        yield f"entry {seconds} s ago", case(QUEUE, history={"enqueued": entered}), reason
+        merged = {**QUEUE, "queue_removals": removed("merged", ago(seconds))}
         yield f"merged {seconds} s ago", case(merged, history={"enqueued": ENTERED_LONG_AGO}), reason
         back = {"enqueued": ENTERED_LONG_AGO, "withdrawn": entered}
         wanted = "withdrawal_not_shown" if seconds == 599 else "queued"
-        yield f"taken back {seconds} s ago", case({**_IN_QUEUE, "draft": True}, history=back), wanted
+        yield f"taken back {seconds} s ago", case({**IN_QUEUE, "draft": True}, history=back), wanted
     # What happens in the same second as our act is of it.
-    same = {**_QUEUE, "queue_removals": removed("manual", MINUTES_AGO)}
-    yield "removed at once", case(same, history=_OURS), "dequeued"
-    at_once = {**_OURS, "withdrawn": ENTERED}
-    yield "taken back at once", case({**_IN_QUEUE, "draft": True}, history=at_once), "withdrawal_not_shown"
-    yield "taken back at once, gone", case(_QUEUE, history=at_once), "green"
+    same = {**QUEUE, "queue_removals": removed("manual", MINUTES_AGO)}
+    yield "removed at once", case(same, history=OURS), "dequeued"
+    at_once = {**OURS, "withdrawn": ENTERED}
+    yield "taken back at once", case({**IN_QUEUE, "draft": True}, history=at_once), "withdrawal_not_shown"
+    yield "taken back at once, gone", case(QUEUE, history=at_once), "green"
 
 
 BOUNDS = list(_bounds())
@@ -479,205 +475,9 @@ MESSAGES: list[tuple[Case, str]] = [
     (case({}, {"freeze": FREEZE}), "2026-01-04 00:00 UTC"),
     (case({"merge_state": "BLOCKED", "degraded": ("rules: forbidden",)}), "rules: forbidden"),
     (case({"comments": (STOP,)}), "mona"),
-    (case({**_QUEUE, "queue_removals": removed("manual")}, {}, _OURS), "olga took it out"),
-    (case({**_QUEUE, "queue_removals": (QueueRemoval(at=NOW, reason="manual"),)}, {}, _OURS), "Somebody"),
-    (case({**_QUEUE, "queue_removals": removed("failed_checks")}, {}, _OURS), "failed_checks"),
-    (case({**_QUEUE, "queue_removals": removed("")}, {}, _OURS), "no reason given"),
+    (case({**QUEUE, "queue_removals": removed("manual")}, {}, OURS), "olga took it out"),
+    (case({**QUEUE, "queue_removals": (QueueRemoval(at=NOW, reason="manual"),)}, {}, OURS), "Somebody"),
+    (case({**QUEUE, "queue_removals": removed("failed_checks")}, {}, OURS), "failed_checks"),
+    (case({**QUEUE, "queue_removals": removed("")}, {}, OURS), "no reason given"),
 ]
 """What a message has to name."""
-
-
-# Properties
-
-
-def a_few_of(choices: dict[str, list[Any]]) -> st.SearchStrategy[Changes]:
-    """Change up to five things: were all drawn freely, hardly anything would ever be merged."""
-    changes = [(name, value) for name, values in choices.items() for value in values]
-    return st.lists(st.sampled_from(changes), max_size=5).map(dict)
-
-
-READINGS = a_few_of(
-    {
-        "state": ["CLOSED", "MERGED"],
-        "head_sha": [NEXT_HEAD],
-        "draft": [True],
-        "mergeable": ["CONFLICTING", "UNKNOWN"],
-        "merge_state": ["BLOCKED", "BEHIND", "UNSTABLE", "UNKNOWN", "HAS_HOOKS", "DIRTY", "DRAFT"],
-        "review_decision": ["APPROVED", "CHANGES_REQUESTED", "REVIEW_REQUIRED"],
-        "checks": [(), (FAILED,), (PENDING,), (PASSED, FAILED), (RUNNING,), (LATE_PASS,), (FUTURE_PASS,)],
-        "required_checks": [frozenset({"tests"}), frozenset({"tests", "deploy"}), frozenset()],
-        "failing_on_base": [frozenset({"tests"}), frozenset()],
-        "base_sha": ["1", "2"],
-        "reviews": [(OBJECTION,), (STRANGER,), (APPROVAL,), (APPROVAL, OBJECTION), (OWN_OBJECTION,), (TWIN_OBJECTION,)],
-        "threads": [(THREAD,), (STRANGERS_THREAD,), (STRANGERS_THREAD, THREAD), (OWN_THREAD,)],
-        "comments": [(STOP,), (RETRY,), (MERGE,), (TELL,), (EXPLAIN,), (STRANGERS_STOP,), (STOP, RETRY)],
-        "labels": [("do-not-merge",), ("Do-Not-Merge", "bug"), ("bug",)],
-        "has_merge_queue": [True, True],
-        "queue_entry": [QUEUED],
-        "queue_removals": [removed("manual"), removed("failed_checks"), removed("QUEUE_CLEARED")],
-        "auto_merge_on": [True],
-        "auto_merge_allowed": [True, True],
-        "missing": [("checks: 502",), ("threads: 502",)],
-        "refused": [("checks: forbidden",)],
-        "degraded": [("rules: forbidden",)],
-    }
-)  # fmt: skip
-POLICIES = a_few_of(
-    {
-        "auto_merge": [False],
-        "no_checks": ["merge", "wait"],
-        "no_checks_grace_seconds": [0],
-        "settle_seconds": [0],
-        "max_rounds": [0, 1],
-        "max_rounds_per_reason": [1],
-        "github_auto_merge": [True, True],
-        "auto_merge_max_risk": [0, 50],
-        "update_branch": [False],
-        "hold_labels": [(), ("bug",)],
-        "freeze": [FREEZE, THAW, ("at Christmas",)],
-        "review": ["on_checks_passed", "on_open", "manual"],
-        "rerun_flaky": [False],
-    }
-)
-HISTORIES = a_few_of(
-    {
-        "heads_first_seen": [{}, {HEAD: JUST_NOW}, {HEAD: MINUTES_AGO}, {HEAD: LONG_AGO, NEXT_HEAD: AN_HOUR_AGO}],
-        "rounds": [
-            (a_round(),),
-            (a_round(after=NEXT_HEAD),),
-            (a_round("conflict", NEXT_HEAD, HEAD),),
-            (a_round("changes_requested", NEXT_HEAD, HEAD, answered=(OBJECTION.key, THREAD.key)),),
-            tuple(a_round(head=sha) for sha in "12345"),
-        ],
-        "granted_rounds": [1],
-        "reruns": [RERUN, OLD_RERUN],
-        "enqueued": [ENTERED, ENTERED_LONG_AGO, (*ENTERED, *ENTERED)],
-        "auto_merge_asked": [ENTERED],
-        "withdrawn": [(Enqueued(head_sha=HEAD, at=JUST_NOW),)],
-        "updated_heads": [(HEAD,), tuple("1234567890")],
-        "reviews": [reviewed("approve"), reviewed("request_changes"), reviewed("comment", NEXT_HEAD)],
-        "risks": [{HEAD: 10}, {HEAD: 90}, {NEXT_HEAD: 0}],
-        "broken_base": [{HEAD: "1"}],
-        "approved_heads": [frozenset({HEAD}), frozenset({NEXT_HEAD})],
-        "review_asked": [frozenset({HEAD})],
-        "commands": [frozenset({"C_stop"})],
-        "ours": [frozenset({"agents-review"})],
-        "since": [JUST_NOW],
-    }
-)  # fmt: skip
-STARTS: list[tuple[Changes, Changes, Changes]] = [
-    ({}, {}, {}),
-    ({"merge_state": "BEHIND"}, {}, {}),
-    (_QUEUE, {}, {}),
-    (_IN_QUEUE, {}, _OURS),
-    (_AUTO, _GITHUB, {}),
-    (_ARMED, _GITHUB, _ASKED),
-]
-"""Where a case starts from, before a few things are changed."""
-CASES = st.tuples(st.sampled_from(STARTS), READINGS, POLICIES, HISTORIES).map(
-    lambda drawn: case(*({**start, **changes} for start, changes in zip(drawn[0], drawn[1:], strict=True)))
-)
-
-
-def holds_what_is_merged_passed_everything(
-    s: PullRequestSnapshot, p: LandingPolicy, h: LandingHistory
-) -> None:
-    """Written from the policy, not from the rules: it uses none of their code but the freeze's."""
-    decision = decide(s, p, h)
-    if decision.verdict not in ("merge", "enqueue", "enable_auto_merge"):
-        return
-    told = s.head_sha in h.approved_heads
-    assert s.state == "OPEN"
-    assert not s.missing
-    assert not s.refused
-    assert not s.draft
-    assert s.mergeable != "CONFLICTING"
-    assert all(check.state != "failed" for check in s.checks)
-    assert not any(
-        r.state == "CHANGES_REQUESTED" and r.can_write and not is_ours(r.author, r.own, h.ours)
-        for r in s.reviews
-    )
-    assert not any(
-        t.started_by_writer and not is_ours(t.comments[0].author, t.comments[0].own, h.ours)
-        for t in s.threads
-    )
-    assert not {label.lower() for label in s.labels} & {label.lower() for label in p.hold_labels}
-    assert frozen_until(p.freeze, s.read_at) is None
-    assert p.auto_merge or told
-    assert p.auto_merge_max_risk is None or told or h.risks[s.head_sha] <= p.auto_merge_max_risk
-    assert not {"stop", "tell", "retry"} & {command.name for command in pending_commands(s, h)}
-    assert s.queue_entry is None
-    assert not any(r.head_sha == s.head_sha and r.head_after for r in h.rounds) or told
-    if decision.verdict == "enable_auto_merge":
-        assert p.github_auto_merge
-        assert {check.name for check in s.checks_in("pending")} & (s.required_checks or set())
-        return
-    assert (decision.verdict == "enqueue") == s.has_merge_queue
-    assert s.mergeable == "MERGEABLE"
-    assert s.merge_state not in ("UNKNOWN", "DIRTY", "DRAFT")
-    assert s.has_merge_queue or s.merge_state not in ("BLOCKED", "BEHIND")
-    assert s.review_decision in (None, "APPROVED")
-    assert not s.checks_in("pending")
-    assert (s.required_checks or frozenset()) <= {check.name for check in s.checks}
-    assert s.checks or p.no_checks == "merge" or told
-    if p.review != "off" and not told:
-        assert [r for r in h.reviews if r.head_sha == s.head_sha][-1].verdict != "request_changes"
-    seen = (s.read_at - h.heads_first_seen.get(s.head_sha, s.read_at)).total_seconds()
-    assert seen >= (p.settle_seconds if s.checks else p.no_checks_grace_seconds)
-
-
-def holds_fix_rounds_are_bounded(s: PullRequestSnapshot, p: LandingPolicy, h: LandingHistory) -> None:
-    decision = decide(s, p, h)
-    if decision.verdict != "fix":
-        return
-    commands = [command.name for command in pending_commands(s, h)]
-    granted = h.granted_rounds + commands.count("retry")
-    assert s.state == "OPEN"
-    assert len(h.rounds) < p.max_rounds + granted
-    # Only what no round was given yet may ask for the same head again.
-    if decision.reason != "changes_requested":
-        assert h.rounds_for(decision.reason) < p.max_rounds_per_reason + granted
-        again = any(r.head_sha == s.head_sha and r.reason == decision.reason for r in h.rounds)
-        assert not again or {"retry", "tell"} & set(commands)
-
-
-def holds_more_history_never_gives_more_rounds(
-    s: PullRequestSnapshot, p: LandingPolicy, h: LandingHistory
-) -> None:
-    """Counters are monotone: a round that was spent is never given back by what comes after it."""
-    if decide(s, p, h).reason == "rounds_exhausted":
-        more = dataclasses.replace(h, rounds=(*h.rounds, a_round("conflict", "9")))
-        assert decide(s, p, more).verdict != "fix"
-
-
-def holds_same_reading_same_answer(s: PullRequestSnapshot, p: LandingPolicy, h: LandingHistory) -> None:
-    decision = decide(s, p, h)
-    assert decide(dataclasses.replace(s), p, h) == decision
-    assert decide(s, LandingPolicy.from_dict(p.to_dict()), LandingHistory.from_dict(h.to_dict())) == decision
-    turned = dataclasses.replace(s, checks=s.checks[::-1], reviews=s.reviews[::-1])
-    assert decide(turned, p, h) == decision
-    assert decision.message
-    assert decision.rule
-    assert decision.reason == decision.reason.lower()
-
-
-def holds_what_is_handed_to_github_is_taken_back(
-    s: PullRequestSnapshot, p: LandingPolicy, h: LandingHistory
-) -> None:
-    """As long as GitHub would merge by itself what we queued, an objection is never waited for or answered."""
-    ours = s.queue_entry is not None and any(e.head_sha == s.head_sha for e in h.enqueued)
-    against = any(
-        r.state == "CHANGES_REQUESTED" and r.can_write and not is_ours(r.author, r.own, h.ours)
-        for r in s.reviews
-    )
-    if s.state == "OPEN" and ours and against and not h.withdrawn:
-        assert decide(s, p, h).verdict == "withdraw"
-
-
-PROPERTIES = (
-    holds_what_is_merged_passed_everything,
-    holds_fix_rounds_are_bounded,
-    holds_more_history_never_gives_more_rounds,
-    holds_same_reading_same_answer,
-    holds_what_is_handed_to_github_is_taken_back,
-)

@@ -136,7 +136,7 @@ def test_an_endless_line_does_not_grow() -> None:
         "not ok 3 - adds",
         "make: *** [Makefile:3: test] Error 1",
         "npm ERR! code ELIFECYCLE",
-        "curl: (6) Could not resolve host: pypi.org",
+        "curl: (6) Could not resolve host: registry.example",
         "tar: a.txt: Cannot write: No space left on device",
         "received unexpected HTTP status: 502 Bad Gateway",
         "toomanyrequests: You have reached your pull rate limit.",

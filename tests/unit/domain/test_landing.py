@@ -11,7 +11,6 @@ from fakes import FAILED, HEAD, NEXT_HEAD, PASSED
 from hypothesis import Phase, given, settings
 from landing_cases import (
     BOUNDS,
-    CASES,
     EXCLUSIVE,
     JUST_NOW,
     LONG_AGO,
@@ -19,7 +18,6 @@ from landing_cases import (
     MINUTES_AGO,
     OBJECTION,
     PRIORITIES,
-    PROPERTIES,
     TABLE,
     THREAD,
     Case,
@@ -30,6 +28,7 @@ from landing_cases import (
     outcome_of_bound,
     said,
 )
+from landing_properties import CASES, PROPERTIES
 
 from airflow_provider_agents.domain import landing
 from airflow_provider_agents.domain.commands import pending_commands

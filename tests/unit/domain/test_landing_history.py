@@ -8,7 +8,8 @@ import json
 import pytest
 from fakes import HEAD, NEXT_HEAD, NOW
 from hypothesis import given
-from landing_cases import HISTORIES, LONG_AGO, POLICIES, POLICY, SEEN, Changes, a_round, reviewed
+from landing_cases import LONG_AGO, POLICY, SEEN, Changes, a_round, reviewed
+from landing_properties import HISTORIES, POLICIES
 
 from airflow_provider_agents.domain.landing_history import LandingHistory
 from airflow_provider_agents.domain.landing_policy import LandingPolicy
