@@ -170,6 +170,12 @@ def _options() -> dict[str, Any]:
             default="168",
             kind="integer",
         ),
+        "cache_claim": _option(
+            "Persistent volume claim in the agents' namespace that keeps a mirror of each repository, its package "
+            "caches and its set-up results from run to run; deploy/ has one. Empty: nothing is kept.",
+            example="agents-cache",
+            default="",
+        ),
         "memory_ceiling": _option(
             "Most memory that a step is given when it is repeated, once, after it ran out of memory.",
             example=None,

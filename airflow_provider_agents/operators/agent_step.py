@@ -34,6 +34,7 @@ from airflow_provider_agents.domain.pod_status import base_ended, base_started, 
 from airflow_provider_agents.domain.workspace import Workspace
 from airflow_provider_agents.exceptions import InvalidInputError, StepError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
+from airflow_provider_agents.operators.cache_claim import usable_cache
 from airflow_provider_agents.operators.earlier_steps import EarlierSteps
 from airflow_provider_agents.operators.failure_reason import leaving_reason
 from airflow_provider_agents.operators.gateway_settings import gateway_config
@@ -306,18 +307,20 @@ class AgentStepOperator(KubernetesPodOperator):
             return pod
         request = self._task.request
         credentials = self._credentials_of(pod)
+        forge_url = self._github().get_conn().urls.git_url
         parts = PodParts(
             spec=self._spec,
             gateway=gateway_config(
                 self._spec,
                 budget=self._budget,
-                forge_url=self._github().get_conn().urls.git_url,
+                forge_url=forge_url,
                 push=self.must_push,
                 read_repositories=request.read_repositories or (),
                 secret_name=credentials.secret_name or credentials.installation_secret or "-",
             ),
             credentials=credentials.volume(),
             claim=workspace.claim if (workspace := self._workspace) else None,
+            cache=usable_cache(self.client, pod.metadata.namespace, forge_url, request.repository),
             image=self.image or request.image or settings.text("image", DEFAULT_IMAGE),
             cpu=self.cpu or request.cpu,
             memory=Restarts(self, context).memory(self.memory or request.memory),

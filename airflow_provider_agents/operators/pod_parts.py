@@ -15,6 +15,7 @@ from kubernetes.client import models as k8s
 
 from agent_runner import contract
 from airflow_provider_agents import settings
+from airflow_provider_agents.domain.cache import CACHE_VOLUME
 from airflow_provider_agents.domain.pod_status import BASE_CONTAINER, GATEWAY_CONTAINER
 from airflow_provider_agents.domain.quantity import half
 from airflow_provider_agents.domain.workspace import HOME_FOLDER, LEDGER_FOLDER, WORKSPACE_FOLDER
@@ -22,6 +23,7 @@ from airflow_provider_agents.operators.kubernetes_objects import workspace_mount
 
 if TYPE_CHECKING:
     from agent_runner.contract import GatewayConfig, StepSpec
+    from airflow_provider_agents.domain.cache import CachePlace
 
 SPEC_ANNOTATION = "agents.airflow/spec"
 LABEL_PREFIX = "agents.airflow/"
@@ -32,6 +34,8 @@ _SPEC = "/agent/spec"
 _GATEWAY_URL = "/agent/gateway-url"
 _LEDGER = "/agent/ledger"
 _SCRATCH = "/agent/scratch"
+_MIRROR = "/agent/mirror"
+_CACHE = "/agent/cache"
 _SECRETS = "/agent/secrets"
 _TMP = "/tmp"
 _TERMINATION_LOG = "/dev/termination-log"
@@ -58,6 +62,8 @@ class PodParts:
     """Mounted by the gateway alone."""
     claim: str | None = None
     """Claim of the run, which keeps checkout, session and ledgers; ``None``: they end with the pod."""
+    cache: CachePlace | None = None
+    """The repository's folders on the cache claim; ``None``: nothing is cached."""
 
     def add_to(self, pod: k8s.V1Pod) -> k8s.V1Pod:
         """Complete ``pod`` in place and return it. What the user set on the operator stays."""
@@ -111,8 +117,19 @@ class PodParts:
             k8s.V1VolumeMount(name="spec", mount_path=_SPEC, read_only=True),
             k8s.V1VolumeMount(name="gateway-url", mount_path=_GATEWAY_URL, read_only=True),
         ]
+        if self.cache is not None:
+            base.env += _env({contract.ENV_MIRROR_DIR: _MIRROR, contract.ENV_CACHE_DIR: _CACHE})
+            base.volume_mounts += [
+                # Read-only: an agent must not change what another run checks out.
+                _cache_mount(self.cache.mirror, _MIRROR, read_only=True),
+                _cache_mount(self.cache.packages, _CACHE),
+            ]
 
     def _gateway_container(self) -> k8s.V1Container:
+        cache_env, cache_mounts = [], []
+        if self.cache is not None:
+            cache_env = _env({contract.ENV_MIRROR_DIR: _MIRROR})
+            cache_mounts = [_cache_mount(self.cache.mirror, _MIRROR)]
         return k8s.V1Container(
             name=GATEWAY_CONTAINER,
             image=self.image,
@@ -133,6 +150,7 @@ class PodParts:
                         "TMPDIR": _SCRATCH,
                     }
                 ),
+                *cache_env,
             ],
             resources=k8s.V1ResourceRequirements(
                 requests={"cpu": "50m", "memory": "64Mi"}, limits={"cpu": "1", "memory": "512Mi"}
@@ -151,6 +169,7 @@ class PodParts:
                 workspace_mount(LEDGER_FOLDER, _LEDGER, self.claim),
                 k8s.V1VolumeMount(name="scratch", mount_path=_SCRATCH),
                 k8s.V1VolumeMount(name=self.credentials.name, mount_path=_SECRETS, read_only=True),
+                *cache_mounts,
             ],
         )
 
@@ -175,6 +194,7 @@ class PodParts:
                 ),
             ),
             self.credentials,
+            *([_cache_volume(self.cache.claim)] if self.cache is not None else []),
         ]
 
 
@@ -205,6 +225,15 @@ def memory_of(pod: k8s.V1Pod) -> str | None:
 
 def _env(values: dict[str, str]) -> list[k8s.V1EnvVar]:
     return [k8s.V1EnvVar(name=name, value=value) for name, value in values.items()]
+
+
+def _cache_volume(claim: str) -> k8s.V1Volume:
+    source = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=claim)
+    return k8s.V1Volume(name=CACHE_VOLUME, persistent_volume_claim=source)
+
+
+def _cache_mount(folder: str, path: str, *, read_only: bool | None = None) -> k8s.V1VolumeMount:
+    return k8s.V1VolumeMount(name=CACHE_VOLUME, sub_path=folder, mount_path=path, read_only=read_only)
 
 
 def _pod_name() -> k8s.V1EnvVar:

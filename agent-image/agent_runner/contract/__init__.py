@@ -25,10 +25,12 @@ from agent_runner.contract.gateway import (
 )
 from agent_runner.contract.names import (
     DEFAULT_PROTECTED_PATHS,
+    ENV_CACHE_DIR,
     ENV_GATEWAY_CONFIG,
     ENV_GATEWAY_URL_FILE,
     ENV_HOME,
     ENV_LEDGER_DIR,
+    ENV_MIRROR_DIR,
     ENV_POD_NAME,
     ENV_SCRATCH_DIR,
     ENV_SECRETS_DIR,
@@ -70,10 +72,12 @@ from agent_runner.contract.wire import (
 
 __all__ = [
     "DEFAULT_PROTECTED_PATHS",
+    "ENV_CACHE_DIR",
     "ENV_GATEWAY_CONFIG",
     "ENV_GATEWAY_URL_FILE",
     "ENV_HOME",
     "ENV_LEDGER_DIR",
+    "ENV_MIRROR_DIR",
     "ENV_POD_NAME",
     "ENV_SCRATCH_DIR",
     "ENV_SECRETS_DIR",

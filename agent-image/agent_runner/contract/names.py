@@ -31,6 +31,12 @@ ENV_LEDGER_DIR = "AGENT_LEDGER_DIR"
 """Where the gateway keeps one ledger for each pod, ``<pod name>.jsonl``. On the run's claim, where there is
 one, so that the next pod finds what a lost one spent; never mounted into the agent's container."""
 ENV_POD_NAME = "AGENT_POD_NAME"
+ENV_MIRROR_DIR = "AGENT_MIRROR_DIR"
+"""The repository's folder for its mirror on the cache claim, where there is one: written by the gateway alone,
+read-only for the agent's container."""
+ENV_CACHE_DIR = "AGENT_CACHE_DIR"
+"""The repository's folder for package caches and set-up results on the cache claim, where there is one: the
+agent's container writes it, and no other repository's pods mount it."""
 
 SECRET_KEY_FORGE = "github-token"
 SECRET_KEY_ANTHROPIC = "anthropic-api-key"
