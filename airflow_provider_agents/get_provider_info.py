@@ -43,6 +43,9 @@ def get_provider_info() -> dict[str, Any]:
                     f"{package}.operators.landing_gate",
                     f"{package}.operators.workspace",
                     f"{package}.operators.sweep",
+                    f"{package}.operators.stale_branches",
+                    f"{package}.operators.sweep_cache",
+                    f"{package}.operators.housekeeping_report",
                 ],
             }
         ],
@@ -59,6 +62,7 @@ def get_provider_info() -> dict[str, Any]:
         "bundles": [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.bundles"]}],
         "extra-links": [f"{package}.links.AgentPodLink", f"{package}.links.PullRequestLink"],
         "plugins": [{"name": "agents", "plugin-class": f"{package}.plugins.agents_plugin.AgentsPlugin"}],
+        "cli": [f"{package}.cli.definition.get_agents_cli_commands"],
         "config": {"agents": {"description": "Coding agents.", "options": _options()}},
     }
 
@@ -79,8 +83,9 @@ def _options() -> dict[str, Any]:
             default="agent-runner",
         ),
         "image": _option(
-            "Image of the agents' pods, see agent-image/Dockerfile.",
-            example="registry.example.com/airflow-agents/agent:0.1.0",
+            "Image of the agents' pods, see agent-image/Dockerfile. `{preset}` in it stands for the preset of a "
+            "run (`base`, `node`, `python`, `go`, `rust` or `full`), found from the repository's files.",
+            example="registry.example.com/airflow-agents/agent:0.1.0-{preset}",
             default="airflow-agents/agent:latest",
         ),
         "secret": _option(
@@ -229,9 +234,48 @@ def _options() -> dict[str, Any]:
             example="https://dashboard.example.com/#/pod/{namespace}/{name}",
             default="",
         ),
+        "pod_keep_hours": _option(
+            "Hours that the pod of a step is kept after it succeeded, to be looked at; 0: deleted at once. A pod "
+            "does not outlive the workspace claim of its run.",
+            example=None,
+            default="24",
+            kind="float",
+        ),
+        "failed_pod_keep_hours": _option(
+            "The same of a pod that failed.", example=None, default="168", kind="float"
+        ),
+        "claim_keep_minutes": _option(
+            "Minutes that the workspace claim of a run that was merged, closed or stopped is kept after its end, "
+            "where the run could not give it back itself. Claims of other runs: workspace_expiry_hours.",
+            example=None,
+            default="10",
+            kind="float",
+        ),
+        "branch_keep_days": _option(
+            "Days that the work branch of a closed pull request is kept before the DAG agents_maintenance deletes "
+            "it; only branches that a run of this Airflow made. 0: for ever.",
+            example=None,
+            default="14",
+            kind="float",
+        ),
+        "cache_max_size": _option(
+            "Size that the cache claim is kept below: what was not used for longest goes first.",
+            example="200Gi",
+            default="50Gi",
+        ),
+        "cache_repository_max_size": _option(
+            "The same of the package caches of one repository.", example=None, default="10Gi"
+        ),
+        "cache_unused_days": _option(
+            "Days after which the caches of a repository that no step has used go.",
+            example=None,
+            default="30",
+            kind="integer",
+        ),
         "config_path": _option(
             "Folder with this installation's own files. `coding_task.yaml` in it sets the defaults of the "
-            "trigger form; the shipped DAGs are never edited.",
+            "trigger form, `pod_template.yaml` says where agents' pods run (docs/deploy.md); the shipped DAGs are "
+            "never edited.",
             example="/opt/airflow/agents",
             default="",
         ),

@@ -38,7 +38,10 @@ with DAG(
     catchup=False,
     max_active_runs=100,
     max_active_tasks=200,
-    params=request_params(BOUNDS, installed_defaults()),
     tags=["agents"],
-):
+) as dag:
     coding_task_group(group_id=None, bounds=BOUNDS, poll_interval=float(settings.number("poll_interval", 30)))
+
+# Only now: every task that is made later copies them all, several times, which took half of the parse time.
+# A task is given the params of its DAG when it runs, in any case.
+dag.params.update(request_params(BOUNDS, installed_defaults()))

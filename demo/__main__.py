@@ -8,19 +8,18 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from demo import scenario, summary
+from demo import scenario
 from demo.data_folder import data_folder
 from demo.director import Director
 from demo.environment import REPOSITORY_ROOT
+from demo.following import LIMIT_SECONDS, conclude, follow
 from demo.http_json import HttpError
 from demo.options import TITLES, Options, OptionsError, bubblewrap_fault, read_options
 from demo.processes import PartFailedError
 from demo.scenarios import PERSON, SCENARIOS
 from demo.signals import InterruptedBySignal, interrupted_by_signals, stopped_at_the_end
 from demo.stack import NAMESPACE, DemoStack
-from demo.summary import timeline
 from demo.terminal import Terminal
-from demo.verdict import ask_forge
 from demo.watch import RunWatcher
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 DAG_ID = "coding_task"
 REPOSITORY = "acme/letters"
-LIMIT_SECONDS = 15 * 60.0
-POLL_SECONDS = 0.5
-MOST_FAILED_POLLS = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,8 +89,16 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
         terminal.line()
         watcher = RunWatcher(stack.airflow, DAG_ID, run_id)
         director = Director(stack, DAG_ID, run_id, REPOSITORY, play.deeds if play else (), terminal.line)
-        fault = _follow(stack, watcher, terminal, began + LIMIT_SECONDS, director)
-        code = _conclude(stack, watcher, int(issue["number"]), TITLES[options.agent], fault, terminal, play)
+        fault = follow(
+            watcher,
+            terminal,
+            began + LIMIT_SECONDS,
+            check=stack.check,
+            look=lambda: director.look(watcher.tasks),
+        )
+        number = int(issue["number"])
+        program = TITLES[options.agent]
+        code = conclude(stack.forge, REPOSITORY, number, watcher, fault, terminal, program=program, play=play)
         if options.keep:
             _linger(stack, terminal)
         return code
@@ -118,69 +122,6 @@ def _scripts(play: Scenario | None) -> tuple[str, ...]:
     if play is None or play.scenes is None:
         return ()
     return ("--script", str(play.scenes), "--script", str(scenario.SCRIPT))
-
-
-def _follow(
-    stack: DemoStack, watcher: RunWatcher, terminal: Terminal, deadline: float, director: Director
-) -> str | None:
-    """Show the run until it has ended; return what went wrong with following it, if anything did."""
-    began, failed_polls = time.monotonic(), 0
-    while True:
-        stack.check()
-        try:
-            stages = watcher.poll()
-            director.look(watcher.tasks)
-            failed_polls = 0
-            terminal.show(stages, seconds=time.monotonic() - began, usd=watcher.usd)
-        except (HttpError, OSError):
-            failed_polls += 1
-            if failed_polls >= MOST_FAILED_POLLS:
-                raise
-        if watcher.ended:
-            return None
-        if time.monotonic() > deadline:
-            return f"The run did not end within {LIMIT_SECONDS / 60:.0f} minutes."
-        time.sleep(POLL_SECONDS)
-
-
-def _conclude(
-    stack: DemoStack,
-    watcher: RunWatcher,
-    issue_number: int,
-    program: str,
-    fault: str | None,
-    terminal: Terminal,
-    play: Scenario | None,
-) -> int:
-    terminal.keep()
-    terminal.line()
-    verdict = ask_forge(stack.forge, REPOSITORY, issue_number)
-    faults = [*([fault] if fault else []), *verdict.faults]
-    faults += play.faults(verdict.mutations) if play else []
-    if watcher.state == "failed" and not faults:
-        faults.append("The issue was closed by a merged pull request, but Airflow's run failed.")
-    stages = watcher.stages
-    if not faults:
-        lines = summary.success(
-            verdict,
-            stages,
-            watcher.results,
-            program=program,
-            seconds=watcher.seconds,
-            style=terminal.style,
-        )
-    else:
-        task = watcher.failed_task()
-        log = watcher.log(task) if task else ""
-        lines = summary.failure(faults, task, log, style=terminal.style)
-    for line in lines:
-        terminal.line(line)
-    if play:
-        terminal.line()
-        for line in timeline(verdict.mutations, watcher.decisions()):
-            terminal.line(line)
-    terminal.line()
-    return 1 if faults else 0
 
 
 def _linger(stack: DemoStack, terminal: Terminal) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "agent-system"
 SECRET = "agent-secrets"
+CACHE = "agents-cache"
 READY_SECONDS = 60.0
 
 
@@ -137,6 +138,7 @@ class LocalStack:
             ready = kubernetes.wait_ready(READY_SECONDS)
             self._kubernetes = KubernetesClient(Path(ready["kubeconfig"]))
             self._put_secret(hosts.secret())
+            self._ensure_cache()
             self._airflow.start(self._settings() | hosts.settings() | self._extra_env)
             self._progress("Airflow is up")
         except BaseException:
@@ -226,6 +228,24 @@ class LocalStack:
         }
         self.kubernetes.post(secrets, secret)
 
+    def _ensure_cache(self) -> None:
+        """Make the cache claim, or keep the one of an earlier start with all that is in it."""
+        claims = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
+        claim = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": CACHE, "namespace": NAMESPACE},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "10Gi"}},
+            },
+        }
+        try:
+            self.kubernetes.post(claims, claim)
+        except HttpError as error:
+            if error.status != 409:
+                raise
+
     def _settings(self) -> dict[str, str]:
         # By its file, so that the token is neither in the environment of Airflow nor in its database.
         extra = {
@@ -238,6 +258,7 @@ class LocalStack:
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(kubernetes),
             "AIRFLOW__AGENTS__NAMESPACE": NAMESPACE,
             "AIRFLOW__AGENTS__SECRET": SECRET,
+            "AIRFLOW__AGENTS__CACHE_CLAIM": CACHE,
         }
         if self._fast:
             defaults = self.folder / "agents" / "coding_task.yaml"

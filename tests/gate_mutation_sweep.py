@@ -73,7 +73,7 @@ class Mutant:
                 _patch_imports(patch, module, name, value)
 
 
-GATE, ACTS, MEMORY = "operators.landing_gate", "operators.landing_acts", "operators.landing_memory"
+GATE, ACTS, MEMORY = "operators.landing_look", "operators.landing_acts", "operators.landing_memory"
 PEOPLE, AUTHORITY = "operators.landing_escalation", "domain.authority"
 MUTANTS = (
     Mutant(

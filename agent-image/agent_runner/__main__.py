@@ -1,10 +1,10 @@
-"""``agent-runner run | gateway | gateway-ready``: the three programs of an agent pod."""
+"""``agent-runner run | gateway | gateway-ready | check-image | sweep-cache``: the programs of the agent image."""
 
 from __future__ import annotations
 
 import sys
 
-USAGE = "usage: agent-runner run | gateway | gateway-ready"
+USAGE = "usage: agent-runner run | gateway | gateway-ready | check-image [OPTION…] | sweep-cache [OPTION…]"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
             from agent_runner.gateway.ready import main as ready
 
             return ready()
+        case ["check-image", *options]:
+            from agent_runner.check_image import main as check_image
+
+            return check_image(options)
+        case ["sweep-cache", *options]:
+            from agent_runner.cache_sweep import main as sweep
+
+            return sweep(options)
         case _:
             print(USAGE, file=sys.stderr)  # noqa: T201 - a command line
             return 64

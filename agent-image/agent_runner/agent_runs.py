@@ -192,7 +192,14 @@ class AgentRuns:
                 say(text.replace(here, ""))
             self._keep(transcript.session_id)
 
+        started_before = self.started
+
         def on_output(chunk: bytes) -> None:
+            nonlocal started_before
+            if not started_before:
+                started_before = True
+                self._draft.start_up.reached("agent")
+                say(self._draft.start_up.line())
             for line in lines.feed(chunk):
                 show(line)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent_runner.borrowing import borrow, borrows
 from agent_runner.console import say
 from agent_runner.failure import StepCancelled, StepFailed, failed
 from agent_runner.files import remove
 from agent_runner.git import Git, GitError
+from agent_runner.history import reach_merge_base
+from agent_runner.mirror_request import Mirror, MirrorRequest, NoMirrorError
+from agent_runner.setup_script import clean_arguments, kept_paths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +38,8 @@ class Checkout:
     """Commit of the base branch."""
     start_sha: str
     """Commit that is checked out: of the work branch, or of the base branch where that does not exist yet."""
+    kept: tuple[str, ...] = ()
+    """Ignored paths that the set-up script made, and that cleaning leaves alone."""
     lfs: bool = False
     """True where files in Git LFS have their content in the checkout."""
 
@@ -41,36 +47,84 @@ class Checkout:
 def prepare(git: Git, spec: StepSpec) -> Checkout:
     """Check out the work branch, or the base branch where the work branch is to be made.
 
+    Objects are borrowed from the repository's mirror, where there is one. Without it, or where that fails, the
+    checkout has its own: the commits that are needed, and of their history as much as shows where the work
+    branch comes from.
+
     :raises StepFailed: the base branch is missing, the work branch is not at ``spec.expected_head``, or the
         forge cannot be read.
     """
     git.checkout.parent.mkdir(parents=True, exist_ok=True)
     wanted = _wanted(git, spec)
-    if _is_ours(git, spec):
+    if git.mirror_folder is not None:
+        checkout = _prepare_with_mirror(git, spec, wanted, git.mirror_folder)
+        if checkout is not None:
+            return checkout
+    return _prepare(git, spec, wanted, None)
+
+
+def _prepare_with_mirror(git: Git, spec: StepSpec, wanted: _Wanted, folder: Path) -> Checkout | None:
+    """Return the checkout, or ``None`` where it has to be made without the mirror."""
+    request = MirrorRequest(folder, git.gateway, wanted.commits)
+    try:
+        mirror = request.wait(git.supervision.deadline, git.supervision.stop)
+    except NoMirrorError as error:
+        say(f"checkout: WARNING: made without the cache, which takes longer: {error}")
+        return None
+    try:
+        return _prepare(git, spec, wanted, mirror)
+    except StepCancelled:
+        raise
+    except GitError as error:
+        if error.failure.code != "git_failed":
+            raise
+        say(
+            "checkout: WARNING: made without the cache, which takes longer: what was borrowed from the mirror"
+            f" does not do, the gateway checks it ({error})"
+        )
+        request.suspect()
+    return None
+
+
+def _prepare(git: Git, spec: StepSpec, wanted: _Wanted, mirror: Mirror | None) -> Checkout:
+    git.partial = mirror is None
+    how = " with borrowed objects" if mirror is not None else ""
+    # One that has all of its objects does not become one that borrows, nor the other way round.
+    if _is_ours(git, spec) and borrows(git.directory) == (mirror is not None):
         try:
-            checkout = _check_out(git, spec, wanted)
+            checkout = _check_out(git, spec, wanted, mirror)
         except StepCancelled:
             raise
         except (GitError, OSError) as error:
             say(f"checkout: the one in the workspace cannot be used again, making a new one ({error})")
         else:
-            say(f"checkout: {spec.repository} at {checkout.start_sha[:12]}, reused")
+            say(f"checkout: {spec.repository} at {checkout.start_sha[:12]}, reused{how}")
             return checkout
     remove(git.checkout)
     git.init(spec.work_branch)
-    checkout = _check_out(git, spec, wanted)
-    say(f"checkout: {spec.repository} at {checkout.start_sha[:12]}")
+    checkout = _check_out(git, spec, wanted, mirror, fresh=True)
+    say(f"checkout: {spec.repository} at {checkout.start_sha[:12]}{how}")
     return checkout
 
 
 def discard_changes(git: Git, checkout: Checkout) -> None:
     """Undo everything that was done in the checkout since :func:`prepare`, commits excepted."""
     git.run("reset", "--hard", "--quiet", checkout.start_sha)
-    git.run("clean", "-ffdx", "--quiet")
+    git.run("clean", "-ffdx", "--quiet", *clean_arguments(checkout.kept))
 
 
-def _wanted(git: Git, spec: StepSpec) -> dict[str, str]:
-    """Return branch → ref of what to fetch; raise where the forge's branches are not as the step needs them."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the step needs of the forge."""
+
+    branches: dict[str, str]
+    """Branch → ref."""
+    commits: dict[str, str]
+    """Ref → commit."""
+
+
+def _wanted(git: Git, spec: StepSpec) -> _Wanted:
+    """Return what to fetch; raise where the forge's branches are not as the step needs them."""
     base = f"refs/heads/{spec.base_branch}"
     work = (
         f"refs/heads/{spec.work_branch}"
@@ -84,7 +138,8 @@ def _wanted(git: Git, spec: StepSpec) -> dict[str, str]:
     reads_base_only = spec.expected_head is None and spec.step in ("plan", "test")
     if actual != spec.expected_head and not reads_base_only:
         raise head_moved(spec, actual)
-    return {spec.base_branch: base} | ({spec.work_branch: work} if spec.expected_head else {})
+    branches = {spec.base_branch: base} | ({spec.work_branch: work} if spec.expected_head else {})
+    return _Wanted(branches, {ref: found[ref] for ref in branches.values()})
 
 
 def head_moved(spec: StepSpec, actual: str | None) -> StepFailed:
@@ -97,10 +152,21 @@ def head_moved(spec: StepSpec, actual: str | None) -> StepFailed:
     )
 
 
-def _check_out(git: Git, spec: StepSpec, branches: dict[str, str]) -> Checkout:
+def _check_out(
+    git: Git, spec: StepSpec, wanted: _Wanted, mirror: Mirror | None, *, fresh: bool = False
+) -> Checkout:
+    """Fetch and check out.
+
+    :param fresh: the checkout is empty.
+    """
     git.restore_config(spec.work_branch)
     _forget_leftovers(git.directory)
-    git.fetch_refs(branches)
+    borrow(git.directory, mirror)
+    if fresh and mirror is None:
+        # With all files, which would be fetched in a moment anyway.
+        git.fetch_refs(wanted.branches, "--depth=1", "--no-filter")
+    else:
+        git.fetch_history(wanted.branches)
     base = git.commit_id(f"refs/remotes/origin/{spec.base_branch}")
     if base is None:
         raise GitError(failed("git_failed", f"{spec.base_branch} was not fetched.").failure)
@@ -109,9 +175,11 @@ def _check_out(git: Git, spec: StepSpec, branches: dict[str, str]) -> Checkout:
         start = git.commit_id(f"refs/remotes/origin/{spec.work_branch}") or ""
         if start != spec.expected_head:
             raise head_moved(spec, start or None)
+        reach_merge_base(git, wanted.branches, base, start)
     git.run("checkout", "--quiet", "--force", "--no-track", "-B", spec.work_branch, start)
-    git.run("clean", "-ffdx", "--quiet")
-    return Checkout(path=git.checkout, base_sha=base, start_sha=start)
+    kept = kept_paths(git, spec, base)
+    git.run("clean", "-ffdx", "--quiet", *clean_arguments(kept))
+    return Checkout(path=git.checkout, base_sha=base, start_sha=start, kept=kept)
 
 
 def _is_ours(git: Git, spec: StepSpec) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent_runner.contract import Failure, Outcome, StepResult, TestRun, Tokens
+from agent_runner.start_up import StartUp
 
 if TYPE_CHECKING:
     from agent_runner.agents.base import AgentReport
@@ -20,6 +21,7 @@ class Draft:
     """Filled in as the step goes, so that a step that fails or is stopped still reports what is known."""
 
     started: float = field(default_factory=time.monotonic)
+    start_up: StartUp = field(default_factory=StartUp)
     summary: str = ""
     session_id: str | None = None
     session_key: str | None = None

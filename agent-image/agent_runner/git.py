@@ -68,6 +68,15 @@ CONFIG_OF_REMOTE = """\
 	tagOpt = --no-tags
 """
 """All that git knows of a checkout: what it was cloned with is not kept."""
+_PARTIAL_CONFIG = """\
+	promisor = true
+	partialclonefilter = blob:none
+[core]
+	repositoryformatversion = 1
+[extensions]
+	partialClone = origin
+"""
+"""Follows the remote: files of old commits are left out, and fetched when they are looked at."""
 _BRANCH_CONFIG = """\
 [branch "{branch}"]
 	remote = origin
@@ -79,6 +88,7 @@ _PASSING = re.compile(
     r"|Empty reply|unexpected disconnect|hung up unexpectedly|early EOF|transfer closed|Operation timed out"
     r"|Operation too slow|error: (?:429|5\d\d)|HTTP (?:429|5\d\d)|curl (?:18|28|52|55|56) "
 )
+_FILTER_REFUSED = re.compile(r"\bfilter(?:ing|s)?\b", re.IGNORECASE)
 _HTTP_STATUS = re.compile(r"(?:returned error:|HTTP) ?(\d{3})")
 
 
@@ -114,11 +124,16 @@ class Git:
     def __init__(
         self, environment: Environment, supervision: Supervision, gateway: GatewayAddress, repository: str
     ) -> None:
-        program = shutil.which("git", path=environment.program()["PATH"])
+        program = shutil.which("git", path=environment.search_path)
         if program is None:
             raise failed("git_missing", "git is not on the PATH of the image.")
         self.checkout = environment.checkout
         self.directory = environment.checkout / ".git"
+        self.mirror_folder = environment.mirror
+        self.partial = False
+        """Whether files of old commits are left out of what is fetched of the history; in the configuration
+        from when that is written next."""
+        self._branch = ""
         self._program = program
         self._supervision = supervision
         self._gateway = gateway
@@ -129,7 +144,7 @@ class Git:
             f"user.email={environment.git_email}",
         )
         self._variables = {
-            "PATH": environment.program()["PATH"],
+            "PATH": environment.search_path,
             "HOME": str(environment.home),
             "TMPDIR": str(environment.temporary),
             "LC_ALL": "C",
@@ -146,6 +161,16 @@ class Git:
     def url(self) -> str:
         """The repository's remote, at the gateway."""
         return f"{self._gateway.current}/git/{self._repository}.git"
+
+    @property
+    def gateway(self) -> GatewayAddress:
+        """Where the gateway is."""
+        return self._gateway
+
+    @property
+    def supervision(self) -> Supervision:
+        """What watches over each call."""
+        return self._supervision
 
     def under(self, supervision: Supervision) -> Git:
         """Return the same, watched over by another supervision."""
@@ -179,8 +204,11 @@ class Git:
             raise failed("checkout_broken", "The agent removed or replaced the .git folder of its checkout.")
         for name in ("config", "config.worktree", "commondir"):
             remove(self.directory / name)
+        self._branch = branch
         (self.directory / "config").write_text(
-            CONFIG_OF_REMOTE.format(url=self.url) + _BRANCH_CONFIG.format(branch=branch)
+            CONFIG_OF_REMOTE.format(url=self.url)
+            + (_PARTIAL_CONFIG if self.partial else "")
+            + _BRANCH_CONFIG.format(branch=branch)
         )
 
     def run(self, *arguments: str, stdin: bytes = b"") -> str:
@@ -210,9 +238,10 @@ class Git:
         return self._call(("config", f"--file={file}", "remote.origin.url"), inside=False).text
 
     def commit_id(self, revision: str) -> str | None:
-        """Return the id of the commit that ``revision`` names, or ``None``."""
+        """Return the id of the commit that ``revision`` names, or ``None`` where it is not in the checkout."""
+        # Not rev-parse, which would fetch a commit that a partial clone does not have.
         output = self.attempt(
-            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+            "rev-list", "--no-walk", "--missing=allow-any", "--end-of-options", f"{revision}^{{commit}}"
         )
         return output.text if output.ok and SHA_PATTERN.fullmatch(output.text) else None
 
@@ -244,13 +273,38 @@ class Git:
         """Fetch ``branches`` into ``refs/remotes/origin``."""
         self.fetch_refs({branch: f"refs/heads/{branch}" for branch in branches})
 
-    def fetch_refs(self, branches: Mapping[str, str]) -> None:
+    def fetch_refs(self, branches: Mapping[str, str], *options: str) -> None:
         """Fetch refs of any kind into ``refs/remotes/origin``.
 
         :param branches: name there → full name of the ref at the forge.
+        :param options: of ``git fetch``.
         """
         specs = [f"+{ref}:refs/remotes/origin/{branch}" for branch, ref in branches.items()]
-        self.network(lambda: ["fetch", "--no-tags", "--no-write-fetch-head", "--quiet", self.url, *specs])
+        arguments = ("fetch", "--no-tags", "--no-write-fetch-head", "--quiet", *options)
+        self.network(lambda: [*arguments, self.url, *specs])
+
+    def fetch_history(self, branches: Mapping[str, str], *options: str) -> None:
+        """Do the same, without the files of old commits where the checkout is :attr:`partial`.
+
+        A server that leaves nothing out gives them too.
+        """
+        if not self.partial:
+            self.fetch_refs(branches, *options)
+            return
+        specs = [f"+{ref}:refs/remotes/origin/{branch}" for branch, ref in branches.items()]
+        arguments = ("fetch", "--no-tags", "--no-write-fetch-head", "--quiet", "--filter=blob:none", *options)
+
+        def again() -> list[str]:
+            # Only a remote with a name can be asked later for what was left out.
+            self.restore_config(self._branch)
+            return [*arguments, "origin", *specs]
+
+        output = self.network(again, check=False)
+        if output.ok:
+            return
+        if not _FILTER_REFUSED.search(output.stderr):
+            raise self.error(arguments, output)
+        self.fetch_refs(branches, "--no-filter", *options)
 
     def network(
         self, arguments: Callable[[], Sequence[str]], *, check: bool = True, inside: bool = True

@@ -10,6 +10,7 @@ from agent_runner.checkout import UNFINISHED, Checkout, head_moved, remove_locks
 from agent_runner.console import one_line, say
 from agent_runner.draft import MAX_FILES, Draft
 from agent_runner.failure import failed
+from agent_runner.history import reach_merge_base
 from agent_runner.leftovers import commit_leftovers
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def publish(
     base = remote.get(spec.base_branch, checkout.base_sha)
     if git.commit_id(base) is None:
         git.fetch(spec.base_branch)
+    reach_merge_base(git, {spec.base_branch: f"refs/heads/{spec.base_branch}"}, base, checkout.start_sha)
     tip = _tip(git, spec, checkout, base)
     if tip is None:
         if on_forge not in (spec.expected_head, checkout.start_sha):

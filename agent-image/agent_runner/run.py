@@ -29,8 +29,10 @@ from agent_runner.failure import StepCancelled, StepFailed, failed
 from agent_runner.gateway_address import GatewayAddress
 from agent_runner.git import Git
 from agent_runner.lfs import pull_lfs
+from agent_runner.package_caches import open_caches
 from agent_runner.process import Supervision
 from agent_runner.reaper import Reaper
+from agent_runner.set_up import set_up
 from agent_runner.stop import StopRequest
 from agent_runner.test_step import run_test_step
 
@@ -94,6 +96,7 @@ def _step(variables: Mapping[str, str], stop: StopRequest, reaper: Reaper, draft
         folder.mkdir(parents=True, exist_ok=True)
     gateway = GatewayAddress(environment.gateway_url_file, stop)
     gateway.wait(deadline, _SETUP_SECONDS)
+    draft.start_up.reached("gateway")
     git = Git(environment, supervision, gateway, spec.repository)
     checkout = prepare(git, spec)
     draft.base_sha, draft.head_sha = checkout.base_sha, checkout.start_sha
@@ -102,9 +105,16 @@ def _step(variables: Mapping[str, str], stop: StopRequest, reaper: Reaper, draft
         from agent_runner.submodules import checkout_submodules
 
         checkout_submodules(git, gateway.refresh(), console.say)
-    if spec.step == "test":
-        return run_test_step(spec, environment, supervision, checkout, draft)
-    return run_agent_step(spec, environment, supervision, gateway, git, checkout, draft)
+    draft.start_up.reached("checkout")
+    # The locks on what the step uses of the cache are held to its end.
+    with open_caches(spec, environment, checkout.path, stop) as caches:
+        environment = dataclasses.replace(environment, added=caches.variables)
+        environment = set_up(spec, environment, supervision, git, checkout, caches)
+        draft.start_up.reached("set-up")
+        if spec.step == "test":
+            console.say(draft.start_up.line())
+            return run_test_step(spec, environment, supervision, checkout, draft)
+        return run_agent_step(spec, environment, supervision, gateway, git, checkout, draft)
 
 
 def _read_spec(file: Path) -> StepSpec:

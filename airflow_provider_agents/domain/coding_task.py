@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest  # noqa: TC001 (read at run time)
+from airflow_provider_agents.domain.image_preset import ImagePreset, image_of_preset
 
 
 class Ticket(BaseModel):
@@ -34,6 +35,8 @@ class CodingTask(BaseModel):
     base_sha: str
     """Commit of the base branch when the task was accepted."""
     ticket: Ticket | None = None
+    image_preset: ImagePreset | None = None
+    """Preset of the image, where the installation has images of several."""
 
     @property
     def title(self) -> str:
@@ -42,17 +45,31 @@ class CodingTask(BaseModel):
             return self.ticket.title
         return (self.request.prompt or "").strip().splitlines()[0][:100]
 
+    def image(self, installed: str) -> str:
+        """Return the image of the task's pods.
+
+        :param installed: ``[agents] image``, for a request that names no image.
+        """
+        return self.request.image or image_of_preset(installed, self.image_preset)
+
     def with_request(self, **changes: Any) -> CodingTask:
         """Return the task with other values in its request."""
         return self.model_copy(update={"request": self.request.model_copy(update=changes)})
 
     @classmethod
     def accept(
-        cls, request: CodingTaskRequest, *, run_key: str, base_sha: str, ticket: Ticket | None
+        cls,
+        request: CodingTaskRequest,
+        *,
+        run_key: str,
+        base_sha: str,
+        ticket: Ticket | None,
+        image_preset: ImagePreset | None = None,
     ) -> CodingTask:
         """Name the task and its branch. The name has no text of the ticket in it: that is untrusted.
 
         :param run_key: what tells this run from every other, e.g. DAG id and run id.
+        :param image_preset: found from the repository's files, for a request that names none.
         """
         digest = hashlib.sha256(run_key.encode()).hexdigest()[:8]
         name = f"issue-{ticket.number}-{digest}" if ticket else f"task-{digest}"
@@ -62,4 +79,5 @@ class CodingTask(BaseModel):
             work_branch=request.work_branch or f"ai/{name}",
             base_sha=base_sha,
             ticket=ticket,
+            image_preset=request.image_preset or image_preset,
         )

@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from agent_runner.contract import PROGRAM_PATTERN, REPOSITORY_PATTERN, branch_fault
 from airflow_provider_agents.domain.freeze import freeze_faults
+from airflow_provider_agents.domain.image_preset import ImagePreset  # noqa: TC001 (read at run time)
 from airflow_provider_agents.domain.landing_policy import LandingPolicy, ReviewMode
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class CodingTaskRequest(BaseModel):
     effort: Effort | None = Field(
         default=None,
         description="How much the model thinks, where it takes such a setting.",
-        json_schema_extra=_setting("Agent", "Effort"),
+        json_schema_extra=_setting("Agent", "Effort", unset="default of the program"),
     )
     plan_turns: int = Field(
         default=15,
@@ -334,6 +335,12 @@ class CodingTaskRequest(BaseModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
         description="Image of the agent's pods. Empty: `[agents] image`.",
         json_schema_extra=_setting("Pod", "Image"),
+    )
+    image_preset: ImagePreset | None = Field(
+        default=None,
+        description="Toolchains of the image, where `[agents] image` contains `{preset}`. Empty: found from the "
+        "files in the repository's root. Without effect beside `image`.",
+        json_schema_extra=_setting("Pod", "Image preset", unset="found from the repository's files"),
     )
     cpu: str = Field(
         default="4",

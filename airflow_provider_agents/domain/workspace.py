@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 LABEL_INSTALLATION = "agents.airflow/installation"
 LABEL_RUN = "agents.airflow/run"
@@ -24,6 +24,9 @@ ANNOTATION_DAG_ID = "agents.airflow/dag-id"
 ANNOTATION_RUN_ID = "agents.airflow/run-id"
 ANNOTATION_TASK_ID = "agents.airflow/task-id"
 """The task that made the claim. With dag and run id: whose it is, in full, where labels are shortened."""
+
+GIVEN_BACK_KEY = "workspace_given_back"
+"""XCom of the teardown of a run that ended for good: why nobody will go on with it."""
 
 WORKSPACE_FOLDER = "workspace"
 """Checkout; mounted by the agent's container."""
@@ -186,93 +189,3 @@ def ending(decisions: Iterable[Any]) -> str | None:
     if last is None or last["verdict"] not in ("done", "stop"):
         return None
     return str(last.get("message") or f"The last gate decided {last['verdict']}.")
-
-
-# Sweeping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimSeen:
-    """A claim as a sweep finds it."""
-
-    name: str
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    being_deleted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SweepDecision:
-    """What a sweep does with one object, and why."""
-
-    action: Literal["keep", "delete"]
-    reason: str
-    faulty: bool = False
-    """True where a person should look at the object."""
-
-
-def sweep_claim(
-    claim: ClaimSeen,
-    *,
-    living_pods: Sequence[str],
-    run_state: str | None,
-    now: datetime,
-    installation: str,
-) -> SweepDecision:
-    """Decide about one claim.
-
-    :param living_pods: names of the pods that mount it and have not ended.
-    :param run_state: state of its DAG run; ``None``: unknown, or the run was deleted.
-    :param installation: value of the label of this installation.
-    """
-    if claim.labels.get(LABEL_INSTALLATION) != installation:
-        return SweepDecision("keep", "It belongs to another installation.")
-    if claim.being_deleted:
-        return SweepDecision("keep", "It is being deleted already.")
-    try:
-        expired = is_expired(claim.annotations, now)
-    except ValueError as error:
-        return SweepDecision("keep", f"Nobody can tell when it expires: {error}.", faulty=True)
-    until = claim.annotations[ANNOTATION_EXPIRES_AT]
-    if not expired:
-        return SweepDecision("keep", f"It is kept until {until}.")
-    if living_pods:
-        return SweepDecision("keep", f"It expired at {until}, but is mounted by {', '.join(living_pods)}.")
-    if run_state in ("running", "queued"):
-        return SweepDecision("keep", f"It expired at {until}, but its run is {run_state}.")
-    return SweepDecision("delete", f"It expired at {until}.")
-
-
-def sweep_pod(pod: Mapping[str, Any], *, now: datetime, keep: timedelta, installation: str) -> SweepDecision:
-    """Decide about a pod that may have ended without anybody reading its result.
-
-    :param pod: as ``to_dict()`` of the Kubernetes client gives it (snake case).
-    :param keep: how long an ended pod is kept.
-    """
-    metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
-    if (metadata.get("labels") or {}).get(LABEL_INSTALLATION) != installation:
-        return SweepDecision("keep", "It belongs to another installation.")
-    if status.get("phase") not in ("Succeeded", "Failed"):
-        return SweepDecision("keep", "It has not ended.")
-    if metadata.get("deletion_timestamp"):
-        return SweepDecision("keep", "It is being deleted already.")
-    ended = _ended_at(pod)
-    if ended is None:
-        return SweepDecision("keep", "Nobody can tell when it ended.", faulty=True)
-    if now - ended < keep:
-        return SweepDecision("keep", f"It ended at {stamp(ended)} and is kept until {stamp(ended + keep)}.")
-    return SweepDecision("delete", f"It ended at {stamp(ended)}.")
-
-
-def _ended_at(pod: Mapping[str, Any]) -> datetime | None:
-    """Return when the last container ended; for a pod without containers (evicted early) when it was made."""
-    status = pod.get("status") or {}
-    containers = [*(status.get("init_container_statuses") or ()), *(status.get("container_statuses") or ())]
-    ends = [
-        moment
-        for container in containers
-        if (moment := ((container.get("state") or {}).get("terminated") or {}).get("finished_at"))
-    ]
-    begin = status.get("start_time") or (pod.get("metadata") or {}).get("creation_timestamp")
-    moments = [moment for moment in (*ends, begin) if isinstance(moment, datetime)]
-    return max(moments, default=None)

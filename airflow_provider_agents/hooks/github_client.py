@@ -10,12 +10,14 @@ from airflow_provider_agents.exceptions import (
     ForgeConflictError,
     ForgeUnavailableError,
 )
+from airflow_provider_agents.hooks.github_branch_calls import BranchCalls
 from airflow_provider_agents.hooks.github_errors import Operation, absent
 from airflow_provider_agents.hooks.github_landing_calls import LandingCalls
 from airflow_provider_agents.hooks.github_models import MergeResult
 from airflow_provider_agents.hooks.github_names import owner_and_name, repository_path
 from airflow_provider_agents.hooks.github_parse_objects import (
     parse_annotations,
+    parse_file_names,
     parse_issue,
     parse_pull_request_ref,
     parse_repository,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_agents.hooks.github_transport import GitHubTransport
 
 
-class GitHubClient(LandingCalls):
+class GitHubClient(LandingCalls, BranchCalls):
     """Calls to one GitHub; open one with :meth:`AgentsGitHubHook.client`.
 
     Every method takes the repository as ``owner/name`` and raises
@@ -72,6 +74,12 @@ class GitHubClient(LandingCalls):
             raise ForgeUnavailableError(
                 f"GitHub's answer about branch {branch} of {repository} is incomplete"
             ) from None
+
+    async def root_files(self, repository: str, sha: str) -> frozenset[str]:
+        """Return the names of the files in the root of a commit, without folders; at most GitHub's 1,000."""
+        operation = Operation(f"list the files of {repository} at {sha[:12]}", "Contents: read")
+        answer = await self._transport.read(repository_path(repository, "contents"), operation, {"ref": sha})
+        return parse_file_names(answer, f"the files of {repository} at {sha[:12]}")
 
     async def issue(self, repository: str, number: int) -> Issue:
         """Return an issue; a pull request is one too."""

@@ -63,6 +63,16 @@ class PullRequestRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedRef:
+    """A closed pull request whose branch is still there, as a search finds it."""
+
+    repository: str
+    """``owner/name``"""
+    number: int
+    branch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeResult:
     """A merge that GitHub confirmed."""
 

@@ -37,6 +37,19 @@ def parse_repository(data: Mapping[str, Any], name: str) -> RepositoryInfo:
     )
 
 
+def parse_file_names(answer: Any, what: str) -> frozenset[str]:
+    """Return the names of the files in the listing of a folder; folders and submodules are left out.
+
+    :param what: its name in the message of a malformed answer.
+    :raises ForgeUnavailableError: the answer is no listing.
+    """
+    if not isinstance(answer, list):
+        raise ForgeUnavailableError(f"GitHub's answer about {what} is no list")
+    entries = (mapping(entry) for entry in answer)
+    names = (text(entry.get("name")) for entry in entries if entry.get("type") in ("file", "symlink"))
+    return frozenset(name for name in names if name)
+
+
 def parse_issue(answer: Any, what: str) -> Issue:
     """Return the issue of a REST answer.
 

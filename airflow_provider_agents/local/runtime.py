@@ -15,6 +15,7 @@ from airflow_provider_agents.local.access import TokenCheck, kept_token
 from airflow_provider_agents.local.admission import Admission
 from airflow_provider_agents.local.claim_faults import ClaimFaultRoutes
 from airflow_provider_agents.local.claims import Claims
+from airflow_provider_agents.local.cluster_routes import ClusterRoutes
 from airflow_provider_agents.local.events import EventRecorder
 from airflow_provider_agents.local.faults import FaultRoutes
 from airflow_provider_agents.local.images import Image, ImageTable
@@ -79,6 +80,7 @@ class LocalKubernetes:
         self._hidden = hidden
         self._timing = timing or Timing()
         self._admission = Admission(pod_security)
+        self._pod_security = pod_security
         self._lock: TextIO | None = None
         self._runner: web.AppRunner | None = None
         self._pods: Pods | None = None
@@ -130,6 +132,7 @@ class LocalKubernetes:
             FaultRoutes(self._pods, services.scheduling, outage).add_to(application.router)
             ClaimFaultRoutes(services.claims, services.store).add_to(application.router)
             StorageClassRoutes().add_to(application.router)
+            ClusterRoutes(self._pod_security).add_to(application.router)
             ResourceRoutes(services, self._pods, self._admission).add_to(application.router)
             self._runner = web.AppRunner(
                 application, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIMEOUT

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from airflow_provider_agents.local.api_errors import KINDS, ApiError, Json
+from airflow_provider_agents.local.api_errors import KINDS, ApiError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
@@ -147,10 +147,12 @@ async def core_versions(request: web.Request) -> web.Response:
 
 
 async def groups(request: web.Request) -> web.Response:
-    """Answer ``/apis``: beside the core there are storage classes."""
-    served = {"groupVersion": "storage.k8s.io/v1", "version": "v1"}
-    group = {"name": "storage.k8s.io", "versions": [served], "preferredVersion": served}
-    return respond({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]})
+    """Answer ``/apis``: what there is beside the core."""
+    listed = []
+    for name in ("storage.k8s.io", "authorization.k8s.io", "networking.k8s.io"):
+        served = {"groupVersion": f"{name}/v1", "version": "v1"}
+        listed.append({"name": name, "versions": [served], "preferredVersion": served})
+    return respond({"kind": "APIGroupList", "apiVersion": "v1", "groups": listed})
 
 
 async def resources(request: web.Request) -> web.Response:
@@ -166,18 +168,6 @@ async def resources(request: web.Request) -> web.Response:
     return respond({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": served})
 
 
-async def namespace(request: web.Request) -> web.Response:
-    """Answer ``/api/v1/namespaces/{namespace}``: every namespace exists."""
-    item: Json = {
-        "kind": "Namespace",
-        "apiVersion": "v1",
-        "metadata": {"name": request.match_info["namespace"]},
-        "spec": {},
-        "status": {"phase": "Active"},
-    }
-    return respond(item)
-
-
 def make_application(check: Middleware) -> web.Application:
     """Return an application with what does not depend on any object.
 
@@ -191,5 +181,4 @@ def make_application(check: Middleware) -> web.Application:
     application.router.add_get("/api", core_versions)
     application.router.add_get("/apis", groups)
     application.router.add_get("/api/v1", resources)
-    application.router.add_get("/api/v1/namespaces/{namespace}", namespace)
     return application

@@ -34,6 +34,7 @@ from airflow_provider_agents.domain.pod_status import base_ended, base_started, 
 from airflow_provider_agents.domain.workspace import Workspace
 from airflow_provider_agents.exceptions import InvalidInputError, StepError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
+from airflow_provider_agents.operators import kept_pods
 from airflow_provider_agents.operators.cache_claim import usable_cache
 from airflow_provider_agents.operators.earlier_steps import EarlierSteps
 from airflow_provider_agents.operators.failure_reason import leaving_reason
@@ -51,13 +52,11 @@ from airflow_provider_agents.operators.pod_start import earlier_pods, make_way
 from airflow_provider_agents.operators.restarts import Restarts
 from airflow_provider_agents.operators.retry_policy import STEP_RETRIES, StepRetryPolicy
 from airflow_provider_agents.operators.step_books import StepBooks
-from airflow_provider_agents.operators.step_credentials import StepCredentials, resolve
 from airflow_provider_agents.operators.step_outcome import StepOutcome, read_outcome
 from airflow_provider_agents.operators.stored_outcome import StoredOutcome
 from airflow_provider_agents.operators.task_state import generation
 from airflow_provider_agents.prompts import render
 from airflow_provider_agents.triggers.agent_pod import AgentPodTrigger, event_failure
-from airflow_provider_agents.triggers.credential_renewal import CredentialRenewal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
 
     from agent_runner.contract import Failure, StepResult
     from airflow_provider_agents.hooks.github import AgentsGitHubHook
+    from airflow_provider_agents.operators.step_credentials import StepCredentials
 
 DEFAULT_IMAGE = "airflow-agents/agent:latest"
 
@@ -302,7 +302,18 @@ class AgentStepOperator(KubernetesPodOperator):
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """Return the pod: what ``KubernetesPodOperator`` builds, completed by the step's parts."""
-        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        from airflow_provider_agents.operators.pod_template import installed_template
+
+        given = self.pod_template_file or self.pod_template_dict or self.full_pod_spec
+        template = None if given else installed_template()
+        if template is None:
+            pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        else:
+            self.pod_template_dict = template.pod
+            try:
+                pod = super().build_pod_request_obj(context, dry_run=dry_run)
+            finally:
+                self.pod_template_dict = None
         if context is None or self._task is None or self._spec is None:
             return pod
         request = self._task.request
@@ -321,7 +332,7 @@ class AgentStepOperator(KubernetesPodOperator):
             credentials=credentials.volume(),
             claim=workspace.claim if (workspace := self._workspace) else None,
             cache=usable_cache(self.client, pod.metadata.namespace, forge_url, request.repository),
-            image=self.image or request.image or settings.text("image", DEFAULT_IMAGE),
+            image=self.image or self._task.image(settings.text("image", DEFAULT_IMAGE)),
             cpu=self.cpu or request.cpu,
             memory=Restarts(self, context).memory(self.memory or request.memory),
             service_account=settings.text("service_account", "agent-runner"),
@@ -332,7 +343,8 @@ class AgentStepOperator(KubernetesPodOperator):
                 generation=generation(self, context),
             ),
         )
-        return parts.add_to(pod)
+        parts.add_to(pod)
+        return template.complete(pod) if template is not None else pod
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
         """Return the pod of this step and generation, whatever became of it; create it if there is none."""
@@ -370,6 +382,8 @@ class AgentStepOperator(KubernetesPodOperator):
         return pod
 
     def _credentials_of(self, pod: k8s.V1Pod) -> StepCredentials:
+        from airflow_provider_agents.operators.step_credentials import resolve
+
         if self._task is None:
             raise RuntimeError("the task is not known")
         request = self._task.request
@@ -435,6 +449,8 @@ class AgentStepOperator(KubernetesPodOperator):
 
     def await_pod_completion(self, pod: k8s.V1Pod) -> None:  # type: ignore[override]
         """Wait in the worker (``deferrable=False``), logging as the trigger does."""
+        from airflow_provider_agents.triggers.credential_renewal import CredentialRenewal
+
         last: str | None = None
         renewal = self._credentials.renewal if self._credentials is not None else None
         renewing = CredentialRenewal(renewal.to_dict()) if renewal is not None else None
@@ -481,6 +497,7 @@ class AgentStepOperator(KubernetesPodOperator):
             self._reader.show_gateway_log(remote_pod)
         if not self.process_pod_deletion(remote_pod, reraise=False):
             self.patch_already_checked(remote_pod, reraise=False)
+            kept_pods.drop_credentials(self.client, remote_pod)
         self._publish(outcome, context, memory=memory_of(remote_pod))
 
     # How it ends
@@ -550,6 +567,7 @@ def _fill_in(kwargs: dict[str, Any], step: Step, step_timeout: timedelta | None)
     kwargs.setdefault("kubernetes_conn_id", settings.text("kubernetes_conn_id", "kubernetes_default"))
     kwargs.setdefault("deferrable", True)
     kwargs.setdefault("startup_timeout_seconds", START_SECONDS)
+    kwargs.setdefault("on_finish_action", kept_pods.on_finish_action())
     kwargs.setdefault("log_pod_spec_on_failure", False)  # would put the whole prompt into the log
     kwargs.setdefault("log_events_on_startup", False)  # reads every event of the namespace at each poll
     kwargs.setdefault("logging_interval", 2)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_agents.domain.budget import from_values
 from airflow_provider_agents.domain.coding_task import CodingTask
-from airflow_provider_agents.domain.run_report import RunReport, run_report
 from airflow_provider_agents.exceptions import ForgeAccessError, TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.failure_reason import FAILURE_KEY
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_agents.domain.run_report import RunReport
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 
@@ -51,6 +50,9 @@ class _RunEndOperator(BaseOperator):
 
     def read_report(self, context: Context) -> RunReport:
         """Put the report of the run together from XComs and task states."""
+        from airflow_provider_agents.domain.budget import from_values
+        from airflow_provider_agents.domain.run_report import run_report
+
         ti = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=self.tasks.all(), run_ids=[ti.run_id])
         failed = [task for task, state in states.get(ti.run_id, {}).items() if state == "failed"]

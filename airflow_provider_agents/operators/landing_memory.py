@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.feedback import thread_answers
 from airflow_provider_agents.domain.landing_history import AgentReview, LandingHistory, Round
+from airflow_provider_agents.operators.landing_keys import (
+    COMMANDS_KEY,
+    DECISION_KEY,
+    FEEDBACK_KEY,
+    HISTORY_KEY,
+    REVIEW_KEY,
+    RoundTasks,
+)
 from airflow_provider_agents.operators.pulled import values_of
 from airflow_provider_agents.operators.task_state import generation, recall, remember
 
@@ -16,28 +24,6 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
 
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
-
-HISTORY_KEY = "history"
-"""XCom of a gate: the history when it handed on."""
-FEEDBACK_KEY = "feedback"
-"""XCom of a gate or a review step: what the fix step has to answer."""
-DECISION_KEY = "decision"
-"""XCom of a gate: its last decision."""
-MAY_FIX_KEY = "may_fix"
-"""XCom of a gate that asks for a review: whether a fix may answer its objections at once."""
-REVIEW_KEY = "review"
-"""XCom of a review step: its verdict on a head."""
-COMMANDS_KEY = "commands_done"
-"""Task state of a gate: commands that were carried out. It survives a clear: a ``/merge`` was meant once."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RoundTasks:
-    """Task ids of one landing round."""
-
-    gate: str
-    review: str | None = None
-    fix: str | None = None
 
 
 class LandingMemory:

@@ -77,7 +77,7 @@ class PodParts:
         limit = START_SECONDS + self.spec.limits.seconds + GRACE_SECONDS
         body.active_deadline_seconds = body.active_deadline_seconds or limit
         body.termination_grace_period_seconds = body.termination_grace_period_seconds or 30
-        body.security_context = body.security_context or _pod_security()
+        body.security_context = body.security_context or pod_security()
         body.volumes = [*(body.volumes or []), *self._volumes()]
         body.init_containers = [*(body.init_containers or []), self._gateway_container()]
         base = next(c for c in body.containers if c.name == BASE_CONTAINER)
@@ -88,7 +88,7 @@ class PodParts:
         base.image = base.image or self.image
         base.command = base.command or ["agent-runner"]
         base.args = base.args or ["run"]
-        base.security_context = base.security_context or _container_security()
+        base.security_context = base.security_context or container_security()
         base.termination_message_path = _TERMINATION_LOG
         if not (base.resources and (base.resources.limits or base.resources.requests)):
             base.resources = k8s.V1ResourceRequirements(
@@ -118,12 +118,13 @@ class PodParts:
             k8s.V1VolumeMount(name="gateway-url", mount_path=_GATEWAY_URL, read_only=True),
         ]
         if self.cache is not None:
-            base.env += _env({contract.ENV_MIRROR_DIR: _MIRROR, contract.ENV_CACHE_DIR: _CACHE})
-            base.volume_mounts += [
-                # Read-only: an agent must not change what another run checks out.
-                _cache_mount(self.cache.mirror, _MIRROR, read_only=True),
-                _cache_mount(self.cache.packages, _CACHE),
-            ]
+            # Read-only: an agent must not change what another run checks out.
+            base.env += _env({contract.ENV_MIRROR_DIR: _MIRROR})
+            base.volume_mounts += [_cache_mount(self.cache.mirror, _MIRROR, read_only=True)]
+            # Not beside the head of a pull request, which may be a stranger's: later runs would use what it planted.
+            if self.spec.pull_request is None:
+                base.env += _env({contract.ENV_CACHE_DIR: _CACHE})
+                base.volume_mounts += [_cache_mount(self.cache.packages, _CACHE)]
 
     def _gateway_container(self) -> k8s.V1Container:
         cache_env, cache_mounts = [], []
@@ -155,13 +156,14 @@ class PodParts:
             resources=k8s.V1ResourceRequirements(
                 requests={"cpu": "50m", "memory": "64Mi"}, limits={"cpu": "1", "memory": "512Mi"}
             ),
-            security_context=_container_security(),
+            security_context=container_security(),
             # exec, because the gateway listens on loopback only and `restricted` refuses a probe with a host.
             startup_probe=k8s.V1Probe(
+                # Waits by itself, for 4 s: a probe that failed would be repeated after a whole second only.
                 _exec=k8s.V1ExecAction(command=["agent-runner", "gateway-ready"]),
                 period_seconds=1,
-                timeout_seconds=5,
-                failure_threshold=60,
+                timeout_seconds=10,
+                failure_threshold=12,
             ),
             termination_message_path=_TERMINATION_LOG,
             volume_mounts=[
@@ -241,7 +243,8 @@ def _pod_name() -> k8s.V1EnvVar:
     return k8s.V1EnvVar(name=contract.ENV_POD_NAME, value_from=source)
 
 
-def _pod_security() -> k8s.V1PodSecurityContext:
+def pod_security() -> k8s.V1PodSecurityContext:
+    """Return what Pod Security ``restricted`` asks of a pod: user and group 1000, no root."""
     return k8s.V1PodSecurityContext(
         run_as_non_root=True,
         run_as_user=1000,
@@ -253,7 +256,8 @@ def _pod_security() -> k8s.V1PodSecurityContext:
     )
 
 
-def _container_security() -> k8s.V1SecurityContext:
+def container_security() -> k8s.V1SecurityContext:
+    """Return what it asks of a container, and a root folder that nobody writes."""
     return k8s.V1SecurityContext(
         allow_privilege_escalation=False,
         read_only_root_filesystem=True,

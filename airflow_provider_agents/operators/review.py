@@ -11,12 +11,10 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_provider_agents import prompts
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
-from airflow_provider_agents.domain.review import ReviewOutput, findings_of, read_review
-from airflow_provider_agents.domain.review_text import review_feedback
 from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.agent_step import AgentStepOperator
-from airflow_provider_agents.operators.landing_memory import FEEDBACK_KEY, REVIEW_KEY
+from airflow_provider_agents.operators.landing_keys import FEEDBACK_KEY, REVIEW_KEY
 from airflow_provider_agents.operators.pulled import values_of
 from airflow_provider_agents.operators.review_look import reviewer_connection
 from airflow_provider_agents.operators.skipping import skip
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from agent_runner.contract import AgentSettings, Budget, Step, StepSpec
+    from airflow_provider_agents.domain.review import ReviewOutput
     from airflow_provider_agents.hooks.github_client import GitHubClient
     from airflow_provider_agents.operators.post_review import Posted
     from airflow_provider_agents.operators.review_material import ReviewMaterial
@@ -177,6 +176,8 @@ class AgentReviewOperator(AgentStepOperator):
         return super().execute(context)
 
     def _publish(self, outcome: StepOutcome, context: Context, memory: str | None = None) -> dict[str, Any]:
+        from airflow_provider_agents.domain.review import read_review
+
         fault = outcome.fault()
         if fault is not None and fault.code == "head_moved":
             self._void(fault.message, context)
@@ -186,6 +187,8 @@ class AgentReviewOperator(AgentStepOperator):
 
     def _conclude(self, review: ReviewOutput, context: Context) -> None:
         """Post the review, and leave it to the tasks after this one."""
+        from airflow_provider_agents.domain.review_text import review_feedback
+
         task = self._task or self.resolve_task(context)
         head_sha = self._material_of(task, context).head_sha
         value: dict[str, Any] = {"head_sha": head_sha, **review.to_dict()}
@@ -208,6 +211,7 @@ class AgentReviewOperator(AgentStepOperator):
             self._skip_fix(context)
 
     def _post(self, task: CodingTask, head_sha: str, review: ReviewOutput, context: Context) -> Posted | None:
+        from airflow_provider_agents.domain.review import findings_of
         from airflow_provider_agents.operators.post_review import post_review
 
         earlier = findings_of(values_of(context, self.earlier_reviews, REVIEW_KEY).values())

@@ -13,7 +13,7 @@ from airflow_provider_agents.domain.review import findings_of
 from airflow_provider_agents.domain.review_text import findings_text
 from airflow_provider_agents.domain.untrusted import fence
 from airflow_provider_agents.hooks.github_review_calls import description
-from airflow_provider_agents.operators.landing_memory import REVIEW_KEY
+from airflow_provider_agents.operators.landing_keys import REVIEW_KEY
 from airflow_provider_agents.operators.pulled import values_of
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_agents.domain.housekeeping import ENDED_PHASES
 from airflow_provider_agents.hooks.unlogged import unlogged_bodies
 from airflow_provider_agents.operators.kubernetes_objects import REQUEST_SECONDS, refusal, told
 
@@ -23,7 +24,7 @@ POD_ANNOTATION = "agents.airflow/pod"
 """Of a secret: the pod that it is for."""
 
 LEFTOVER_AGE = timedelta(hours=1)
-"""From this age on a secret without an owner was left behind: its pod is made right after it."""
+"""From this age on a secret may have been left behind: its pod is made right after it."""
 PAGE = 100
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def delete(client: CoreV1Api, namespace: str, name: str) -> bool:
 def delete_leftovers(
     client: CoreV1Api, namespace: str, installation: str, *, dry_run: bool = False
 ) -> list[str]:
-    """Delete the secrets of steps that no pod owns and whose pod is not there; return their names.
+    """Delete the secrets of steps whose pod is not there, or has ended; return their names.
 
     A secret without an owner whose pod lives is handed over to it. One object that fails does not stop the
     rest: it is logged.
@@ -129,7 +130,7 @@ def delete_leftovers(
         found = [
             secret.metadata
             for secret in _secrets(client, namespace, installation)
-            if not secret.metadata.owner_references and secret.metadata.creation_timestamp < before
+            if secret.metadata.creation_timestamp < before
         ]
     except Exception as error:
         raise refusal(
@@ -137,10 +138,11 @@ def delete_leftovers(
         ) from None
     for metadata in found:
         pod_name = (metadata.annotations or {}).get(POD_ANNOTATION, "")
-        alive = _exists(client, namespace, pod_name)
-        if alive is None:
+        found_pod = _look(client, namespace, pod_name)
+        # One whose owner is gone is the cluster's to collect.
+        if found_pod == "unknown" or (metadata.owner_references and found_pod != "ended"):
             continue
-        if alive:
+        if found_pod == "lives":
             if not dry_run:
                 adopt(client, namespace, metadata.name, pod_name)
         elif dry_run or delete(client, namespace, metadata.name):
@@ -172,23 +174,21 @@ def _own(client: CoreV1Api, namespace: str, name: str, pod: k8s.V1Pod) -> None:
         client.patch_namespaced_secret(name, namespace, body, _request_timeout=REQUEST_SECONDS)
 
 
-def _exists(client: CoreV1Api, namespace: str, pod_name: str) -> bool | None:
-    """Say whether there is such a pod; ``None`` where that cannot be known now."""
+def _look(client: CoreV1Api, namespace: str, pod_name: str) -> Literal["gone", "ended", "lives", "unknown"]:
+    """Say what became of a pod; ``unknown`` where that cannot be known now."""
     from kubernetes.client.exceptions import ApiException
 
     if not pod_name:
-        return False
+        return "gone"
     try:
-        client.read_namespaced_pod(pod_name, namespace, _request_timeout=REQUEST_SECONDS)
-    except ApiException as error:
-        if error.status == 404:
-            return False
-        log.warning("Pod %s could not be read: %s", pod_name, _words(error))
-        return None
+        pod = client.read_namespaced_pod(pod_name, namespace, _request_timeout=REQUEST_SECONDS)
     except Exception as error:
+        if isinstance(error, ApiException) and error.status == 404:
+            return "gone"
         log.warning("Pod %s could not be read: %s", pod_name, _words(error))
-        return None
-    return True
+        return "unknown"
+    ended = pod.status is not None and pod.status.phase in ENDED_PHASES
+    return "ended" if ended else "lives"
 
 
 def _words(error: Exception) -> str:

@@ -15,6 +15,7 @@ from airflow_provider_agents.domain.workspace import (
     ANNOTATION_DAG_ID,
     ANNOTATION_RUN_ID,
     ANNOTATION_TASK_ID,
+    GIVEN_BACK_KEY,
     LABEL_INSTALLATION,
     LABEL_RUN,
     LABEL_TICKET,
@@ -157,7 +158,8 @@ class ReleaseWorkspaceOperator(BaseOperator):
 
     For good is: the pull request was merged, or closed, or the pipeline was stopped by decision. Any other
     end can be mended and resumed by clearing the failed task. Never fails the run: what cannot be deleted
-    now expires.
+    now is left to housekeeping. The run's ended pods go with its claim, which the cluster keeps as long as
+    they are there.
 
     :param workspace: what :class:`PrepareWorkspaceOperator` returned. (templated)
     :param gates: task ids of the gates that decide about the pull request, in their order.
@@ -200,8 +202,12 @@ class ReleaseWorkspaceOperator(BaseOperator):
         workspace = Workspace.from_dict(self.workspace)
         if workspace is None:
             return {}
+        why = ending(self._decisions(context))
+        if why:
+            # First: where the cluster does not answer now, housekeeping finishes this.
+            context["ti"].xcom_push(key=GIVEN_BACK_KEY, value=why)
         client = cluster_client(_connection(self.kubernetes_conn_id))
-        if why := ending(self._decisions(context)):
+        if why:
             there = release_claim(client, workspace)
             text = "Claim %s is deleted: %s" if there else "Claim %s is gone already: %s"
             self.log.info(text, workspace.claim, why)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_agents.domain.quantity import size
 from airflow_provider_agents.domain.workspace import ANNOTATION_EXPIRES_AT, Workspace
 from airflow_provider_agents.exceptions import InvalidInputError
+from airflow_provider_agents.operators.kept_pods import delete_ended_pods
 from airflow_provider_agents.operators.kubernetes_objects import (
     NOT_ENDED,
     REQUEST_SECONDS,
@@ -81,6 +82,7 @@ def _attempt(client: CoreV1Api, workspace: Workspace) -> bool | None:
     if claim is None:
         return True if _create(client, workspace) else None
     if claim.metadata.deletion_timestamp:
+        delete_ended_pods(client, workspace.namespace, workspace.claim, only_read=True)
         return None
     if claim.status and claim.status.phase == "Lost":
         log.warning("The volume of claim %s is lost; the claim is made anew.", workspace.claim)
@@ -170,15 +172,17 @@ def keep_claim(client: CoreV1Api, workspace: Workspace) -> str | None:
 
 
 def release_claim(client: CoreV1Api, workspace: Workspace) -> bool:
-    """Delete the claim; the cluster keeps it until the last pod that mounts it is gone.
+    """Delete the claim of a run that ended for good, and the ended pods that the cluster would keep it for.
 
     :return: false if there is none, or it is being deleted already.
     :raises AgentsError: if the cluster refuses or does not answer.
     """
     claim = find_claim(client, workspace.namespace, workspace.claim)
-    if claim is None or claim.metadata.deletion_timestamp:
+    if claim is None:
         return False
-    return _delete(client, claim)
+    deleted = not claim.metadata.deletion_timestamp and _delete(client, claim)
+    delete_ended_pods(client, workspace.namespace, workspace.claim, only_read=False)
+    return deleted
 
 
 def _delete(client: CoreV1Api, claim: k8s.V1PersistentVolumeClaim) -> bool:

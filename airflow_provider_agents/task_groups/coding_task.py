@@ -20,7 +20,7 @@ from airflow_provider_agents.operators.approve_plan import ApprovePlanOperator
 from airflow_provider_agents.operators.attempt_gate import AttemptGateOperator
 from airflow_provider_agents.operators.finish import FinishOperator, ReportOperator, RunTasks
 from airflow_provider_agents.operators.landing_gate import LandingGateOperator
-from airflow_provider_agents.operators.landing_memory import (
+from airflow_provider_agents.operators.landing_keys import (
     DECISION_KEY,
     FEEDBACK_KEY,
     MAY_FIX_KEY,

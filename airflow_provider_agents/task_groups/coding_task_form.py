@@ -94,6 +94,6 @@ def _flat(schema: dict[str, Any]) -> dict[str, Any]:
             types.append(variant["type"])
     if "enum" in options and "null" in types:
         options["enum"] = [None, *options["enum"]]
-        options["values_display"] = {"null": "default of the program"}
+        options["values_display"] = {"null": schema["unset"]}
     options["type"] = types[0] if len(types) == 1 else types
     return options

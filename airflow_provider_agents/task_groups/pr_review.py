@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TaskGroup, TriggerRule
 
-from airflow_provider_agents.operators.landing_memory import REVIEW_KEY
+from airflow_provider_agents.operators.landing_keys import REVIEW_KEY
 from airflow_provider_agents.operators.pulled import Pulled
 from airflow_provider_agents.operators.review import AgentReviewOperator
 from airflow_provider_agents.operators.review_hold import HoldReviewOperator

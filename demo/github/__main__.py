@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 
 from demo.github.app_tokens import AppRegistration
-from demo.github.server import DEFAULT_LOGIN, StandInGitHub
+from demo.github.server import DEFAULT_LOGIN, HOST, StandInGitHub
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -24,7 +24,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="folder of its own, emptied at the start unless --keep is given",
     )
     parser.add_argument("--ready-file", type=Path, required=True, help="where to write the address as JSON")
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument(
+        "--url", default="", help="root address as others reach it (default: that of the host and the port)"
+    )
     parser.add_argument(
         "--token",
         action="append",
@@ -58,7 +62,9 @@ async def serve(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = StandInGitHub(
         arguments.data,
+        host=arguments.host,
         port=arguments.port,
+        url=arguments.url,
         mergeability_delay=arguments.mergeability_delay,
         check_timeout=arguments.check_timeout,
         keep=arguments.keep,

@@ -32,8 +32,10 @@ from demo.github import (  # noqa: F401
     graphql_mutations,
     graphql_pulls,
     graphql_queue,
+    graphql_refs,
     graphql_repositories,
     graphql_rules,
+    graphql_search,
     graphql_subjects,
 )
 from demo.github.errors import ApiError

@@ -53,7 +53,10 @@ class StandInGitHub:
 
     :param data_dir: folder for repositories and the mutation log; must be new, empty, or an earlier one of
         ours, which is emptied. ``None``: all is in memory, for :meth:`seed_synthetic` alone.
+    :param host: address to listen on.
     :param port: 0 for a free one.
+    :param url: root address as others reach it, for where they are on another machine; by default that of
+        ``host`` and the port.
     :param mergeability_delay: seconds that ``mergeable`` is ``UNKNOWN`` after a head or a base moved.
     :param check_timeout: limit of one workflow job, in seconds.
     :param parallel_checks: workflow jobs that run at once.
@@ -69,7 +72,9 @@ class StandInGitHub:
         self,
         data_dir: Path | str | None,
         *,
+        host: str = HOST,
         port: int = 0,
+        url: str = "",
         mergeability_delay: float = 1.0,
         check_timeout: float = 120.0,
         parallel_checks: int = 2,
@@ -80,7 +85,8 @@ class StandInGitHub:
         seed: int = 0,
     ) -> None:
         folder = prepare(Path(data_dir).absolute(), keep=keep) if data_dir is not None else None
-        self._port = port
+        self._address = (host, port)
+        self._known_as = url.rstrip("/")
         settings = Settings(
             mergeability_delay=mergeability_delay,
             check_timeout=check_timeout,
@@ -124,9 +130,9 @@ class StandInGitHub:
         :raises OSError: the port is taken.
         """
         self._runner = await self.set_up()
-        site = web.TCPSite(self._runner, HOST, self._port)
-        await site.start()
-        self.forge.url = f"http://{HOST}:{self._runner.addresses[0][1]}"
+        host, port = self._address
+        await web.TCPSite(self._runner, host, port).start()
+        self.forge.url = self._known_as or f"http://{host}:{self._runner.addresses[0][1]}"
         if self._resumed:
             await reconcile(self.forge)
             await self.forge.checks.resume()

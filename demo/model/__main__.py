@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from demo.model.script import Script, ScriptError
-from demo.model.server import StandInModel
+from demo.model.server import HOST, StandInModel
 from demo.scenario import SCRIPT
 
 
@@ -20,11 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m demo.model",
-        description="Play a script as Anthropic's Messages API and OpenAI's Responses API on 127.0.0.1.",
+        description="Play a script as Anthropic's Messages API and OpenAI's Responses API.",
     )
     parser.add_argument(
         "--ready-file", type=Path, required=True, help='gets {"url": …} as JSON once the server listens'
     )
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="TCP port (default: a free one)")
     parser.add_argument(
         "--script",
@@ -42,7 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         script = Script.load(*(options.script or [SCRIPT]))
         model = StandInModel(
-            script, api_key=options.api_key, openai_api_key=options.openai_api_key, port=options.port
+            script,
+            api_key=options.api_key,
+            openai_api_key=options.openai_api_key,
+            host=options.host,
+            port=options.port,
         )
         asyncio.run(_serve(model, options.ready_file))
     except (ScriptError, OSError) as error:

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import hmac
 import json
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 """Largest request body; the Messages API's own limit."""
+HOST = "127.0.0.1"
 MAX_RECORDS = 1_000
 """How many of the latest requests are remembered."""
 REQUEST_IDS = {ANTHROPIC.name: "request-id", OPENAI.name: "x-request-id"}
@@ -44,7 +46,8 @@ class StandInModel:
     :param api_key: key that Anthropic requests must bear, as ``x-api-key`` or as bearer token; ``None``: any or
         none.
     :param openai_api_key: the same for OpenAI requests, as bearer token.
-    :param port: TCP port on 127.0.0.1; 0: a free one.
+    :param host: address to listen on.
+    :param port: TCP port; 0: a free one.
     """
 
     def __init__(
@@ -53,12 +56,13 @@ class StandInModel:
         *,
         api_key: str | None = None,
         openai_api_key: str | None = None,
+        host: str = HOST,
         port: int = 0,
     ) -> None:
         self._script = script
         self._keys = {ANTHROPIC.name: api_key, OPENAI.name: openai_api_key}
         self._bill = Bill()
-        self._port = port
+        self._address = (host, port)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
         self._count = 0
@@ -67,7 +71,7 @@ class StandInModel:
 
     @property
     def url(self) -> str:
-        """Base URL, ``http://127.0.0.1:PORT``.
+        """Base URL, by default ``http://127.0.0.1:PORT``.
 
         :raises RuntimeError: the server is not started.
         """
@@ -92,12 +96,12 @@ class StandInModel:
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", self._port).start()
+            await web.TCPSite(runner, *self._address).start()
         except OSError:
             await runner.cleanup()
             raise
         self._runner = runner
-        self._url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._url = f"http://{self._address[0]}:{runner.addresses[0][1]}"
         return self._url
 
     async def stop(self) -> None:
@@ -236,6 +240,7 @@ class StandInModel:
         """Remember a request: what it asked is added as it is known, and never a header's value."""
         self._count += 1
         record: dict[str, Any] = {
+            "at": time.time(),
             "path": request.path,
             "model": None,
             "messages": 0,

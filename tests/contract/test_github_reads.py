@@ -220,3 +220,16 @@ async def test_a_part_of_one_pull_request_that_is_refused(
 def test_points_of_each_query(document: str, points: int) -> None:
     """The figures in the docstring of ``github_queries``, by GitHub's formula."""
     assert query_cost(document, {"ids": ["PR_1"] * PULSE_BATCH}) == points
+
+
+async def test_files_of_the_root_at_a_commit(server: StandInGitHub, client: GitHubClient) -> None:
+    before = await client.branch_head(REPOSITORY, "main")
+    files = {"go.mod": "module calc\n", "lib/package.json": "{}\n"}
+    await server.act("agent", "push_commit", REPOSITORY, branch="agents/go", files=files)
+    after = await client.branch_head(REPOSITORY, "agents/go")
+    assert before is not None
+    assert after is not None
+    assert await client.root_files(REPOSITORY, before) == {"calc.py"}
+    assert await client.root_files(REPOSITORY, after) == {"calc.py", "go.mod"}
+    with pytest.raises(ForgeAccessError):
+        await client.root_files(REPOSITORY, "f" * 40)

@@ -53,15 +53,25 @@ REPOSITORY = "acme/calc"
 
 def documents() -> dict[str, str]:
     """Return every document that reads, by its operation name."""
-    from airflow_provider_agents.hooks import github_conversation, github_mutations, github_queries
+    from airflow_provider_agents.hooks import (
+        github_branch_calls,
+        github_conversation,
+        github_mutations,
+        github_queries,
+    )
 
-    return github_queries.DOCUMENTS | github_mutations.LOOKS | github_conversation.DOCUMENTS
+    return (
+        github_queries.DOCUMENTS
+        | github_mutations.LOOKS
+        | github_conversation.DOCUMENTS
+        | github_branch_calls.DOCUMENTS
+    )
 
 
 def mutations() -> dict[str, str]:
-    from airflow_provider_agents.hooks.github_mutations import MUTATIONS
+    from airflow_provider_agents.hooks import github_branch_calls, github_mutations
 
-    return MUTATIONS
+    return github_mutations.MUTATIONS | github_branch_calls.MUTATIONS
 
 
 def fetch_schema() -> str:
@@ -260,6 +270,8 @@ def variables_of(document: DocumentNode, server: StandInGitHub) -> dict[str, Any
         "body": "Done.",
         "after": cursor(0),
         "before": cursor(1),
+        "branch": "agents/1",
+        "search": "is:pr",
     }
     operation = next(d for d in document.definitions if isinstance(d, OperationDefinitionNode))
     names = [

@@ -155,12 +155,17 @@ class GitHub:
         self.files: tuple[Any, ...] = ()
         self.rerun: tuple[str, ...] | None = None
         self.faults: dict[str, Exception] = {}
+        self.root: frozenset[str] | Exception = frozenset()
 
     async def repository(self, name: str) -> RepositoryInfo:
         return _value(self.info)
 
     async def branch_head(self, repository: str, branch: str) -> str | None:
         return self.branches.get(branch)
+
+    async def root_files(self, repository: str, sha: str) -> frozenset[str]:
+        self.asked.append(f"root_files {repository} {sha}")
+        return _value(self.root)
 
     async def issue(self, repository: str, number: int) -> Issue:
         return _value(self.issues[number]) if number in self.issues else issue(number)

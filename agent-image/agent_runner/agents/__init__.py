@@ -6,7 +6,6 @@ An image adds another one by installing a package with an entry point of the gro
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from agent_runner.agents.base import AgentProgram
@@ -31,6 +30,9 @@ def program_for(name: str, environment: Environment) -> AgentProgram:
     """
     if name in BUILT_IN:
         return BUILT_IN[name](environment)
+    # Takes as long to import as all of the runner.
+    from importlib.metadata import entry_points
+
     added = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in added:
         known = ", ".join(sorted({*BUILT_IN, *added}))

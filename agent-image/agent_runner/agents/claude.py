@@ -43,7 +43,7 @@ class Claude(AgentProgram):
         return self.environment.home / ".claude"
 
     def prepare(self, task: AgentTask, gateway_url: str) -> Invocation:
-        program = shutil.which(self.environment.claude_program, path=self.environment.program()["PATH"])
+        program = shutil.which(self.environment.claude_program, path=self.environment.search_path)
         if program is None:
             raise failed(
                 "agent_missing",

@@ -52,7 +52,7 @@ class Codex(AgentProgram):
         return rollout_file(self.config_dir / _SESSIONS, session_id) is not None
 
     def prepare(self, task: AgentTask, gateway_url: str) -> CodexInvocation:
-        program = shutil.which(PROGRAM, path=self.environment.program()["PATH"])
+        program = shutil.which(PROGRAM, path=self.environment.search_path)
         if program is None:
             raise failed("agent_missing", f"Codex ({PROGRAM}) is not on the PATH of the image.")
         self._clear_configuration()

@@ -26,6 +26,7 @@ from agent_runner.contract.gateway import (
 from agent_runner.contract.names import (
     DEFAULT_PROTECTED_PATHS,
     ENV_CACHE_DIR,
+    ENV_CACHE_ROOT,
     ENV_GATEWAY_CONFIG,
     ENV_GATEWAY_URL_FILE,
     ENV_HOME,
@@ -73,6 +74,7 @@ from agent_runner.contract.wire import (
 __all__ = [
     "DEFAULT_PROTECTED_PATHS",
     "ENV_CACHE_DIR",
+    "ENV_CACHE_ROOT",
     "ENV_GATEWAY_CONFIG",
     "ENV_GATEWAY_URL_FILE",
     "ENV_HOME",

@@ -65,6 +65,10 @@ FAILURES: dict[str, FailureKind] = {
     # Time
     "step_timeout": FailureKind("timeout", "Raise step_timeout, or make the task smaller."),
     "test_timeout": FailureKind("timeout", "Raise step_timeout, or give a test command that is quicker."),
+    "setup_timeout": FailureKind(
+        "timeout",
+        "Make .agents/setup.sh quicker, raise step_timeout, or put what it installs into the image.",
+    ),
     "git_timeout": FailureKind("timeout", "Look why the forge is slow, and run the step again.", True),
     "pod_deadline": FailureKind("timeout", "Raise step_timeout, or make the task smaller."),
     "terminated": FailureKind(
@@ -179,6 +183,10 @@ FAILURES: dict[str, FailureKind] = {
         "config", "Check the repository's name and that the forge credential may see it."
     ),
     "schema_too_large": FailureKind("config", "Use a smaller schema."),
+    "setup_failed": FailureKind(
+        "config",
+        "Correct .agents/setup.sh; the end of its output is in the message, all of it in the task log.",
+    ),
     "spec_invalid": FailureKind("config", "Use an image and a provider of the same version."),
     "spec_unreadable": FailureKind("config", "Report a bug."),
     # What nobody foresaw

@@ -37,6 +37,8 @@ read-only for the agent's container."""
 ENV_CACHE_DIR = "AGENT_CACHE_DIR"
 """The repository's folder for package caches and set-up results on the cache claim, where there is one: the
 agent's container writes it, and no other repository's pods mount it."""
+ENV_CACHE_ROOT = "AGENT_CACHE_ROOT"
+"""The cache claim as a whole: mounted by the pod that sweeps it, and by no other."""
 
 SECRET_KEY_FORGE = "github-token"
 SECRET_KEY_ANTHROPIC = "anthropic-api-key"

@@ -88,6 +88,7 @@ class GitProgram:
     :param home: folder that stands for the home and the temporary folder.
     :param room: checked twice a second while a command runs, and at its end.
     :param variables: added to the environment.
+    :param niceness: how far its processes stand back behind others, 0 to 19.
     """
 
     def __init__(
@@ -96,11 +97,13 @@ class GitProgram:
         home: Path,
         room: Room | None = None,
         variables: Mapping[str, str] | None = None,
+        niceness: int = 0,
     ) -> None:
         self._repository = repository
         self._home = home
         self._room = room
         self._variables = dict(variables or {})
+        self._niceness = niceness
 
     def with_objects(self, folder: Path, room: Room) -> GitProgram:
         """Return one that keeps all new objects in ``folder``, and reads the repository's own besides."""
@@ -164,6 +167,7 @@ class GitProgram:
             "-c",
             'ulimit -d "$0" && exec "$@"',
             str(memory_limit() >> 10),
+            *(("nice", "-n", str(self._niceness)) if self._niceness else ()),
             program,
             *arguments,
             cwd=self._home,

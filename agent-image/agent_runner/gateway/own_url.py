@@ -15,8 +15,18 @@ def git_root(request: web.Request) -> str:
 
     :raises ConnectionResetError: if the client has gone.
     """
+    return f"{own_root(request)}/git"
+
+
+def own_root(request: web.Request) -> str:
+    """Return ``http://127.0.0.1:PORT/NONCE``, without a guess.
+
+    Taken from the connection and the path of ``request``, never from its headers.
+
+    :raises ConnectionResetError: if the client has gone.
+    """
     if request.transport is None:
         raise ConnectionResetError("the client has gone")
     host, port = request.transport.get_extra_info("sockname")[:2]
-    prefix = request.rel_url.raw_path.partition("/git/")[0]
-    return f"http://{host}:{port}{prefix}/git"
+    nonce = request.rel_url.raw_path.split("/", 2)[1]
+    return f"http://{host}:{port}/{nonce}"

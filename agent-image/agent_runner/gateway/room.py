@@ -25,18 +25,29 @@ class Room:
 
     :param folder: exists whenever it is asked about, or takes nothing.
     :param what: names its content in messages.
+    :param volume: names the volume in messages.
+    :param capped: whether :data:`MAX_BYTES` holds for it; else it may take what the volume has.
     """
 
-    def __init__(self, folder: Path, what: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        what: str,
+        *,
+        volume: str = "the gateway's volume",
+        capped: bool = True,
+    ) -> None:
         self._folder = folder
         self._what = what
+        self._volume = volume
+        self._capped = capped
 
     def check(self, more: int = 0) -> None:
         """Raise :class:`NoRoomError` if there is no room for ``more`` bytes."""
-        if _taken(self._folder) + more > MAX_BYTES:
+        if self._capped and _taken(self._folder) + more > MAX_BYTES:
             raise NoRoomError(f"{self._what} takes more than {MAX_BYTES >> 20:,} MiB")
         if shutil.disk_usage(_existing(self._folder)).free - more < MIN_FREE_BYTES:
-            raise NoRoomError(f"the gateway's volume has no room left for {self._what}")
+            raise NoRoomError(f"{self._volume} has no room left for {self._what}")
 
 
 def _taken(folder: Path) -> int:

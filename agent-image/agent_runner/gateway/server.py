@@ -22,12 +22,14 @@ from agent_runner.gateway.credentials import Credentials
 from agent_runner.gateway.forge import Forge
 from agent_runner.gateway.git_proxy import GitProxy, text
 from agent_runner.gateway.journal import Journal, JournalError, ledger_file
+from agent_runner.gateway.mirror_service import MirrorService
 from agent_runner.gateway.model_proxy import MAX_BODY_BYTES, ModelProxy
 from agent_runner.gateway.openai_api import OPENAI
 from agent_runner.gateway.pricing import PriceBook
 from agent_runner.gateway.settings import Settings, SettingsError
 from agent_runner.gateway.settlement import settle
 from agent_runner.gateway.upstream import Upstream
+from agent_runner.start_up import process_seconds
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -58,6 +60,7 @@ class Gateway:
         self._journal: Journal | None = None
         self._upstream: Upstream | None = None
         self._git: GitProxy | None = None
+        self._mirror: MirrorService | None = None
         self._models: dict[str, ModelProxy] = {}
         self._runner: web.AppRunner | None = None
         self._address: Address | None = None
@@ -107,13 +110,14 @@ class Gateway:
         await web.SockSite(self._runner, listener).start()
         self._address.keep(settings.scratch_dir)
         write_atomically(settings.url_file, self._address.url, 0o644)
-        log.info("listening on 127.0.0.1:%d", self._address.port)
+        log.info("listening on 127.0.0.1:%d, %.2f s after its start", self._address.port, process_seconds())
 
     def _serve(self, config: GatewayConfig, journal: Journal, upstream: Upstream) -> None:
         settings = self._settings
         credentials = Credentials(settings.secrets_dir, config.secret_name)
         forge = Forge(config, credentials, upstream)
         self._git = GitProxy(config, forge, journal, scratch=settings.scratch_dir)
+        self._mirror = MirrorService(config, settings.mirror_dir, settings.scratch_dir)
         gate = BudgetGate(settle(config.budget, settings.ledger_dir, journal), journal.spent)
         prices = PriceBook(config.prices)
         urls = {ANTHROPIC.name: config.anthropic_url, OPENAI.name: config.openai_url}
@@ -129,6 +133,8 @@ class Gateway:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
+        if self._mirror is not None:
+            await self._mirror.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._upstream is not None:
@@ -155,6 +161,8 @@ class Gateway:
             match service:
                 case "git":
                     return await self._git.handle(request, path) if self._git else self._faulty_git()
+                case "mirror":
+                    return await self._mirror.handle(request, path) if self._mirror else self._faulty_git()
                 case name if (api := _APIS.get(name)) is not None:
                     proxy = self._models.get(name)
                     return await proxy.handle(request, path) if proxy else self._faulty_model(api)

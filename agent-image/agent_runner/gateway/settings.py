@@ -16,6 +16,7 @@ from agent_runner.contract import (
     ENV_GATEWAY_CONFIG,
     ENV_GATEWAY_URL_FILE,
     ENV_LEDGER_DIR,
+    ENV_MIRROR_DIR,
     ENV_POD_NAME,
     ENV_SCRATCH_DIR,
     ENV_SECRETS_DIR,
@@ -60,6 +61,8 @@ class Settings:
     pod_name: str
     url_file: Path
     termination_log: Path | None = None
+    mirror_dir: Path | None = None
+    """The repository's mirror on the cache claim; ``None``: there is none."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -96,6 +99,7 @@ class Settings:
         if pod_name and not _POD_NAME.fullmatch(pod_name):
             faults.append(f"{ENV_POD_NAME}: {pod_name!r} is not the name of a pod")
         termination_log = environ.get(ENV_TERMINATION_LOG)
+        mirror_dir = environ.get(ENV_MIRROR_DIR)
         return cls(
             config=None if faults else config,
             fault="; ".join(faults) or None,
@@ -105,6 +109,7 @@ class Settings:
             pod_name=pod_name,
             url_file=Path(url_file),
             termination_log=Path(termination_log) if termination_log else None,
+            mirror_dir=Path(mirror_dir) if mirror_dir else None,
         )
 
 

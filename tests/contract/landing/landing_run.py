@@ -35,7 +35,7 @@ from airflow_provider_agents.exceptions import (
 )
 from airflow_provider_agents.hooks.github_client import GitHubClient
 from airflow_provider_agents.operators.landing_gate import LandingGateOperator
-from airflow_provider_agents.operators.landing_memory import RoundTasks
+from airflow_provider_agents.operators.landing_keys import RoundTasks
 from airflow_provider_agents.triggers.pull_request import PullRequestTrigger
 from airflow_provider_agents.triggers.ticket_comments import TicketCommentsTrigger
 

@@ -1,4 +1,4 @@
-"""The workspace's names, layout, expiry, and what a sweep decides."""
+"""The workspace's names, layout and expiry, and when a run needs it no more."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from airflow_provider_agents.domain.workspace import (
     ANNOTATION_EXPIRES_AT,
     FOLDERS,
     HOME_FOLDER,
-    LABEL_INSTALLATION,
     LEDGER_FOLDER,
     WORKSPACE_FOLDER,
-    ClaimSeen,
     Place,
     Workspace,
     claim_name,
@@ -27,8 +25,6 @@ from airflow_provider_agents.domain.workspace import (
     place,
     read_stamp,
     stamp,
-    sweep_claim,
-    sweep_pod,
     volumes,
 )
 
@@ -194,131 +190,3 @@ def test_any_text_is_an_expiry_or_a_value_error(text: str) -> None:
 )
 def test_a_run_ended_for_good_if_its_last_gate_said_so(decisions: list[Any], why: str | None) -> None:
     assert ending(decisions) == why
-
-
-# Sweeping claims
-
-PAST, FUTURE = "2026-01-31T11:00:00Z", "2026-01-31T13:00:00Z"
-
-
-def decide(expiry: str | None = PAST, **values: Any) -> Any:
-    labels = values.pop("labels", {LABEL_INSTALLATION: "default"})
-    annotations = {} if expiry is None else {ANNOTATION_EXPIRES_AT: expiry}
-    seen = ClaimSeen(
-        name="c", labels=labels, annotations=annotations, being_deleted=values.pop("being_deleted", False)
-    )
-    arguments: dict[str, Any] = {"living_pods": [], "run_state": None, "installation": "default"}
-    return sweep_claim(seen, now=NOW, **(arguments | values))
-
-
-@pytest.mark.parametrize("run_state", [None, "success", "failed"])
-def test_an_expired_claim_that_nobody_needs_is_deleted(run_state: str | None) -> None:
-    decision = decide(run_state=run_state)
-    assert (decision.action, decision.reason) == ("delete", f"It expired at {PAST}.")
-
-
-@pytest.mark.parametrize(
-    ("values", "reason", "faulty"),
-    [
-        ({"expiry": FUTURE}, f"kept until {FUTURE}", False),
-        ({"living_pods": ["p1", "p2"]}, "mounted by p1, p2", False),
-        ({"run_state": "running"}, "its run is running", False),
-        ({"run_state": "queued"}, "its run is queued", False),
-        ({"being_deleted": True}, "being deleted", False),
-        ({"labels": {}}, "another installation", False),
-        ({"labels": {LABEL_INSTALLATION: "team-b"}}, "another installation", False),
-        ({"labels": {LABEL_INSTALLATION: "team-b"}, "expiry": "soon"}, "another installation", False),
-        ({"expiry": "soon"}, "Nobody can tell when it expires: its annotation", True),
-        ({"expiry": None}, "Nobody can tell when it expires: it has no annotation", True),
-    ],
-)
-def test_all_other_claims_are_kept_with_a_reason(values: dict[str, Any], reason: str, faulty: bool) -> None:
-    decision = decide(**values)
-    assert decision.action == "keep"
-    assert reason in decision.reason
-    assert decision.faulty is faulty
-
-
-@given(
-    st.one_of(st.none(), st.text(max_size=30), st.datetimes().map(lambda m: stamp(m.replace(tzinfo=UTC)))),
-    st.lists(st.text(min_size=1, max_size=5), max_size=2),
-    st.sampled_from([None, "queued", "running", "success", "failed"]),
-    st.booleans(),
-    st.sampled_from(["default", "team-b"]),
-)
-def test_what_is_deleted_is_ours_expired_and_free(
-    expiry: str | None, living: list[str], state: str | None, deleting: bool, owner: str
-) -> None:
-    decision = decide(
-        expiry,
-        living_pods=living,
-        run_state=state,
-        being_deleted=deleting,
-        labels={LABEL_INSTALLATION: owner},
-    )
-    assert decision.reason
-    if decision.action == "delete":
-        assert owner == "default"
-        assert not living
-        assert not deleting
-        assert state not in ("queued", "running")
-        assert expiry is not None
-        assert read_stamp(expiry) <= NOW
-
-
-# Sweeping pods
-
-
-def pod(phase: str = "Succeeded", ended: datetime | None = NOW - timedelta(hours=2), **values: Any) -> Any:
-    state = {"terminated": {"finished_at": ended}} if ended else {"waiting": {}}
-    return {
-        "metadata": {"labels": {LABEL_INSTALLATION: "default"}} | values.pop("metadata", {}),
-        "status": {"phase": phase, "container_statuses": [{"name": "base", "state": state}]}
-        | values.pop("status", {}),
-    }
-
-
-def decide_pod(found: Any) -> Any:
-    return sweep_pod(found, now=NOW, keep=timedelta(hours=1), installation="default")
-
-
-@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
-def test_a_pod_that_ended_long_ago_is_deleted(phase: str) -> None:
-    decision = decide_pod(pod(phase))
-    assert (decision.action, decision.reason) == ("delete", "It ended at 2026-01-31T10:00:00Z.")
-
-
-def test_a_pod_without_containers_ended_when_it_began() -> None:
-    status = {"container_statuses": None, "start_time": NOW - timedelta(hours=3)}
-    assert decide_pod(pod("Failed", status=status)).action == "delete"
-    made = {"creation_timestamp": NOW - timedelta(minutes=3), "labels": {LABEL_INSTALLATION: "default"}}
-    assert decide_pod(pod("Failed", None, metadata=made)).action == "keep"
-
-
-def test_the_last_container_counts() -> None:
-    gateway = {"name": "gateway", "state": {"terminated": {"finished_at": NOW - timedelta(minutes=30)}}}
-    assert decide_pod(pod(status={"init_container_statuses": [gateway]})).action == "keep"
-
-
-@pytest.mark.parametrize(
-    ("found", "reason", "faulty"),
-    [
-        (pod("Running"), "has not ended", False),
-        (pod("Pending"), "has not ended", False),
-        (pod(metadata={"labels": None}), "another installation", False),
-        (pod(metadata={"labels": {LABEL_INSTALLATION: "b"}}), "another installation", False),
-        (pod(ended=NOW - timedelta(minutes=59)), "is kept until 2026-01-31T12:01:00Z", False),
-        (pod(ended=None), "Nobody can tell when it ended", True),
-        ({"metadata": {"labels": {LABEL_INSTALLATION: "default"}}, "status": None}, "has not ended", False),
-    ],
-)
-def test_all_other_pods_are_kept(found: Any, reason: str, faulty: bool) -> None:
-    decision = decide_pod(found)
-    assert decision.action == "keep"
-    assert reason in decision.reason
-    assert decision.faulty is faulty
-
-
-def test_a_pod_that_is_being_deleted_is_left_alone() -> None:
-    marked = {"labels": {LABEL_INSTALLATION: "default"}, "deletion_timestamp": NOW}
-    assert decide_pod(pod(metadata=marked)).action == "keep"

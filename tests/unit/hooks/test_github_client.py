@@ -86,6 +86,27 @@ async def test_branch_head(client, stub) -> None:
         await client.branch_head("acme/shop", "main")
 
 
+async def test_files_of_the_root(client, stub) -> None:
+    listing = [
+        {"name": "go.mod", "type": "file"},
+        {"name": "requirements.txt", "type": "symlink"},
+        {"name": "package.json", "type": "dir"},
+        {"name": "Cargo.toml", "type": "submodule"},
+        {"type": "file"},
+        None,
+    ]
+    stub.on(f"GET {API}/contents", listing, {"name": "go.mod", "type": "file"})
+    assert await client.root_files("acme/shop", HEAD) == {"go.mod", "requirements.txt"}
+    assert stub.asked[-1].query == {"ref": HEAD}
+    with pytest.raises(ForgeUnavailableError, match=f"the files of acme/shop at {HEAD[:12]} is no list"):
+        await client.root_files("acme/shop", HEAD)
+
+
+async def test_files_that_may_not_be_read_name_the_permission(client) -> None:
+    with pytest.raises(ForgeAccessError, match="Contents: read"):
+        await client.root_files("acme/shop", HEAD)
+
+
 async def test_issue(client, stub) -> None:
     answer = {
         "number": 3,

@@ -33,7 +33,11 @@ class Step:
 
     def __init__(self, kind: Any = AgentPlanOperator, **arguments: Any) -> None:
         self.kind = kind
-        self.arguments: dict[str, Any] = {"coding_task": accepted(), **arguments}
+        self.arguments: dict[str, Any] = {
+            "coding_task": accepted(),
+            "on_finish_action": "delete_pod",
+            **arguments,
+        }
         self.journal: list[str] = []
         self.kubernetes = Kubernetes(self.journal)
         self.store = Store(self.journal)

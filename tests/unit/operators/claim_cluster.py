@@ -173,8 +173,8 @@ class Cluster:
         self._call(f"list {kind}")
         found = list(items.values())
         if selector := options.get("label_selector"):
-            key, _, value = selector.partition("=")
-            found = [item for item in found if (item.metadata.labels or {}).get(key) == value]
+            wanted = dict(part.split("=") for part in selector.split(","))
+            found = [item for item in found if wanted.items() <= (item.metadata.labels or {}).items()]
         if options.get("field_selector"):
             found = [item for item in found if item.status.phase not in ("Succeeded", "Failed")]
         begin = int(options.get("_continue") or 0)

@@ -12,7 +12,7 @@ from airflow_provider_agents.domain.landing_history import LandingHistory, Round
 from airflow_provider_agents.domain.pull_request import Comment
 from airflow_provider_agents.exceptions import TaskStoppedError
 from airflow_provider_agents.operators.landing_gate import LandingGateOperator
-from airflow_provider_agents.operators.landing_memory import RoundTasks
+from airflow_provider_agents.operators.landing_keys import RoundTasks
 
 if TYPE_CHECKING:
     import pytest

@@ -186,3 +186,59 @@ def test_a_credential_that_will_not_do_fails_the_task(checked: Checked) -> None:
 def test_credentials_are_not_checked_for_bad_input(checked: Checked) -> None:
     faults(base_branch="trunk")
     assert checked.asked == []
+
+
+PRESETS = "registry.example.com/agent:1-{preset}"
+
+
+@pytest.fixture
+def presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTS__IMAGE", PRESETS)
+
+
+@pytest.mark.usefixtures("presets")
+def test_the_preset_is_found_from_the_files_of_the_base(
+    github: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    github.root = frozenset({"go.mod", "README.md"})
+    task = accept()
+    assert task.image(PRESETS) == "registry.example.com/agent:1-go"
+    assert github.asked == [f"root_files acme/shop {'c' * 40}"]
+    assert "Image preset go, from the repository's files." in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("presets")
+@pytest.mark.parametrize(
+    ("conf", "image"),
+    [
+        ({"image_preset": "node"}, "registry.example.com/agent:1-node"),
+        ({"image": "own:1"}, "own:1"),
+        ({"image": "own:1", "image_preset": "node"}, "own:1"),
+    ],
+)
+def test_what_was_asked_for_is_not_looked_up(github: GitHub, conf: dict[str, str], image: str) -> None:
+    github.root = RuntimeError("must not be asked")
+    assert accept(**conf).image(PRESETS) == image
+
+
+def test_one_image_for_all_is_not_looked_up(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTS__IMAGE", "agent:1")
+    github.root = RuntimeError("must not be asked")
+    assert accept().image_preset is None
+
+
+@pytest.mark.usefixtures("presets")
+@pytest.mark.parametrize("error", [ForgeUnavailableError("502"), ForgeAccessError("no contents")])
+def test_files_that_cannot_be_read_make_it_the_full_image(
+    github: GitHub, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    github.root = error
+    assert accept().image_preset == "full"
+    assert f"could not be read from its files, so the image has all of them: {error}" in caplog.text
+
+
+def test_a_preset_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTS__IMAGE", "agent:1")
+    (fault,) = faults(image_preset="rust")
+    assert fault.startswith("image_preset: `[agents] image` of this installation contains no {preset}")
+    assert accept(image_preset="rust", image="own:1").image("agent:1") == "own:1"

@@ -16,6 +16,7 @@ from kubernetes.client import models as k8s
 
 from agent_runner import contract
 from agent_runner.contract import GatewayConfig, StepSpec
+from agent_runner.gateway.ready import WAIT_SECONDS
 from airflow_provider_agents.domain.quantity import half
 from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
 from airflow_provider_agents.operators.retry_policy import STEP_RETRIES
@@ -151,7 +152,11 @@ def test_the_gateway_is_a_native_sidecar_probed_from_inside() -> None:
     _, pod = build()
     gateway = container(pod, "gateway")
     assert gateway["restartPolicy"] == "Always"
-    assert gateway["startupProbe"]["exec"]["command"] == ["agent-runner", "gateway-ready"]
+    probe = gateway["startupProbe"]
+    assert probe["exec"]["command"] == ["agent-runner", "gateway-ready"]
+    # The probe waits by itself; the kubelet must not cut it short, nor give up on a gateway that is slow.
+    assert probe["timeoutSeconds"] >= 2 * WAIT_SECONDS
+    assert probe["failureThreshold"] * (WAIT_SECONDS + probe["periodSeconds"]) >= 60
     assert "httpGet" not in gateway["startupProbe"]
     assert gateway["resources"]["limits"]
 
@@ -267,6 +272,24 @@ def test_operator_before_request_before_installation(
     assert container(pod, "base")["image"] == container(pod, "gateway")["image"] == image
     assert container(pod, "base")["resources"]["limits"] == {"cpu": cpu, "memory": memory}
     assert container(pod, "base")["resources"]["requests"] == {"cpu": half(cpu), "memory": half(memory)}
+
+
+@pytest.mark.parametrize(
+    ("request_", "arguments", "image"),
+    [
+        ({"image_preset": "rust"}, {}, "agent:1-rust"),
+        # A task that was accepted without a preset.
+        ({}, {}, "agent:1-full"),
+        ({"image": "a:1", "image_preset": "rust"}, {}, "a:1"),
+        ({"image_preset": "rust"}, {"image": "b:1"}, "b:1"),
+    ],
+)
+def test_the_preset_stands_in_the_image_of_the_installation(
+    request_: dict[str, Any], arguments: dict[str, Any], image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTS__IMAGE", "agent:1-{preset}")
+    _, pod = build(request=request_, **arguments)
+    assert container(pod, "base")["image"] == container(pod, "gateway")["image"] == image
 
 
 def test_two_tries_do_not_share_a_name() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
-from kubernetes.client import ApiClient, V1ObjectMeta, V1OwnerReference, V1Pod, V1Secret
+from kubernetes.client import ApiClient, V1ObjectMeta, V1OwnerReference, V1Pod, V1PodStatus, V1Secret
 from kubernetes.client.exceptions import ApiException
 
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError, StepInfrastructureError
@@ -375,6 +375,16 @@ def test_only_what_is_old_and_ownerless_and_without_a_pod_is_swept() -> None:
     selector = cluster.done[0].removeprefix("list ").split(",")
     assert selector[0] == "agents.airflow/kind=step-credentials"
     assert selector[1].startswith("agents.airflow/installation=team")
+
+
+@pytest.mark.parametrize(("phase", "goes"), [("Succeeded", True), ("Failed", True), ("Running", False)])
+def test_the_secret_of_a_pod_that_is_kept_goes_when_the_pod_has_ended(phase: str, goes: bool) -> None:
+    cluster = Cluster()
+    cluster.objects = [leftover("owned", pod="pod-1", owned=True), leftover("young", hours=0.5, pod="pod-1")]
+    pod = V1Pod(metadata=V1ObjectMeta(name="pod-1", uid="u"), status=V1PodStatus(phase=phase))
+    cluster.read_namespaced_pod = lambda *_, **__: pod  # type: ignore[method-assign]
+    assert delete_leftovers(cluster, "agents", "team a") == (["owned"] if goes else [])  # type: ignore[arg-type]
+    assert [what for what in cluster.done if what.startswith("patch")] == []
 
 
 def test_all_pages_are_swept_and_one_failure_does_not_stop_the_rest() -> None:

@@ -17,6 +17,7 @@ from airflow_provider_agents.domain.workspace import (
     ANNOTATION_DAG_ID,
     ANNOTATION_EXPIRES_AT,
     ANNOTATION_RUN_ID,
+    GIVEN_BACK_KEY,
     LABEL_INSTALLATION,
     LABEL_RUN,
     LABEL_TICKET,
@@ -475,6 +476,22 @@ def test_nothing_fails_the_run(
     cluster.faults[call] = [error]
     assert release(cluster, "done") == {"claim": NAME, "released": False, "kept_until": None}
     assert "cannot be released now; it expires" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("verdict", "why"), [("done", "done!"), ("stop", "stop!"), ("fix", None)])
+def test_a_run_that_ended_for_good_leaves_a_note_for_housekeeping_before_it_asks_the_cluster(
+    monkeypatch: pytest.MonkeyPatch, verdict: str, why: str | None
+) -> None:
+    def away(conn_id: str) -> None:
+        raise OSError("no cluster")
+
+    monkeypatch.setattr("airflow_provider_agents.operators.workspace.cluster_client", away)
+    decision = {"verdict": verdict, "message": f"{verdict}!"}
+    ti = TaskInstance("release", xcoms={f"{GATES[0]}:decision": decision})
+    ti.states = {GATES[0]: "success"} | dict.fromkeys(GATES[1:], "skipped")
+    task = ReleaseWorkspaceOperator(task_id="release", workspace=workspace().to_dict(), gates=GATES)
+    assert task.execute(context(ti))["released"] is False
+    assert ti.pushed.get(GIVEN_BACK_KEY) == why
 
 
 @pytest.mark.parametrize("value", [None, {"claim": None}, "text"])

@@ -202,3 +202,13 @@ def test_a_bad_file_is_named(file: Path, text: str, words: str) -> None:
 def test_a_bad_default_is_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"Default of {name}: "):
         params(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("effort", "default of the program"), ("image_preset", "found from the repository's files")],
+)
+def test_an_empty_choice_says_what_it_means(name: str, words: str) -> None:
+    param = params()[name]
+    assert param.schema["enum"][0] is None
+    assert param.schema["values_display"] == {"null": words}

@@ -14,7 +14,7 @@ from airflow.sdk.definitions._internal.contextmanager import DagContext
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_agents.domain.coding_task_request import Bounds
-from airflow_provider_agents.operators.landing_memory import RoundTasks
+from airflow_provider_agents.operators.landing_keys import RoundTasks
 from airflow_provider_agents.operators.skipping import LoopExitOperator
 from airflow_provider_agents.task_groups.coding_task import coding_task_group
 

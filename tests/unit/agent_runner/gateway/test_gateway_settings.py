@@ -265,7 +265,33 @@ def test_ready_once_the_address_is_whole(
     monkeypatch.setenv(contract.ENV_GATEWAY_URL_FILE, str(tmp_path / "url"))
     if text is not None:
         write_atomically(tmp_path / "url", text, 0o644)
-    assert ready.main() == code
+    moments = iter((0.0, ready.WAIT_SECONDS))
+    assert ready.main(clock=lambda: next(moments), sleep=lambda _: None) == code
+
+
+def test_the_probe_waits_for_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes would repeat it after a second only."""
+    monkeypatch.setenv(contract.ENV_GATEWAY_URL_FILE, str(tmp_path / "url"))
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            write_atomically(tmp_path / "url", "http://127.0.0.1:8080/" + "0" * 32, 0o644)
+
+    assert ready.main(clock=lambda: sum(slept), sleep=sleep) == 0
+    assert len(slept) == 3
+    assert max(slept) <= 0.1
+
+
+def test_the_probe_gives_up_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(contract.ENV_GATEWAY_URL_FILE, str(tmp_path / "url"))
+    slept: list[float] = []
+    assert ready.main(clock=lambda: sum(slept), sleep=slept.append) == 1
+    assert ready.WAIT_SECONDS <= sum(slept) < ready.WAIT_SECONDS + 0.2
+    assert "is not written yet" in capsys.readouterr().err
 
 
 def test_not_ready_without_a_file_name(

@@ -1,0 +1,1 @@
+"""What ``airflow agents doctor`` checks, one module for each area."""
