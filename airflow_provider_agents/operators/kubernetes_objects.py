@@ -183,7 +183,9 @@ def refusal(error: Exception, doing: str, *, verb: str, resource: str, namespace
     if status == 403 and "exceeded quota" in said:
         return infrastructure("storage_quota", f"{doing}: {said}")
     if status == 403 and f'cannot {verb} resource "{resource}"' in said:
-        remedy = f"Give its Kubernetes identity the verb `{verb}` on `{resource}`; docs/deploy.md has all rights."
+        remedy = (
+            f"Give its Kubernetes identity the verb `{verb}` on `{resource}`; docs/deploy.md has all rights."
+        )
         return InvalidInputError(
             [f"{doing}: Airflow may not {verb} {resource} in namespace {namespace}. {remedy} ({said})"]
         )
