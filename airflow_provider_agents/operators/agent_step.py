@@ -500,6 +500,22 @@ class AgentStepOperator(KubernetesPodOperator):
             kept_pods.drop_credentials(self.client, remote_pod)
         self._publish(outcome, context, memory=memory_of(remote_pod))
 
+    def process_pod_deletion(self, pod: k8s.V1Pod, *, reraise: bool = True) -> bool:
+        """Delete the pod, or keep it as ``on_finish_action`` says; return whether it was deleted.
+
+        Only a pod that has ended is ever kept: another one might start, or go on, when the step is over.
+        """
+        if pod is not None and not is_terminal(pod.to_dict()):
+            try:
+                self.pod_manager.delete_pod(pod)
+            except Exception:
+                if reraise:
+                    raise
+                self.log.warning("Pod %s cannot be deleted.", pod.metadata.name, exc_info=True)
+                return False
+            return True
+        return bool(super().process_pod_deletion(pod, reraise=reraise))
+
     # How it ends
 
     def _publish(self, outcome: StepOutcome, context: Context, memory: str | None = None) -> dict[str, Any]:

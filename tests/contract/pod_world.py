@@ -238,10 +238,10 @@ class World:
                         return pod
                 await asyncio.sleep(0.05)
 
-    async def no_pods(self) -> None:
-        """Wait until no pod is left."""
+    async def no_living_pods(self) -> None:
+        """Wait until no pod is left but those that have ended, which are kept to be looked at."""
         async with asyncio.timeout(SECONDS):
-            while await self.pods():
+            while any(pod["status"]["phase"] not in ("Succeeded", "Failed") for pod in await self.pods()):
                 await asyncio.sleep(0.05)
 
     async def working(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def failed(world: World, meanwhile: Any = None, **arguments: Any) -> StepError:
     lines = str(error).splitlines()
     assert lines[0].startswith(f"[{error.failure.category}/{error.failure.code}] ")
     assert lines[-1] == f"Remedy: {error.failure.remedy}"
-    asyncio.run(world.no_pods())
+    asyncio.run(world.no_living_pods())
     return error
 
 
