@@ -165,7 +165,7 @@ def _check_out(
     if fresh and mirror is None:
         # With all files, which would be fetched in a moment anyway.
         git.fetch_refs(wanted.branches, "--depth=1", "--no-filter")
-    else:
+    elif mirror is None or not _found_in_mirror(git, wanted):
         git.fetch_history(wanted.branches)
     base = git.commit_id(f"refs/remotes/origin/{spec.base_branch}")
     if base is None:
@@ -178,8 +178,22 @@ def _check_out(
         reach_merge_base(git, wanted.branches, base, start)
     git.run("checkout", "--quiet", "--force", "--no-track", "-B", spec.work_branch, start)
     kept = kept_paths(git, spec, base)
-    git.run("clean", "-ffdx", "--quiet", *clean_arguments(kept))
+    if not fresh:
+        git.run("clean", "-ffdx", "--quiet", *clean_arguments(kept))
     return Checkout(path=git.checkout, base_sha=base, start_sha=start, kept=kept)
+
+
+def _found_in_mirror(git: Git, wanted: _Wanted) -> bool:
+    """Point the remote branches to the commits that the forge named, if the mirror has them; say whether it does.
+
+    Asking the forge for them again would cost a fetch that brings nothing.
+    """
+    lines = "".join(
+        f"update refs/remotes/origin/{branch} {wanted.commits[ref]}\n"
+        for branch, ref in wanted.branches.items()
+    )
+    # Refused as a whole where one of the commits is not there.
+    return git.attempt("update-ref", "--no-deref", "--stdin", stdin=lines.encode()).ok
 
 
 def _is_ours(git: Git, spec: StepSpec) -> bool:

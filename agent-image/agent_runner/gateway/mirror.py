@@ -25,7 +25,7 @@ from agent_runner.gateway.push_request import printable
 from agent_runner.gateway.room import NoRoomError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ HISTORY_DELAY_SECONDS = 15.0
 """From when a step got its objects until the whole history is fetched: the checkout goes first."""
 
 _POLL_SECONDS = 0.02
-_LONGEST_POLL_SECONDS = 0.25
+_LONGEST_POLL_SECONDS = 0.1
 _UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _FULL = "the cache claim is full: enlarge it, or let the housekeeping DAG sweep it more often"
@@ -104,7 +104,7 @@ class Mirror:
     async def _ready(self, asked: Mapping[str, str], url: str) -> Ready:
         fault = await self._join()
         known = self._store.current()
-        if known is not None and (known.whole or fault) and await self._usable(known, asked):
+        if known is not None and await self._usable(known, asked):
             return Ready(known.name)
         if fault is None:
             try:
@@ -144,7 +144,15 @@ class Mirror:
         return None
 
     async def _filled(self, asked: Mapping[str, str], url: str) -> Ready:
-        with await self._take(FILLING, exclusive=True):
+        before = self._store.current()
+        lock = await self._take_unless(FILLING, lambda: self._store.current() != before)
+        if lock is None:
+            # Another pod has just made one: all who wait for it go on at once, not one after the other.
+            known = self._store.current()
+            if known is not None and await self._usable(known, asked):
+                return Ready(known.name)
+            lock = await self._take(FILLING, exclusive=True)
+        with lock:
             known = self._store.current()
             if known is not None:
                 known.restore()
@@ -190,7 +198,9 @@ class Mirror:
         except OSError:
             return False
         git = MirrorGit(known, self._home)
-        return (not asked or await git.has(asked.values())) and await git.refs_fault() is None
+        # Where history is cut off is written before the refs are: without them it may not be known yet.
+        there = await (git.has(asked.values()) if known.whole else git.holds(asked)) if asked else True
+        return there and await git.refs_fault() is None
 
     async def _check(self, asked: Mapping[str, str], url: str) -> None:
         known = self._store.current()
@@ -231,8 +241,19 @@ class Mirror:
             raise MirrorUnavailableError(_words(error)) from None
 
     async def _take(self, name: str, *, exclusive: bool) -> CacheLock:
+        lock = await self._take_unless(name, lambda: False, exclusive=exclusive)
+        if lock is None:
+            raise RuntimeError("nothing but the lock was waited for")
+        return lock
+
+    async def _take_unless(
+        self, name: str, over: Callable[[], bool], *, exclusive: bool = True
+    ) -> CacheLock | None:
+        """Wait for a lock; return ``None`` where ``over`` came true before."""
         limit, pause = time.monotonic() + LOCK_SECONDS, _POLL_SECONDS
         while (lock := take(self._store.folder / name, exclusive=exclusive)) is None:
+            if over():
+                return None
             if time.monotonic() > limit:
                 raise MirrorUnavailableError(
                     f"another pod has kept the mirror locked for {LOCK_SECONDS:.0f} s: it is slow or hangs; if "

@@ -62,6 +62,11 @@ class MirrorGit:
         """Say whether all of ``commits`` are there."""
         return (await self._reading.run("rev-list", "--no-walk", "--quiet", *commits, "--")).ok
 
+    async def holds(self, asked: Mapping[str, str]) -> bool:
+        """Say whether what steps have asked for includes all of ``asked``, full name of a ref → commit."""
+        found = await self.asked()
+        return all(found.get(_ASKED + ref.removeprefix("refs/")) == commit for ref, commit in asked.items())
+
     async def refs_fault(self) -> str | None:
         """Say which of its refs leads nowhere, or ``None``."""
         ran = await self._reading.run("rev-list", "--no-walk", "--quiet", "--all")
