@@ -112,7 +112,9 @@ def _start(stack: DemoStack, number: int) -> Start:
         requested = wait_for(
             lambda: _first_request(stack, asked), what="a model request", seconds=RUN_SECONDS, interval=0.05
         )
-        pod = next(p for p in stack.pods() if repository in p["metadata"]["annotations"][SPEC_ANNOTATION])
+        pod = next(
+            p for p in stack.pods() if repository in p["metadata"]["annotations"].get(SPEC_ANNOTATION, "")
+        )
         moments = _moments(stack, run_id, pod["metadata"]["name"])
     finally:
         _end(stack, run_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
 from demo import scenario
 from demo.stack import NAMESPACE, DemoStack
 from tests.e2e.conftest import MODEL_KEY
@@ -57,6 +58,9 @@ def observe(stack: DemoStack, run: Run, over: threading.Event) -> None:
     """Collect specifications of pods, and environments and files of agents, while there are any."""
     while not over.is_set():
         for pod in stack.pods():
+            # Pods of other runs are kept.
+            if REPOSITORY not in pod["metadata"]["annotations"].get(SPEC_ANNOTATION, ""):
+                continue
             name = pod["metadata"]["name"]
             if name not in {known["metadata"]["name"] for known in run.specifications}:
                 run.specifications.append(pod)
