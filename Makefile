@@ -65,7 +65,7 @@ properties: $(DEV)  ## thousands of drawn histories of landing, others each time
 e2e: $(DEV)  ## tests of the whole system, with a real Airflow
 	$(call pytest,--timeout 420 tests/e2e)
 
-bench: $(DEV)  ## what the gateway and the runner cost, on a machine at rest
+bench: $(DEV)  ## what the parts cost, held to their targets, on a machine at rest; CONTRIBUTING.md lists them
 	$(call pytest,-s tests/bench)
 
 format: $(DEV)  ## put the code into its one form

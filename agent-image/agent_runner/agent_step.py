@@ -48,7 +48,9 @@ def run_agent_step(
     """
     task = AgentTask(
         prompt=spec.prompt,
-        instructions=instructions_for(spec, _repository_files(git, spec, checkout)),
+        instructions=instructions_for(
+            spec, _repository_files(git, spec, checkout), cut_off=(git.directory / "shallow").exists()
+        ),
         checkout=checkout.path,
         read_only=spec.step in READING_STEPS,
         settings=spec.agent,

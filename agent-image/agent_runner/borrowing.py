@@ -39,14 +39,17 @@ def borrow(directory: Path, mirror: Mirror | None) -> None:
         remove(directory / "objects/info" / name)
     if mirror is not None:
         # Else the history would seem to be broken where the mirror's is cut off.
-        _write_shallow(directory, _cut_off(mirror.path))
+        _write_shallow(directory, cut_off(mirror.path))
         write_fresh(directory / "objects/info/alternates", f"{mirror.objects}\n")
     else:
-        _write_shallow(directory, _cut_off(directory))
+        _write_shallow(directory, cut_off(directory))
 
 
-def _cut_off(directory: Path) -> list[str]:
-    """Return the commits whose parents are left out, as far as the list of them is readable."""
+def cut_off(directory: Path) -> list[str]:
+    """Return the commits whose parents are left out, as far as the list of them is readable.
+
+    :param directory: a ``.git`` folder, or a bare repository.
+    """
     lines = read_small(directory / "shallow", _MAX_BYTES).decode(errors="replace").splitlines()
     return [line for line in lines if SHA_PATTERN.fullmatch(line)]
 

@@ -19,7 +19,7 @@ _BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 class CacheLock:
-    """A lock that is held until :meth:`close`. Made by :func:`take`."""
+    """A lock that is held until :meth:`close`, or until nothing refers to it. Made by :func:`take`."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -31,9 +31,16 @@ class CacheLock:
         """
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
+    def empty(self) -> None:
+        """Cut the lock's file to nothing, which is what it ought to be."""
+        os.ftruncate(self._descriptor, 0)
+
     def touch(self) -> None:
         """Note the time: what the lock guards is used now."""
         os.utime(self._descriptor)
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -56,6 +63,7 @@ def take(
     folder: int | None = None,
     seconds: float = 0.0,
     pause: Callable[[float], None] = time.sleep,
+    readable: bool = False,
 ) -> CacheLock | None:
     """Take a lock, or return ``None`` where others hold it.
 
@@ -63,10 +71,11 @@ def take(
     :param folder: descriptor of the folder that ``path`` is relative to.
     :param seconds: how long to wait for others.
     :param pause: sleeps between two tries; may raise to give up.
+    :param readable: the file is there and may not be writable, as on a read-only mount; for shared locks.
     :raises OSError: the file cannot be made or locked, or is no plain file.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o664, dir_fd=folder)
+    flags = os.O_RDONLY if readable else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o664, dir_fd=folder)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "a lock must be a plain file", os.fspath(path))

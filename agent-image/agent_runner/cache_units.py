@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -109,6 +110,10 @@ def remove_unit(root: int, unit: Unit, trash: str) -> Gone:
     :raises OSError: it cannot be removed as a whole.
     """
     with descend(root, *unit.folders) as folder:
+        if unit.name == LOCK and not unit.inside and not _is_plain(LOCK, folder):
+            # Nobody can hold it; as long as it is there, nothing of the repository could be removed.
+            remove_entries([LOCK], folder, folder, trash)
+            return "gone"
         *lock_folders, lock_name = unit.lock.split("/")
         for name in lock_folders:
             with contextlib.suppress(FileExistsError):
@@ -118,7 +123,9 @@ def remove_unit(root: int, unit: Unit, trash: str) -> Gone:
         if lock is None:
             return "in use"
         with lock, descend(folder, *unit.inside) as inside:
-            if unit.name is None:
+            if unit.name == LOCK and not unit.inside:
+                lock.empty()  # others hold the same file
+            elif unit.name is None:
                 names = [name for name in names_in(inside) if name != LOCK]
                 remove_entries(names, inside, folder, trash)
             elif unit.name.startswith(TRASH) and not unit.inside:
@@ -160,8 +167,16 @@ def _survey(found: RepositoryFolder, folder: int) -> None:
             with opened(name, folder) as inner:
                 for tool in names_in(inner):
                     _add(found, inner, (name,), tool)
-        elif name not in (LOCK, LOCKS_FOLDER):
-            _add(found, folder, (), name)
+        elif name == LOCKS_FOLDER and name in subfolders(folder):
+            with opened(name, folder) as inner:
+                for lock in names_in(inner):
+                    if not _is_lock(lock, inner):
+                        _add(found, inner, (name,), lock, worthless=True)
+        elif name == LOCK:
+            if not _is_lock(name, folder):
+                _add(found, folder, (), name, worthless=True)
+        else:
+            _add(found, folder, (), name, worthless=name.startswith(TRASH))
 
 
 def _add_setup(found: RepositoryFolder, folder: int, key: str) -> None:
@@ -186,9 +201,23 @@ def _add_setup(found: RepositoryFolder, folder: int, key: str) -> None:
     )
 
 
-def _add(found: RepositoryFolder, folder: int, inside: tuple[str, ...], name: str) -> None:
+def _is_lock(name: str, folder: int) -> bool:
+    """Say whether it is what it ought to be: an empty file. Anything else may be large."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
+
+
+def _is_plain(name: str, folder: int) -> bool:
+    return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _add(
+    found: RepositoryFolder, folder: int, inside: tuple[str, ...], name: str, *, worthless: bool = False
+) -> None:
     measured = _measured(found, folder, [name])
-    worthless = not inside and name.startswith(TRASH)
     found.units.append(Unit(TOOL, found.folders, inside, name, LOCK, measured, measured.newest, worthless))
 
 

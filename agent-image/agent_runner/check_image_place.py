@@ -36,7 +36,7 @@ _SECRET_NAME = re.compile(
 )
 _PLACE_NAME = re.compile(r"_(?:DIR|FILE|PATH|URL_FILE|FD)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(
-    r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|sk-[A-Za-z0-9_-]{16,}|AKIA[0-9A-Z]{16}"
+    r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{16,}|AKIA[0-9A-Z]{16}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s:@]+@"
 )
 

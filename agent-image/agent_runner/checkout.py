@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_runner.borrowing import borrow, borrows
+from agent_runner.borrowing import borrow, borrows, cut_off
 from agent_runner.console import say
 from agent_runner.failure import StepCancelled, StepFailed, failed
 from agent_runner.files import remove
@@ -41,7 +41,9 @@ class Checkout:
     kept: tuple[str, ...] = ()
     """Ignored paths that the set-up script made, and that cleaning leaves alone."""
     lfs: bool = False
-    """True where files in Git LFS have their content in the checkout."""
+    """True where there are files in Git LFS, and git treats them as what they are."""
+    mirror: Mirror | None = None
+    """Where its objects are borrowed from."""
 
 
 def prepare(git: Git, spec: StepSpec) -> Checkout:
@@ -88,6 +90,8 @@ def _prepare_with_mirror(git: Git, spec: StepSpec, wanted: _Wanted, folder: Path
 
 def _prepare(git: Git, spec: StepSpec, wanted: _Wanted, mirror: Mirror | None) -> Checkout:
     git.partial = mirror is None
+    # One without history gets commits without theirs after this checkout was told where it is cut off.
+    git.trusts_alternates = mirror is None or not cut_off(mirror.path)
     how = " with borrowed objects" if mirror is not None else ""
     # One that has all of its objects does not become one that borrows, nor the other way round.
     if _is_ours(git, spec) and borrows(git.directory) == (mirror is not None):
@@ -180,7 +184,7 @@ def _check_out(
     kept = kept_paths(git, spec, base)
     if not fresh:
         git.run("clean", "-ffdx", "--quiet", *clean_arguments(kept))
-    return Checkout(path=git.checkout, base_sha=base, start_sha=start, kept=kept)
+    return Checkout(path=git.checkout, base_sha=base, start_sha=start, kept=kept, mirror=mirror)
 
 
 def _found_in_mirror(git: Git, wanted: _Wanted) -> bool:

@@ -77,6 +77,11 @@ _PARTIAL_CONFIG = """\
 	partialClone = origin
 """
 """Follows the remote: files of old commits are left out, and fetched when they are looked at."""
+_NO_ALTERNATE_REFS_CONFIG = """\
+[core]
+	alternateRefsPrefixes = refs/none/
+"""
+"""Else git would tell the forge that it has the history of each commit that such a ref leads to."""
 _BRANCH_CONFIG = """\
 [branch "{branch}"]
 	remote = origin
@@ -133,6 +138,9 @@ class Git:
         self.partial = False
         """Whether files of old commits are left out of what is fetched of the history; in the configuration
         from when that is written next."""
+        self.trusts_alternates = True
+        """Whether what the refs of borrowed objects' repositories lead to is here with all of its history; in
+        the configuration from when that is written next."""
         self._branch = ""
         self._program = program
         self._supervision = supervision
@@ -208,6 +216,7 @@ class Git:
         (self.directory / "config").write_text(
             CONFIG_OF_REMOTE.format(url=self.url)
             + (_PARTIAL_CONFIG if self.partial else "")
+            + ("" if self.trusts_alternates else _NO_ALTERNATE_REFS_CONFIG)
             + _BRANCH_CONFIG.format(branch=branch)
         )
 

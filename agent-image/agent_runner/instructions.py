@@ -16,15 +16,21 @@ MAX_FILE_BYTES = 32 * 1024
 """How much of each is passed on."""
 
 
-def instructions_for(spec: StepSpec, files: Mapping[str, str]) -> str:
+def instructions_for(spec: StepSpec, files: Mapping[str, str], *, cut_off: bool = False) -> str:
     """Return the addition to the system prompt.
 
     :param files: name → text of the repository's files: advice on how to work in it, below the step's rules.
         They configure nothing.
+    :param cut_off: the checkout has not all of the history.
     """
     parts = [spec.instructions.strip()] if spec.instructions.strip() else []
     if spec.agent.max_turns is not None:
         parts.append(f"You have at most {spec.agent.max_turns} turns for this step. Finish within them.")
+    if cut_off:
+        parts.append(
+            "The checkout has the newest commits only, so `git log` and `git blame` end early. Where older ones "
+            f"matter, `git fetch --deepen=200 origin {spec.base_branch}` gets more."
+        )
     seen = set()
     for name, text in files.items():
         if text and text not in seen:

@@ -24,11 +24,12 @@ FILTER = {
 """Settings of ``filter.lfs``: without them git would take the content of a large file for a change of it."""
 
 
-def pull_lfs(git: Git, say: Callable[[str], None]) -> bool:
-    """Put the content of large files in the place of their pointers; a failure is only said.
+def use_lfs(git: Git, say: Callable[[str], None], *, content: bool) -> bool:
+    """Let git know large files, and put their content in the place of their pointers; a failure is only said.
 
     Takes at most :data:`~agent_runner.git.LOCAL_SECONDS`.
 
+    :param content: whether their content is wanted at all.
     :return: whether there are such files and git treats them as what they are from now on.
     :raises StepCancelled: a stop was asked for.
     """
@@ -43,6 +44,9 @@ def pull_lfs(git: Git, say: Callable[[str], None]) -> bool:
         "lfs.locksverify=false",
         *(f"filter.lfs.{name}={value}" for name, value in FILTER.items()),
     )
+    if not content:
+        say("checkout: files in Git LFS stay pointers, as the run asks for")
+        return True
     try:
         output = git.attempt("lfs", "pull")
     except StepCancelled:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from agent_runner.cache_locks import CacheLock, take
 from agent_runner.console import one_line, say
 from agent_runner.failure import StepCancelled
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from agent_runner.gateway_address import GatewayAddress
     from agent_runner.stop import StopRequest
 
+LOCK = "lock"
+"""File of the repository's folder: held, shared, by all that use the mirror."""
 WAIT_SECONDS = 300.0
 """How long a step waits for the mirror before it goes on without."""
 _PROGRESS_SECONDS = 15.0
@@ -37,6 +40,8 @@ class Mirror:
     """A bare repository that a checkout may borrow objects from."""
 
     path: Path
+    lock: CacheLock | None = None
+    """Keeps it from being removed, also while the gateway, which holds one too, is away."""
 
     @property
     def objects(self) -> Path:
@@ -89,11 +94,18 @@ class MirrorRequest:
 
     def _found(self, answer: Mapping[str, Any]) -> Mirror:
         name = str(answer.get("generation"))
+        lock = self._lock()
         if not _GENERATION.fullmatch(name) or not (self._folder / name / "objects").is_dir():
             raise NoMirrorError("this container does not see what the gateway has fetched: is it one claim?")
         if warning := answer.get("warning"):
             say(f"checkout: the mirror is not fresh, which takes longer: {one_line(str(warning))}")
-        return Mirror(self._folder / name)
+        return Mirror(self._folder / name, lock)
+
+    def _lock(self) -> CacheLock | None:
+        try:
+            return take(self._folder / LOCK, exclusive=False, readable=True)
+        except OSError:
+            return None  # the gateway's has to do
 
     def _ask(self, path: str) -> Mapping[str, Any]:
         # Here, because most of its import is for what is not used.

@@ -35,7 +35,7 @@ LEAST_FREE_BYTES = 64 * 1024 * 1024
 _SWEEP_SECONDS = 20.0
 """How long a step waits for a sweep that is clearing this repository's folder."""
 _PROBE_BYTES = 4096
-_NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|fuse\.sshfs|fuse\.s3fs|fuse\.gcsfuse|virtiofs")
+_NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|fuse\..+|virtiofs|lustre|beegfs|gpfs")
 
 
 @dataclass(slots=True)

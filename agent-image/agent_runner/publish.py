@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MARKER = re.compile(rb"^(.*):\d+: leftover conflict marker\.?$")
 _REFUSED = re.compile(r"^!\t[^\t]*\t\[(?P<kind>[a-z ]+)\](?: \((?P<reason>.*)\))?$", re.MULTILINE)
 _MAX_SUBJECT = 72
+_NO_MERGE_BASE = 1
 UNFINISHED_PREFIX = "WIP: "
 """Starts the message of a commit of unfinished work."""
 
@@ -45,7 +46,8 @@ def publish(
     remote = git.remote_heads(spec.base_branch, spec.work_branch)
     on_forge = remote.get(spec.work_branch)
     base = remote.get(spec.base_branch, checkout.base_sha)
-    if git.commit_id(base) is None:
+    # A mirror without history may have the commit, and not what it follows from.
+    if git.commit_id(base) is None or not (git.trusts_alternates or base == checkout.base_sha):
         git.fetch(spec.base_branch)
     reach_merge_base(git, {spec.base_branch: f"refs/heads/{spec.base_branch}"}, base, checkout.start_sha)
     tip = _tip(git, spec, checkout, base)
@@ -130,7 +132,16 @@ def _tip(git: Git, spec: StepSpec, checkout: Checkout, base: str) -> str | None:
 
 
 def _measure(git: Git, base: str, tip: str) -> _Work:
-    fork = git.run("merge-base", base, tip).partition("\n")[0]
+    arguments = ("merge-base", base, tip)
+    found = git.attempt(*arguments)
+    if found.returncode == _NO_MERGE_BASE:
+        raise failed(
+            "head_moved",
+            f"The base branch was replaced: {base[:12]} has no commit in common with {tip[:12]}, the step's work.",
+        )
+    if not found.ok:
+        raise git.error(arguments, found)
+    fork = found.text.partition("\n")[0]
     names = git.fields("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", fork, tip)
     return _Work(
         fork=fork,

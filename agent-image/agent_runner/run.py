@@ -28,7 +28,7 @@ from agent_runner.environment import Environment
 from agent_runner.failure import StepCancelled, StepFailed, failed
 from agent_runner.gateway_address import GatewayAddress
 from agent_runner.git import Git
-from agent_runner.lfs import pull_lfs
+from agent_runner.lfs import use_lfs
 from agent_runner.package_caches import open_caches
 from agent_runner.process import Supervision
 from agent_runner.reaper import Reaper
@@ -100,7 +100,7 @@ def _step(variables: Mapping[str, str], stop: StopRequest, reaper: Reaper, draft
     git = Git(environment, supervision, gateway, spec.repository)
     checkout = prepare(git, spec)
     draft.base_sha, draft.head_sha = checkout.base_sha, checkout.start_sha
-    checkout = dataclasses.replace(checkout, lfs=pull_lfs(git, console.say))
+    checkout = dataclasses.replace(checkout, lfs=use_lfs(git, console.say, content=spec.lfs))
     if spec.submodules and (checkout.path / ".gitmodules").is_file():
         from agent_runner.submodules import checkout_submodules
 

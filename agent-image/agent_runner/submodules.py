@@ -257,7 +257,7 @@ class _Work:
                     "git_failed",
                     f"Submodule {child.prefix[:-1]}: {child.repository} has no commit {child.commit} on a branch "
                     "or a tag.",
-                    remedy="Push that commit to the submodule's repository, or set submodules to false.",
+                    remedy="Push that commit to the submodule's repository, or set `submodules` to false.",
                 )
             )
 

@@ -201,7 +201,7 @@ class Deployment:
         except request_errors() as error:
             return SecretReading("absent" if status_of(error) == 404 else "hidden", said=told(error))
         except AgentsError as error:
-            return SecretReading("hidden", said=str(error))
+            return SecretReading("hidden", said=one_line(error))
         values = {}
         for key, encoded in (read.data or {}).items():
             try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow.utils import cli as cli_utils
 
+from agent_runner.contract import REPOSITORY_PATTERN
 from airflow_provider_agents.cli.deployment import Deployment
 from airflow_provider_agents.cli.registry import CHECKS
 from airflow_provider_agents.cli.render import as_document, as_table
@@ -28,6 +29,10 @@ def doctor(args: Namespace) -> None:
     if unknown := unknown_patterns(CHECKS, patterns):
         sys.stderr.write(f"--skip {unknown[0]}: there is no such check. Checks are:\n")
         sys.stderr.write("".join(f"  {check.id}\n" for check in CHECKS))
+        raise SystemExit(EXIT_USAGE)
+    wrong = [name for name in args.repository or () if not REPOSITORY_PATTERN.fullmatch(name)]
+    if wrong:
+        sys.stderr.write(f"--repository {wrong[0]}: write it as owner/name.\n")
         raise SystemExit(EXIT_USAGE)
     raise SystemExit(examine(tuple(args.repository or ()), skip=patterns, output=args.output))
 

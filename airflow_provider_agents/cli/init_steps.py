@@ -74,6 +74,20 @@ class InitSteps:
         self.changed = True
         self._say(f"stored   {what}")
 
+    def _put_connection(self, conn_id: str, conn_type: str, **fields: str) -> None:
+        """Store a connection.
+
+        :param fields: ``host``, ``password``, ``extra``.
+        :raises RefusedAnswerError: another one of that name comes before it.
+        """
+        put_connection(conn_id, conn_type, **fields)
+        used = _connection(conn_id)
+        if used is not None and any((getattr(used, name) or "") != value for name, value in fields.items()):
+            raise RefusedAnswerError(
+                f"connection {conn_id} is stored, but another one of that name comes before it, from the environment "
+                f"(AIRFLOW_CONN_{conn_id.upper()}) or a secrets backend: change it there, or remove it"
+            )
+
     # GitHub
 
     def _github(self) -> None:
@@ -102,7 +116,7 @@ class InitSteps:
             whose[:] = [_login(host, password=token)]
 
         token = self._answers.secret("GitHub token", variable=GITHUB_TOKEN_VARIABLE, check=check)
-        put_connection(conn_id, "github", host=host, password=token)
+        self._put_connection(conn_id, "github", host=host, password=token)
         self._stored(f"connection {conn_id}: the token of {whose[0]}")
 
     def _github_app(self, conn_id: str, host: str, app_id: str) -> None:
@@ -121,7 +135,7 @@ class InitSteps:
             given=self._args.github_key_path,
             check=check,
         )
-        put_connection(conn_id, "github", host=host, extra=json.dumps(extra))
+        self._put_connection(conn_id, "github", host=host, extra=json.dumps(extra))
         self._stored(f"connection {conn_id}: the App {whose[0]}")
 
     # The cluster
@@ -138,7 +152,7 @@ class InitSteps:
             if where == IN_CLUSTER:
                 extra["in_cluster"] = True
             else:
-                extra.update(in_cluster=False, kube_config_path=str(Path(where).absolute()))
+                extra.update(in_cluster=False, kube_config_path=str(Path(where).expanduser().absolute()))
             _check_cluster(where)
 
         self._answers.text(
@@ -149,7 +163,7 @@ class InitSteps:
             check=check,
         )
         extra["namespace"] = settings.text("namespace", "agent-system")
-        put_connection(conn_id, "kubernetes", extra=json.dumps(extra))
+        self._put_connection(conn_id, "kubernetes", extra=json.dumps(extra))
         self._stored(f"connection {conn_id}")
 
     # What the agent's model is paid with
@@ -208,7 +222,7 @@ class InitSteps:
             return
         key = self._wanted_key()
         conn_id = names["openai" if key == SECRET_KEY_OPENAI else "anthropic"]
-        put_connection(conn_id, "generic", password=self._model_value(key))
+        self._put_connection(conn_id, "generic", password=self._model_value(key))
         self._stored(f"connection {conn_id}: {key}")
 
     def _secret(self) -> None:
@@ -278,7 +292,7 @@ class InitSteps:
         values["base_branch"] = self._answers.text(
             "Branch that pull requests are merged into",
             flag="--base-branch",
-            given=self._args.base_branch,
+            given=self._args.base_branch or None,
             default=str(facts.get("default_branch") or "main"),
         )
         allowed = [method for method, field in MERGE_METHODS.items() if facts.get(field)] or ["squash"]
@@ -315,7 +329,7 @@ class InitSteps:
         except OSError as error:
             raise RefusedAnswerError(
                 f"{file} cannot be written: {error.strerror}. Give --config-path a folder that you may write, and mount it "
-                "into every Airflow component"
+                "into every Airflow component; of a config map, which nobody can write, change the source"
             ) from None
         self._stored(f"{file}: {', '.join(changes)}")
 
@@ -368,6 +382,7 @@ def _login(
 
 def _check_cluster(where: str) -> None:
     from kubernetes import client, config
+    from yaml import YAMLError
 
     configuration = client.Configuration()
     try:
@@ -377,8 +392,9 @@ def _check_cluster(where: str) -> None:
             config.load_kube_config(config_file=where, client_configuration=configuration)
         with client.ApiClient(configuration) as api:
             client.VersionApi(api).get_code(_request_timeout=REQUEST_SECONDS)
-    except config.ConfigException as error:
-        raise RefusedAnswerError(f"{where} leads to no cluster: {error}") from None
+    except (config.ConfigException, YAMLError, AttributeError, TypeError) as error:
+        # The client takes a file of another kind apart without looking.
+        raise RefusedAnswerError(f"{where} leads to no cluster: {' '.join(str(error).split())}") from None
     except request_errors() as error:
         raise RefusedAnswerError(f"the cluster of {where} does not answer: {told(error)}") from None
 

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from airflow_provider_agents.cli.report import CheckReport, Finding, Report, failed, skipped
-from airflow_provider_agents.exceptions import ForgeUnavailableError, InvalidInputError
+from airflow_provider_agents.exceptions import ForgeRateLimitedError, ForgeUnavailableError, InvalidInputError
+from airflow_provider_agents.operators.kubernetes_objects import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -97,20 +98,43 @@ def _bounded(check: Check, deployment: Deployment, seconds: float) -> tuple[Find
 
 
 def _guarded(check: Check, deployment: Deployment) -> tuple[Finding, ...]:
+    findings: list[Finding] = []
     try:
-        return tuple(check.run(deployment))
-    except InvalidInputError as error:
-        return tuple(_fault(text) for text in error.faults)
-    except ForgeUnavailableError as error:
-        return (failed(str(error), "Check network, proxy and firewall between this machine and GitHub."),)
+        for finding in check.run(deployment):
+            findings.append(finding)  # one by one: those before an exception are kept
     except Exception as error:
-        # A fault of the check itself, or one that nobody foresaw: the others go on.
-        return (
-            failed(
-                f"{type(error).__name__}: {error}",
-                f"This check ended with an error that it does not know; leave it out with --skip {check.id}.",
-            ),
+        findings += _of_error(error, check.id)
+    return tuple(findings)
+
+
+def _of_error(error: Exception, check_id: str) -> list[Finding]:
+    """Return what an exception of a check says."""
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    match error:
+        case InvalidInputError():
+            return [_fault(text) for text in error.faults]
+        case ForgeRateLimitedError():
+            return [
+                failed(str(error), "Wait, then run again; whatever uses the same account shares its limit.")
+            ]
+        case ForgeUnavailableError():
+            return [failed(str(error), "Check network, proxy and firewall between this machine and GitHub.")]
+        case ApiException() | HTTPError():
+            return [
+                failed(
+                    f"Kubernetes: {told(error)}",
+                    "If it names a right, grant it (docs/deploy.md); otherwise check that the cluster is healthy.",
+                )
+            ]
+    # A fault of the check itself, or one that nobody foresaw: the others go on.
+    return [
+        failed(
+            f"{type(error).__name__}: {error}",
+            f"This check ended with an error that it does not know; leave it out with --skip {check_id}.",
         )
+    ]
 
 
 def _fault(text: str) -> Finding:

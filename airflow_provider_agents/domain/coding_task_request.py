@@ -90,6 +90,16 @@ class CodingTaskRequest(BaseModel):
         "libraries.",
         json_schema_extra=_setting("Branches", "Further repositories"),
     )
+    submodules: bool = Field(
+        default=True,
+        description="Check out submodules: those in `repository` and `read_repositories`; others are left out.",
+        json_schema_extra=_setting("Branches", "Submodules"),
+    )
+    lfs: bool = Field(
+        default=True,
+        description="Get the content of files in Git LFS. Off: they stay pointers.",
+        json_schema_extra=_setting("Branches", "Large files (Git LFS)"),
+    )
     agent: str | None = Field(
         default=None,
         pattern=f"^{PROGRAM_PATTERN.pattern}$",

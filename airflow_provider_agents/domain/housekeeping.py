@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_agents.domain.pod_fields import base_started
 from airflow_provider_agents.domain.workspace import (
     ANNOTATION_EXPIRES_AT,
     LABEL_INSTALLATION,
@@ -24,6 +25,10 @@ LABEL_READ = "already_checked"
 """Label, ``True``, of a pod whose result was read: set by ``KubernetesPodOperator`` on pods that it keeps."""
 
 ENDED_PHASES = ("Succeeded", "Failed")
+
+NEVER_STARTED = timedelta(days=2)
+"""A pod that has not started by then has lost its task: a step's task waits for a day and some minutes at the
+most. Nothing else would end the pod: a deadline counts from its start, and it keeps its run's claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +145,14 @@ def sweep_pod(
     labels = metadata.get("labels") or {}
     if labels.get(LABEL_INSTALLATION) != installation:
         return SweepDecision("keep", "It belongs to another installation.")
-    if status.get("phase") not in ENDED_PHASES:
-        return SweepDecision("keep", "It has not ended.")
     if metadata.get("deletion_timestamp"):
         return SweepDecision("keep", "It is being deleted already.")
+    if status.get("phase") not in ENDED_PHASES:
+        made = metadata.get("creation_timestamp")
+        waiting = status.get("phase") == "Pending" and not base_started(pod)
+        if waiting and isinstance(made, datetime) and now - made >= NEVER_STARTED:
+            return SweepDecision("delete", f"It was made at {stamp(made)} and has never started.")
+        return SweepDecision("keep", "It has not ended.")
     read = labels.get(LABEL_READ) == "True"
     in_the_way = _claims_of(pod) & (going.swept | going.being_deleted if read else going.swept)
     if in_the_way:

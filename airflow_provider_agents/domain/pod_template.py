@@ -85,6 +85,7 @@ def template_faults(pod: Mapping[str, Any]) -> list[str]:
             spec.get("initContainers") or [], "spec.initContainers", GATEWAY_CONTAINER, _GATEWAY
         ),
         *_volume_faults(spec.get("volumes") or []),
+        *_mixed_faults(spec),
     ]
 
 
@@ -162,6 +163,31 @@ def _mount_faults(mounts: Sequence[Mapping[str, Any]], place: str) -> list[str]:
             )
         if mount.get("mountPropagation") not in (None, "None"):
             faults.append(f"{here}.mountPropagation: {_NODE}")
+    return faults
+
+
+def _mixed_faults(spec: Mapping[str, Any]) -> list[str]:
+    """Return where a container reaches into what is the step's, or the other container's."""
+    volumes = spec.get("volumes") or []
+    own = {volume.get("name") for volume in volumes}
+    mounted: dict[str, set[str]] = {"containers": set(), "initContainers": set()}
+    faults = []
+    for kind, names in mounted.items():
+        for index, container in enumerate(spec.get(kind) or []):
+            for place, mount in enumerate(container.get("volumeMounts") or []):
+                name = str(mount.get("name") or "")
+                names.add(name)
+                if name not in own:
+                    faults.append(
+                        f"spec.{kind}[{index}].volumeMounts[{place}].name: {name!r} is no volume of the template; "
+                        "the step's own, with credentials and other runs' files, are not shared"
+                    )
+    shared = mounted["containers"] & mounted["initContainers"]
+    faults += [
+        f"spec.volumes[{index}].emptyDir: the agent would write what the gateway reads; give each a volume of its own"
+        for index, volume in enumerate(volumes)
+        if volume.get("emptyDir") is not None and volume.get("name") in shared
+    ]
     return faults
 
 

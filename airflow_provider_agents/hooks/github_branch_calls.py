@@ -80,7 +80,7 @@ class BranchCalls:
         They are candidates only: a search index lags. Merged ones are closed ones too.
 
         :param prefix: of the names of their branches.
-        :return: and whether there are more than a search can tell.
+        :return: and whether there are more than a search can tell of; then only the first page was read.
         """
         operation = Operation("search for closed pull requests", _READ)
         login = await self._login()
@@ -98,7 +98,7 @@ class BranchCalls:
             found += [ref for node in nodes if (ref := _candidate(mapping(node), prefix))]
             info = mapping(page.get("pageInfo"))
             after = text(info.get("endCursor"))
-            if info.get("hasNextPage") is not True or not after:
+            if total > MOST_PAGES * 100 or info.get("hasNextPage") is not True or not after:
                 break
         return found, total > MOST_PAGES * 100
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,9 +10,10 @@ from airflow.sdk import BaseOperator
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
 from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest, parse_request
-from airflow_provider_agents.domain.image_preset import FALLBACK, PLACEHOLDER, detect_preset
-from airflow_provider_agents.exceptions import ForgeAccessError, ForgeError, InvalidInputError
+from airflow_provider_agents.domain.image_preset import PLACEHOLDER
+from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
 from airflow_provider_agents.operators.failure_reason import leaving_reason
+from airflow_provider_agents.operators.find_preset import find_preset, has_presets
 from airflow_provider_agents.operators.forge import FORGE_RETRY_POLICY
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_agents.domain.image_preset import ImagePreset
     from airflow_provider_agents.hooks.github_client import GitHubClient
-
-log = logging.getLogger(__name__)
 
 _WRITERS = frozenset({"WRITE", "MAINTAIN", "ADMIN"})
 
@@ -132,8 +129,7 @@ async def _look_up(client: GitHubClient, request: CodingTaskRequest, run_key: st
     if request.issue_number is not None:
         ticket, fault = await _ticket(client, request.repository, request.issue_number)
         faults += [fault] if fault else []
-    has_presets = PLACEHOLDER in settings.text("image")
-    if request.image_preset and not (request.image or has_presets):
+    if request.image_preset and not (request.image or has_presets()):
         faults.append(
             f"image_preset: `[agents] image` of this installation contains no {PLACEHOLDER}, so that no preset "
             "can be chosen; leave it empty, or name an image in `image`"
@@ -141,20 +137,9 @@ async def _look_up(client: GitHubClient, request: CodingTaskRequest, run_key: st
     if faults or base_sha is None:
         raise InvalidInputError(faults)
     found = None
-    if has_presets and not (request.image or request.image_preset):
-        found = await _found_preset(client, request.repository, base_sha)
+    if has_presets() and not (request.image or request.image_preset):
+        found = await find_preset(client, request.repository, base_sha)
     return CodingTask.accept(request, run_key=run_key, base_sha=base_sha, ticket=ticket, image_preset=found)
-
-
-async def _found_preset(client: GitHubClient, repository: str, base_sha: str) -> ImagePreset:
-    try:
-        return detect_preset(await client.root_files(repository, base_sha))
-    except ForgeError as error:
-        log.warning(
-            "Which toolchains %s needs could not be read from its files, so the image has all of them: %s",
-            repository, error,
-        )  # fmt: skip
-        return FALLBACK
 
 
 async def _ticket(client: GitHubClient, repository: str, number: int) -> tuple[Ticket | None, str | None]:

@@ -18,14 +18,7 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from kubernetes.client.exceptions import ApiException
 
-from agent_runner.contract import (
-    AgentSettings,
-    Budget,
-    Limits,
-    Step,
-    StepSpec,
-    failure,
-)
+from agent_runner.contract import AgentSettings, Budget, Limits, Step, StepSpec, failure
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
@@ -252,6 +245,8 @@ class AgentStepOperator(KubernetesPodOperator):
             session_key=self.earlier(context).session_key(self) if self.uses_model else None,
             test_command=request.test_command,
             output_schema=self.output_schema,
+            submodules=request.submodules,
+            lfs=request.lfs,
             commit_message=outbound_title(task.title, task.name) if self.must_push else None,
         )
 
@@ -366,10 +361,15 @@ class AgentStepOperator(KubernetesPodOperator):
             )
         return self._create(pod_request_obj, context)
 
+    def find_pod(self, namespace: str, context: Context, *, exclude_checked: bool = True) -> k8s.V1Pod | None:
+        """Return the step's own pod. The stock search also finds one that another generation left unread."""
+        return self.hook.get_pod(self.pod.metadata.name, namespace) if self.pod else None
+
     def _create(self, pod: k8s.V1Pod, context: Context) -> k8s.V1Pod:
         """Create the secret that the pod owns, if any, and the pod."""
         credentials = self._credentials_of(pod).create_secret(self.client, pod.metadata.labels)
         self._credentials = credentials
+        self.pod = pod  # for a kill that comes as soon as the pod is there
         try:
             self.pod_manager.create_pod(pod=pod)
         except Exception:
@@ -495,7 +495,8 @@ class AgentStepOperator(KubernetesPodOperator):
             StoredOutcome(self, context).put(outcome, spec)
         if not base_started(remote_pod.to_dict()):
             self._reader.show_gateway_log(remote_pod)
-        if not self.process_pod_deletion(remote_pod, reraise=False):
+        deleted = self.process_pod_deletion(remote_pod, reraise=False)
+        if not deleted and is_terminal(remote_pod.to_dict()):  # one that lives has to be found again
             self.patch_already_checked(remote_pod, reraise=False)
             kept_pods.drop_credentials(self.client, remote_pod)
         self._publish(outcome, context, memory=memory_of(remote_pod))

@@ -39,4 +39,11 @@ def usable_cache(client: CoreV1Api, namespace: str, forge_url: str, repository: 
             name, namespace,
         )  # fmt: skip
         return None
+    if set(claim.spec.access_modes or ()) == {"ReadOnlyMany"}:
+        # Kubernetes makes the repository's folders on it before a container starts.
+        log.warning(
+            "The step runs without a cache: the claim %s can only be read (ReadOnlyMany). Make it ReadWriteMany.",
+            name,
+        )
+        return None
     return cache_place(name, forge_url, repository)

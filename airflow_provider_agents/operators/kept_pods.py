@@ -10,7 +10,7 @@ from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_valu
 
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.housekeeping import ENDED_PHASES, LABEL_READ, PodKeep
-from airflow_provider_agents.domain.workspace import LABEL_INSTALLATION
+from airflow_provider_agents.domain.workspace import LABEL_INSTALLATION, LABEL_RUN
 from airflow_provider_agents.operators.kubernetes_objects import (
     claims_of,
     delete_object,
@@ -22,6 +22,8 @@ from airflow_provider_agents.operators.kubernetes_objects import (
 if TYPE_CHECKING:
     from kubernetes.client import CoreV1Api
     from kubernetes.client import models as k8s
+
+    from airflow_provider_agents.domain.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +56,8 @@ def drop_credentials(client: CoreV1Api, pod: k8s.V1Pod) -> None:
         step_secrets.delete(client, pod.metadata.namespace, own)
 
 
-def delete_ended_pods(client: CoreV1Api, namespace: str, claim: str, *, only_read: bool) -> int:
-    """Delete this installation's ended pods that mount a claim: the cluster keeps it as long as they are there.
+def delete_ended_pods(client: CoreV1Api, workspace: Workspace, *, only_read: bool) -> int:
+    """Delete a run's ended pods that mount its claim: the cluster keeps it as long as they are there.
 
     One that cannot be deleted is logged, and left to housekeeping.
 
@@ -64,15 +66,21 @@ def delete_ended_pods(client: CoreV1Api, namespace: str, claim: str, *, only_rea
     """
     label = make_safe_label_value(settings.text("installation", "default"))
     selector = f"{LABEL_INSTALLATION}={label}"
+    if run := workspace.labels.get(LABEL_RUN):
+        selector += f",{LABEL_RUN}={run}"  # not thousands of pods that other runs left
     if only_read:
         selector += f",{LABEL_READ}=True"
     deleted = 0
     try:
-        for pod in list(pods(client, namespace, label_selector=selector)):
-            if pod.status.phase in ENDED_PHASES and claim in claims_of(pod):
+        for pod in list(pods(client, workspace.namespace, label_selector=selector)):
+            if pod.status.phase in ENDED_PHASES and workspace.claim in claims_of(pod):
                 deleted += delete_object(client.delete_namespaced_pod, pod)
     except request_errors() as error:
-        log.warning("Ended pods that mount claim %s stay until the next housekeeping: %s", claim, told(error))
+        log.warning(
+            "Ended pods that mount claim %s stay until the next housekeeping: %s",
+            workspace.claim,
+            told(error),
+        )
     return deleted
 
 

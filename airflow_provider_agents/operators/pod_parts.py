@@ -19,6 +19,7 @@ from airflow_provider_agents.domain.cache import CACHE_VOLUME
 from airflow_provider_agents.domain.pod_status import BASE_CONTAINER, GATEWAY_CONTAINER
 from airflow_provider_agents.domain.quantity import half
 from airflow_provider_agents.domain.workspace import HOME_FOLDER, LEDGER_FOLDER, WORKSPACE_FOLDER
+from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.operators.kubernetes_objects import workspace_mount, workspace_volumes
 
 if TYPE_CHECKING:
@@ -66,7 +67,12 @@ class PodParts:
     """The repository's folders on the cache claim; ``None``: nothing is cached."""
 
     def add_to(self, pod: k8s.V1Pod) -> k8s.V1Pod:
-        """Complete ``pod`` in place and return it. What the user set on the operator stays."""
+        """Complete ``pod`` in place and return it. What the user set on the operator stays.
+
+        :raises InvalidInputError: a container that the user set mounts a volume of the step's own, such as the
+            credentials, which belong to the gateway alone.
+        """
+        self._refuse_own_volumes(pod.spec)
         pod.metadata.labels = {**(pod.metadata.labels or {}), **self.labels}
         # Set here, after the operator's templates were rendered: the specification is never a template.
         pod.metadata.annotations = {**(pod.metadata.annotations or {}), SPEC_ANNOTATION: self.spec.to_json()}
@@ -83,6 +89,22 @@ class PodParts:
         base = next(c for c in body.containers if c.name == BASE_CONTAINER)
         self._complete_base(base)
         return pod
+
+    def _refuse_own_volumes(self, body: k8s.V1PodSpec) -> None:
+        own = {volume.name for volume in self._volumes()}
+        faults = [
+            f"container {container.name}: it mounts {name!r}, a volume of the step's own"
+            for container in (*body.containers, *(body.init_containers or []))
+            for name in sorted({mount.name for mount in container.volume_mounts or []} & own)
+        ]
+        faults += [
+            f"volumes: the step has a volume {volume.name!r} of its own; rename yours"
+            for volume in body.volumes or []
+            if volume.name in own
+        ]
+        if faults:
+            where = "(in the operator's arguments or the pod template)"
+            raise InvalidInputError([f"{fault} {where}" for fault in faults])
 
     def _complete_base(self, base: k8s.V1Container) -> None:
         base.image = base.image or self.image

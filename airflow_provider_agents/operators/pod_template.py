@@ -46,21 +46,9 @@ class PodTemplate:
     gateway: dict[str, Any]
 
     def complete(self, pod: k8s.V1Pod) -> k8s.V1Pod:
-        """Add to a finished pod of a step what the template gives the gateway.
-
-        :raises InvalidInputError: if a volume of the template has the name of one of the step's.
-        """
+        """Add to a finished pod of a step what the template gives the gateway, and return it."""
         from kubernetes.client import ApiClient
 
-        names = [volume.name for volume in pod.spec.volumes]
-        own = [volume["name"] for volume in self.pod["spec"].get("volumes") or []]
-        if taken := sorted({name for name in own if names.count(name) > 1}):
-            raise InvalidInputError(
-                [
-                    f"{TEMPLATE_FILE}: spec.volumes: the step has a volume {name!r}; rename yours"
-                    for name in taken
-                ]
-            )
         if self.gateway:
             extra = ApiClient()._ApiClient__deserialize(self.gateway, "V1Container")
             gateway = next(each for each in pod.spec.init_containers if each.name == GATEWAY_CONTAINER)

@@ -14,6 +14,7 @@ from airflow_provider_agents.domain.review_request import parse_review_request, 
 from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.failure_reason import leaving_reason
+from airflow_provider_agents.operators.find_preset import find_preset, has_presets
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class LookAtPullRequestOperator(ForgeMixin, BaseOperator):
         values = request.step_values(snapshot.base_branch)
         if faults := parse_request(values, Bounds())[1]:
             raise InvalidInputError(faults)
+        if has_presets():
+            base = snapshot.base_sha or snapshot.base_branch
+            values["image_preset"] = self.ask_forge(
+                request.repository, lambda client: find_preset(client, request.repository, base)
+            )
         fork = "" if head_repository.casefold() == request.repository.casefold() else head_repository
         self.log.info("%s at %s%s", snapshot.url, snapshot.head_sha, f", from {fork}" if fork else "")
         return {

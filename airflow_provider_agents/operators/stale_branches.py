@@ -13,7 +13,7 @@ from airflow_provider_agents.domain.stale_branches import BRANCH_PREFIX, by_the_
 from airflow_provider_agents.exceptions import ForgeError
 from airflow_provider_agents.operators.forge import connection_id, forge_defaults
 from airflow_provider_agents.operators.run_records import RunRecords
-from airflow_provider_agents.operators.sweep import Swept, given_number, is_true
+from airflow_provider_agents.operators.sweep import Swept, given_number, is_dry_run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,9 +30,10 @@ T = TypeVar("T")
 LOOK_BACK = timedelta(days=90)
 """Pull requests that became old enough earlier than this are not looked for."""
 SLICE = timedelta(days=15)
-"""Of one search, which can tell of 1,000 pull requests."""
+"""Of one search. It can tell of 1,000 pull requests: where there are more, its halves are searched."""
+SHORTEST_SLICE = timedelta(hours=1)
 MOST_BRANCHES = 500
-"""Branches that one run looks at."""
+"""Branches that one run looks at; the next one goes on with the others."""
 
 
 class SweepBranchesOperator(BaseOperator):
@@ -74,7 +75,7 @@ class SweepBranchesOperator(BaseOperator):
         keep = self._keep()
         if not keep:
             raise AirflowSkipException("Branches are kept for ever: [agents] branch_keep_days is 0.")
-        dry_run = is_true(self.report_only)
+        dry_run = is_dry_run(self.report_only)
         now = datetime.now(tz=UTC)
         found = self._candidates(now - keep)
         records = RunRecords(context)
@@ -110,25 +111,30 @@ class SweepBranchesOperator(BaseOperator):
     def _candidates(self, until: datetime) -> list[ClosedRef]:
         async def search(client: GitHubClient) -> list[ClosedRef]:
             found: list[ClosedRef] = []
-            begin = until - LOOK_BACK
-            while begin < until:
-                end = min(begin + SLICE, until)
+            ends = [until - SLICE * number for number in range(LOOK_BACK // SLICE)]
+            spans = [(end - SLICE, end) for end in ends]
+            while spans:
+                begin, end = spans.pop()
                 refs, more = await client.own_closed_pull_requests(begin, end, prefix=BRANCH_PREFIX)
+                if more and end - begin > SHORTEST_SLICE:
+                    middle = begin + (end - begin) / 2
+                    spans += [(middle, end), (begin, middle)]
+                    continue
                 if more:
                     self.log.warning(
-                        "More than 1,000 pull requests were closed between %s and %s; the others are not looked at.",
-                        begin.date(), end.date(),
+                        "More than 1,000 pull requests were closed between %s and %s; only 100 are looked at.",
+                        begin, end,
                     )  # fmt: skip
                 found += refs
-                begin = end
             return found
 
         found = list(dict.fromkeys(self._ask(None, search)))
         if len(found) > MOST_BRANCHES:
-            self.log.warning(
-                "%d branches are there; this run looks at the oldest %d.", len(found), MOST_BRANCHES
-            )
-        return found[:MOST_BRANCHES]
+            self.log.info("%d branches are there; this run looks at %d of them.", len(found), MOST_BRANCHES)
+            # Not always the same ones: some stay for ever.
+            first = int(until.timestamp()) // 3600 * MOST_BRANCHES % len(found)
+            found = (found[first:] + found[:first])[:MOST_BRANCHES]
+        return found
 
     def _read(self, repository: str, refs: Sequence[ClosedRef], swept: Swept) -> list[ClosedWork]:
         async def read(client: GitHubClient) -> list[ClosedWork]:
@@ -161,7 +167,9 @@ class SweepBranchesOperator(BaseOperator):
             for work in works:
                 name = f"{repository} {work.branch}"
                 try:
-                    gone = await client.delete_branch_at(work)
+                    # The branch is compared in the act; that nobody has opened work on it since, only here.
+                    same = await client.closed_work(repository, work.number, work.branch) == work
+                    gone = same and await client.delete_branch_at(work)
                 except ForgeError as error:
                     self._fault(swept, f"{name}: {error}")
                     continue

@@ -85,8 +85,8 @@ class SweepOperator(BaseOperator):
     """Delete claims, ended pods and secrets that nobody needs any more.
 
     Only objects with this installation's label are looked at. A claim goes when its run ended for good, or its
-    expiry has passed, and no pod that runs mounts it; a pod when it ended long enough ago, or its claim cannot
-    go before it; a secret when its pod is gone or has ended. One object or kind that fails does not stop the
+    expiry has passed, and no pod that runs mounts it; a pod when it ended long enough ago, its claim cannot
+    go before it, or it has not started for two days; a secret when its pod is gone or has ended. One object or kind that fails does not stop the
     rest.
 
     :param report_only: a dry run: say what would be deleted, and delete nothing. (templated: a text that reads ``true``)
@@ -140,7 +140,7 @@ class SweepOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 
-        dry_run = is_true(self.report_only)
+        dry_run = is_dry_run(self.report_only)
         client = cluster_client(
             self.kubernetes_conn_id or settings.text("kubernetes_conn_id", "kubernetes_default")
         )
@@ -301,7 +301,13 @@ class _Sweep:
         read = pods if resource == "pods" else claims
         selectors = {"label_selector": f"{LABEL_INSTALLATION}={self.installation}", **selectors}
         try:
-            return list(read(self.client, self.namespace, **selectors))
+            found = []
+            for item in read(self.client, self.namespace, **selectors):
+                if resource == "pods":
+                    # The specification, a prompt each, of every pod that is kept; nobody judges by it.
+                    item.metadata.annotations = None
+                found.append(item)
+            return found
         except request_errors() as error:
             doing = f"{resource} cannot be listed"
             refused = refusal(error, doing, verb="list", resource=resource, namespace=self.namespace)
@@ -345,9 +351,15 @@ class _Sweep:
         swept.fail(text)
 
 
-def is_true(value: bool | str) -> bool:
-    """Read a flag that may have gone through a template."""
-    return str(value).strip().lower() == "true"
+def is_dry_run(report_only: bool | str) -> bool:
+    """Read the flag of a dry run, which may have gone through a template.
+
+    :raises InvalidInputError: it is neither true nor false: then nothing may be deleted.
+    """
+    text = str(report_only).strip().lower()
+    if text not in ("true", "false", "none", ""):
+        raise InvalidInputError([f"report_only: {report_only!r} is neither true nor false"])
+    return text == "true"
 
 
 def given_number(name: str, value: float | str | None) -> float | None:

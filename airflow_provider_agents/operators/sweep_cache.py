@@ -23,7 +23,7 @@ from airflow_provider_agents.domain.workspace import LABEL_INSTALLATION
 from airflow_provider_agents.exceptions import InvalidInputError, StepInfrastructureError
 from airflow_provider_agents.operators.pod_parts import START_SECONDS, container_security, pod_security
 from airflow_provider_agents.operators.step_secrets import KIND_LABEL
-from airflow_provider_agents.operators.sweep import given_number, is_true
+from airflow_provider_agents.operators.sweep import given_number, is_dry_run
 from airflow_provider_agents.operators.workspace_claim import find_claim
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class SweepCacheOperator(KubernetesPodOperator):
         arguments = [
             "sweep-cache", "--max-total", total, "--max-repository", repository, "--unused-days", f"{days:g}"
         ]  # fmt: skip
-        return [*arguments, "--dry-run"] if is_true(self.report_only) else arguments
+        return [*arguments, "--dry-run"] if is_dry_run(self.report_only) else arguments
 
     def _complete(self, pod: k8s.V1Pod) -> k8s.V1Pod:
         installation = make_safe_label_value(settings.text("installation", "default"))
@@ -246,7 +246,7 @@ class SweepCacheOperator(KubernetesPodOperator):
         return StepInfrastructureError.of(found)
 
     def _publish(self, report: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        dry_run = is_true(self.report_only)
+        dry_run = is_dry_run(self.report_only)
         result = {"dry_run": dry_run, **{key: report[key] for key in _KEYS}}
         verb = "would be freed" if dry_run else "freed"
         for entry in report["entries"]:

@@ -82,7 +82,7 @@ def _attempt(client: CoreV1Api, workspace: Workspace) -> bool | None:
     if claim is None:
         return True if _create(client, workspace) else None
     if claim.metadata.deletion_timestamp:
-        delete_ended_pods(client, workspace.namespace, workspace.claim, only_read=True)
+        delete_ended_pods(client, workspace, only_read=True)
         return None
     if claim.status and claim.status.phase == "Lost":
         log.warning("The volume of claim %s is lost; the claim is made anew.", workspace.claim)
@@ -181,7 +181,7 @@ def release_claim(client: CoreV1Api, workspace: Workspace) -> bool:
     if claim is None:
         return False
     deleted = not claim.metadata.deletion_timestamp and _delete(client, claim)
-    delete_ended_pods(client, workspace.namespace, workspace.claim, only_read=False)
+    delete_ended_pods(client, workspace, only_read=False)
     return deleted
 
 

@@ -60,6 +60,8 @@ class Cluster:
         self.forbidden: set[str] = set()
         """Paths that are answered with 403."""
         self.unauthorized = False
+        self.identity = ""
+        """Whose the credential is; empty: a cluster older than Kubernetes 1.28, which does not tell."""
         self.clock_shift = timedelta()
         self.reset()
 
@@ -67,6 +69,7 @@ class Cluster:
         """Be the cluster of a deployment without faults."""
         self.denied = {("pods/exec", "create")}
         self.forbidden, self.unauthorized, self.clock_shift = set(), False, timedelta()
+        self.identity = "system:serviceaccount:airflow:airflow-worker"
         values = {"github-token": POD_FORGE, "anthropic-api-key": ANTHROPIC}
         self.objects = {
             "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.0", "gitCommit": "", "gitTreeState": "",
@@ -119,6 +122,8 @@ class Cluster:
             return 401, _status(401, "Unauthorized")
         if path in self.forbidden:
             return 403, _status(403, f"{path} is forbidden")
+        if path.endswith("/selfsubjectreviews") and self.identity:
+            return 201, {"status": {"userInfo": {"username": self.identity}}}
         if path.endswith("/selfsubjectaccessreviews"):
             spec = (await request.json())["spec"]
             asked = spec["resourceAttributes"]

@@ -237,7 +237,10 @@ FAULTS: dict[str, tuple[Callable[[World, pytest.MonkeyPatch], None], str, str, t
         "airflow.pod_template", "failed", ("hostNetwork", "pod_template.yaml"),
     ),
     "no GitHub": (
-        without_connection("GITHUB_DEFAULT"), "github.connection", "failed", ("airflow connections add",),
+        without_connection("GITHUB_DEFAULT"), "github.connection", "failed", ("no connection", "airflow agents init"),
+    ),
+    "no cluster": (
+        without_connection("KUBERNETES_DEFAULT"), "kubernetes.connection", "failed", ("airflow agents init",),
     ),
     "cluster away": (cluster_away, "kubernetes.api", "failed", ("could not be reached", "firewall")),
     "cluster refuses": (
@@ -389,6 +392,42 @@ def test_what_airflow_may_not_read_is_said_and_fails_nothing(world: World) -> No
         assert "kubectl" in finding.remedy
 
 
+@pytest.mark.parametrize("identity", ["system:serviceaccount:airflow:airflow-worker", ""])
+def test_the_identity_in_the_cluster_is_named_where_the_cluster_tells_it(world: World, identity: str) -> None:
+    world.cluster.identity = identity
+    report, _ = diagnose()
+    (finding,) = check_of(report, "kubernetes.api").findings
+    assert finding.status == "ok"
+    assert finding.message.endswith(f", as {identity}" if identity else ", Kubernetes v1.34.0")
+
+
+def test_an_absent_connection_is_one_finding(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_connection("KUBERNETES_DEFAULT")(world, monkeypatch)
+    without_connection("GITHUB_DEFAULT")(world, monkeypatch)
+    report, _ = diagnose()
+    for check_id in ("kubernetes.connection", "github.connection"):
+        (finding,) = check_of(report, check_id).findings
+        assert "there is no connection" in finding.message
+        assert "TOKEN" not in finding.remedy  # not onto a command line, where others read it
+
+
+def test_without_a_database_no_connection_is_called_absent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    def away(*arguments: Any, **options: Any) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("connection refused"))
+
+    without_connection("GITHUB_DEFAULT")(world, monkeypatch)
+    monkeypatch.setattr("airflow.utils.session.create_session", away)
+    report, _ = diagnose()
+    (finding,) = check_of(report, "github.connection").findings
+    assert finding.status == "failed"
+    assert "there is no connection" not in finding.message
+    assert "airflow.database" in finding.remedy
+
+
 def test_one_fault_hides_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster_away(world, monkeypatch)
     token("ghp_revoked_000")(world, monkeypatch)
@@ -423,6 +462,13 @@ def test_a_failure_is_the_exit_code(world: World, capsys: pytest.CaptureFixture[
     assert not [canary for canary in CANARIES if canary in printed.out + printed.err]
     document = json.loads(printed.out)
     assert {check["status"] for check in document["checks"] if "airflow." in check["id"]} == {"skipped"}
+
+
+def test_a_repository_that_is_none_is_wrong_usage(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        doctor(argparse.Namespace(skip=None, repository=["acme/calc", "calc"], output="table"))
+    assert ended.value.code == 2
+    assert "--repository calc" in capsys.readouterr().err
 
 
 def test_a_check_that_is_none_cannot_be_skipped(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from airflow_provider_agents.domain.workspace import (
     CLAIM_VOLUME,
     GIVEN_BACK_KEY,
     LABEL_INSTALLATION,
+    LABEL_RUN,
     Workspace,
 )
 from airflow_provider_agents.exceptions import ForgeError
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 REPOSITORY, NAMESPACE = "acme/calc", "agents"
 LONG_AGO = timedelta(days=20)
 AGENT_IMAGE = Path(__file__).resolve().parents[2] / "agent-image"
-READ = {LABEL_INSTALLATION: "default", "already_checked": "True"}
+OURS = {LABEL_INSTALLATION: "default", LABEL_RUN: "run_1"}
+READ = OURS | {"already_checked": "True"}
 
 
 class Loop:
@@ -244,6 +246,21 @@ def test_a_commit_that_comes_between_judgement_and_deletion_is_safe(
     assert branch in forge.branches()
 
 
+def test_a_pull_request_that_is_opened_again_between_judgement_and_deletion_keeps_its_branch(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branch = forge.closed_work("run_1")
+
+    def meanwhile(dag_id: str, run_id: str) -> Any:
+        forge.act("alice", "reopen", number=max(forge.repository.pulls))
+        return forge.airflow.runs[run_id]
+
+    monkeypatch.setattr(run_records, "dag_run", meanwhile)
+    result = forge.sweep()
+    assert (result["deleted"], result["kept"], result["faults"]) == (0, 1, [])
+    assert branch in forge.branches()
+
+
 def test_a_branch_that_is_gone_meanwhile_is_no_fault(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     branch = forge.closed_work("run_1")
     delete = GitHubClient.delete_branch_at
@@ -394,7 +411,7 @@ def test_what_a_release_could_not_give_back_goes_with_its_pods(
 ) -> None:
     workspace = prepare(airflow)
     ended_pod(core, "kept", workspace.claim, READ)
-    ended_pod(core, "unread", workspace.claim, {LABEL_INSTALLATION: "default"})
+    ended_pod(core, "unread", workspace.claim, OURS)
     airflow.runs["run_1"] = ("success", datetime.now(UTC) - timedelta(minutes=11))
     dry = sweep(airflow, report_only="true")
     assert names(core) == {"kept", "unread"}

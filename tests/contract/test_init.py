@@ -257,6 +257,36 @@ def test_a_wrong_answer_is_refused_at_once(
     assert (code, words in shown) == (1, True), shown
 
 
+@pytest.mark.usefixtures("secrets")
+def test_the_home_folder_is_written_out(
+    run: Callable[..., tuple[int, str]], flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, shown = run(*flags, "--kubernetes", "~/kubeconfig", "--no-doctor")
+    assert code == 0, shown
+    assert connection("kubernetes_default").extra_dejson["kube_config_path"] == str(tmp_path / "kubeconfig")
+
+
+@pytest.mark.usefixtures("secrets")
+@pytest.mark.parametrize("text", ["a: [", "just a text", ""])
+def test_a_kubeconfig_that_is_none_is_refused(
+    run: Callable[..., tuple[int, str]], flags: list[str], tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+    code, shown = run(*flags)
+    assert (code, "leads to no cluster" in shown) == (1, True), shown
+
+
+@pytest.mark.usefixtures("secrets")
+def test_a_connection_that_hides_the_stored_one_is_named(
+    empty: World, run: Callable[..., tuple[int, str]], flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hiding = empty.github_connection(password="ghp_older")
+    monkeypatch.setenv("AIRFLOW_CONN_GITHUB_DEFAULT", json.dumps(hiding))
+    code, shown = run(*flags, "--force", "--no-doctor")
+    assert (code, "AIRFLOW_CONN_GITHUB_DEFAULT" in shown) == (1, True), shown
+
+
 # Answers of a person.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,9 @@ from mirror_world import REPOSITORY, open_mirror_world, spec_of
 from agent_runner.checkout import prepare
 from agent_runner.contract import StepSpec
 from agent_runner.draft import Draft
+from agent_runner.failure import StepFailed
 from agent_runner.gateway import mirror, mirror_history
+from agent_runner.instructions import instructions_for
 from agent_runner.publish import publish
 
 if TYPE_CHECKING:
@@ -117,6 +120,21 @@ async def test_without_a_cache_the_first_step_gets_one_commit(world: MirrorWorld
 
 
 @pytest.mark.parametrize("cache", [True, False])
+async def test_the_agent_gets_older_commits_where_it_needs_them(world: MirrorWorld, cache: bool) -> None:
+    """By the command that its instructions name."""
+    pod = await world.pod(cache=cache)
+    await pod.prepare()
+    assert await pod.history() == 1
+    said = instructions_for(spec_of("implement", None), {}, cut_off=True)
+    found = re.search(r"`git (fetch [^`]+)`", said)
+    assert found
+    await pod.run(*found[1].split())
+    assert await pod.history() == ALL
+    assert "content 1" in await pod.run("log", "-p")
+    assert "git fetch" not in instructions_for(spec_of("implement", None), {})
+
+
+@pytest.mark.parametrize("cache", [True, False])
 async def test_what_is_committed_in_such_a_checkout_can_be_pushed(world: MirrorWorld, cache: bool) -> None:
     pod = await world.pod(cache=cache)
     await pod.prepare()
@@ -192,7 +210,8 @@ async def test_history_that_was_begun_is_gone_on_with(
     assert begun is not None
     assert not begun.whole
     await pod.gateway.stop()
-    monkeypatch.setattr(mirror_history, "PARTS", ("--depth=3", "--unshallow"))
+    # The part that is there is not fetched again.
+    monkeypatch.setattr(mirror_history, "PARTS", ("--bad-option", "--unshallow"))
     await (await world.pod()).prepare()
     await world.whole()
     assert world.current == begun
@@ -276,3 +295,56 @@ async def test_a_base_that_moved_while_the_agent_worked_without_a_cache(world: M
     outcome = await asyncio.to_thread(publish, pod.git(), spec_of("implement", None), checkout, draft)
     assert (outcome, draft.commits, draft.files_changed) == ("succeeded", 1, ("file.txt",))
     assert await world.forge.head() == draft.head_sha
+
+
+@pytest.mark.parametrize("agent", ["fetches", "fetches all history first", "only works"])
+async def test_a_base_that_moved_and_that_another_step_has_fetched_without_its_history(
+    world: MirrorWorld, agent: str
+) -> None:
+    """What a mirror without history gets later is no proof that its parents can be borrowed too."""
+    pod = await world.pod()
+    runner = pod.git()
+    checkout = await asyncio.to_thread(prepare, runner, spec_of("implement", None))
+    (pod.checkout / "mine.txt").write_text("mine")
+    if agent == "fetches all history first":
+        await pod.run("fetch", "--unshallow", "origin")
+    for number in range(3):
+        moved = await world.forge.commit("refs/heads/main", "main", f"meanwhile {number}")
+    other = await world.pod()
+    assert (await other.prepare()).start_sha == moved
+    assert other.borrows
+    if agent == "fetches":
+        await pod.run("add", "--all")
+        await pod.run("commit", "-m", "mine")
+        await pod.run("fetch", "origin", "main")
+        await pod.run("rebase", "origin/main")
+    draft = Draft()
+    outcome = await asyncio.to_thread(publish, runner, spec_of("implement", None), checkout, draft)
+    assert (outcome, draft.commits, draft.files_changed) == ("succeeded", 1, ("mine.txt",))
+    assert await world.forge.head() == draft.head_sha
+
+
+async def test_a_base_that_was_forced_while_the_agent_worked_without_a_cache(world: MirrorWorld) -> None:
+    pod = await world.pod(cache=False)
+    runner = pod.git()
+    checkout = await asyncio.to_thread(prepare, runner, spec_of("implement", None))
+    (pod.checkout / "mine.txt").write_text("mine")
+    await world.forge.commit("refs/heads/main", f"{world.forge_world.base}~2", "forced")
+    draft = Draft()
+    outcome = await asyncio.to_thread(publish, runner, spec_of("implement", None), checkout, draft)
+    assert (outcome, draft.commits) == ("succeeded", 3)
+    assert set(draft.files_changed) == {"mine.txt", "file.txt"}
+
+
+@pytest.mark.parametrize("cache", [True, False])
+async def test_a_base_that_got_another_root_while_the_agent_worked(world: MirrorWorld, cache: bool) -> None:
+    pod = await world.pod(cache=cache)
+    runner = pod.git()
+    checkout = await asyncio.to_thread(prepare, runner, spec_of("implement", None))
+    (pod.checkout / "mine.txt").write_text("mine")
+    tree = await world.forge.git("rev-parse", "main^{tree}")
+    forced = await world.forge.git("commit-tree", tree, "-m", "another root")
+    await world.forge.git("update-ref", "refs/heads/main", forced)
+    with pytest.raises(StepFailed, match="base branch was replaced") as stopped:
+        await asyncio.to_thread(publish, runner, spec_of("implement", None), checkout, Draft())
+    assert stopped.value.failure.code == "head_moved"

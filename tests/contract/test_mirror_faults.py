@@ -19,13 +19,15 @@ from mirror_world import damage_packs, open_mirror_world
 
 from agent_runner.cache_locks import take
 from agent_runner.gateway import mirror, room
-from agent_runner.gateway.mirror_store import FILLING
+from agent_runner.gateway.mirror_store import FILLING, HISTORY
 from agent_runner.gateway.server import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from mirror_world import MirrorWorld, Pod
+
+    from agent_runner.gateway.mirror_store import Generation
 
 WARNING = "WARNING: made without the cache, which takes longer"
 
@@ -171,6 +173,25 @@ async def test_locks_left_behind(
     assert pod.borrows
     assert "WARNING" not in said
     assert not leftover.exists()
+
+
+async def test_what_another_pod_fetches_in_the_background_is_no_leftover(
+    world: MirrorWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await world.warmed(monkeypatch)
+    others = [world.current.path / name for name in ("objects/pack/tmp_pack_aB3dEf", "refs/forge/new.lock")]
+    for file in others:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    own = world.current.path / "refs/asked/heads/main.lock"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.touch()
+    await new_commit(world)
+    with take(world.claim / HISTORY, exclusive=True) or pytest.fail("the lock is free"):
+        pod, said = await prepared(world, capsys)
+    assert pod.borrows
+    assert "WARNING" not in said
+    assert all(file.exists() for file in others)
 
 
 async def test_killed_during_the_fetch(world: MirrorWorld, capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,3 +344,69 @@ async def test_a_gateway_that_comes_back_keeps_what_its_checkout_borrows(
         await (await world.pod()).prepare()
         assert await pod.run("status", "--porcelain") == ""
         assert await pod.run("fsck", "--connectivity-only", "--no-dangling") == ""
+
+
+async def killed_before_the_cut_was_noted(generation: Generation, *fetch: str) -> None:
+    """Fetch as git does that is killed once the pack is in its place, before ``shallow`` and the refs are."""
+    notes = {name: generation.path / name for name in ("shallow", "packed-refs")}
+    before = {name: file.read_bytes() if file.exists() else None for name, file in notes.items()}
+    refs = generation.path / "refs"
+    kept = generation.path.with_name("kept-refs")
+    shutil.copytree(refs, kept)
+    await git(generation.path, "-c", "fetch.unpackLimit=1", "fetch", "--quiet", *fetch)
+    for name, content in before.items():
+        if content is None:
+            notes[name].unlink(missing_ok=True)
+        else:
+            notes[name].write_bytes(content)
+    shutil.rmtree(refs)
+    kept.rename(refs)
+
+
+async def test_killed_between_the_pack_and_the_note_where_history_is_cut(
+    world: MirrorWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pod, _ = await prepared(world, capsys)
+    await new_commit(world)
+    new = await new_commit(world)
+    url = f"{pod.gateway.url}/git/acme/widget.git"
+    await killed_before_the_cut_was_noted(
+        world.current, "--depth=1", url, "+refs/heads/main:refs/asked/heads/main"
+    )
+    pod, said = await prepared(world, capsys)
+    assert pod.borrows
+    assert "WARNING" not in said
+    assert await pod.history() == 1
+    assert new in (pod.checkout / ".git/shallow").read_text()
+
+
+async def test_history_that_was_killed_before_its_cut_was_noted_is_not_taken_for_the_whole(
+    world: MirrorWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = world.store.make()
+    world.store.set_next(begun)
+    url = f"{(await world.pod()).gateway.url}/git/acme/widget.git"
+    await killed_before_the_cut_was_noted(begun, "--depth=2", url, "+refs/heads/*:refs/forge/heads/*")
+    assert begun.packs() == 1
+    await world.warmed(monkeypatch)
+    assert world.current == begun
+    pod, _ = await prepared(world, capsys)
+    assert await pod.run("fsck", "--connectivity-only", "--no-dangling") == ""
+    assert await pod.history() == 7
+
+
+async def test_what_a_step_borrows_stays_while_its_gateway_is_away(
+    world: MirrorWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway crashed, and comes back in a moment."""
+    pod = await world.pod()
+    checkout = await pod.prepare()
+    await pod.gateway.stop()
+    await world.warmed(monkeypatch)  # another generation counts now
+    await (await world.pod()).prepare()
+    assert len(list(world.claim.glob("g-*"))) == 2
+    assert await pod.run("fsck", "--connectivity-only", "--no-dangling") == ""
+    del checkout  # the step ends
+    await world.pods[-1].gateway.stop()
+    await (await world.pod()).prepare()
+    assert list(world.claim.glob("g-*")) == [world.current.path]

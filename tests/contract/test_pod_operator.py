@@ -41,6 +41,7 @@ def test_the_minor_version_is_the_one_that_was_read() -> None:
         ("execute_async", ["self", "context"]),
         ("build_pod_request_obj", ["self", "context", "dry_run"]),
         ("get_or_create_pod", ["self", "pod_request_obj", "context"]),
+        ("find_pod", ["self", "namespace", "context", "exclude_checked"]),
         ("invoke_defer_method", ["self", "last_log_time", "context"]),
         ("trigger_reentry", ["self", "context", "event"]),
         ("await_pod_completion", ["self", "pod"]),

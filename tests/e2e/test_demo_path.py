@@ -208,3 +208,26 @@ def test_credentials_are_nowhere_but_in_the_gateway(stack: DemoStack, run: Run) 
         if value in data
     ]
     assert not found
+
+
+def test_housekeeping_takes_what_runs_left(stack: DemoStack, run: Run) -> None:
+    """With nothing to be kept any longer; runs that go on, and the cache that is in its caps, stay."""
+    conf = {"pod_keep_hours": 0, "failed_pod_keep_hours": 0, "claim_keep_minutes": 0}
+    kept = stack.trigger("agents_maintenance", conf)
+    assert stack.wait_for_run("agents_maintenance", kept, 150)["state"] == "success"
+    report = stack.xcom("agents_maintenance", kept, "report")
+    assert report["tasks"] == {"sweep": "success", "branches": "success", "cache": "success"}
+    assert report["dry_run"] is False
+    swept = stack.xcom("agents_maintenance", kept, "sweep")
+    assert report["freed"]["pods"] == swept["pods"]["deleted"]
+    of_steps = [
+        pod
+        for pod in stack.pods()
+        if "agents.airflow/step" in pod["metadata"]["labels"]
+        and pod["metadata"]["labels"].get("already_checked") == "True"
+    ]
+    assert of_steps == []
+    cache = stack.xcom("agents_maintenance", kept, "cache")
+    mirrors = [entry for entry in cache["entries"] if entry["path"].endswith(f"/{REPOSITORY}")]
+    assert [entry["action"] for entry in mirrors if entry["path"].startswith("mirrors/")] == ["kept"]
+    assert cache["bytes_after"] == cache["bytes_before"] > 0

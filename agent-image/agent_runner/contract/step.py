@@ -87,6 +87,8 @@ class StepSpec:
     this name. ``None``: a new one, which nobody will look for."""
     submodules: bool = True
     """Check out submodules, those of repositories that the gateway serves."""
+    lfs: bool = True
+    """Get the content of files in Git LFS."""
     commit_message: str | None = None
     """Message for changes that the agent left uncommitted."""
     version: int = VERSION

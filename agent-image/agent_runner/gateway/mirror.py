@@ -20,7 +20,7 @@ from agent_runner.cache_locks import CacheLock, take
 from agent_runner.gateway.git_program import GitProgramError
 from agent_runner.gateway.mirror_git import FetchError, MirrorGit
 from agent_runner.gateway.mirror_history import complete
-from agent_runner.gateway.mirror_store import FILLING, IN_USE, Generation, MirrorStore
+from agent_runner.gateway.mirror_store import FILLING, HISTORY, IN_USE, Generation, MirrorStore
 from agent_runner.gateway.push_request import printable
 from agent_runner.gateway.room import NoRoomError
 
@@ -155,7 +155,7 @@ class Mirror:
         with lock:
             known = self._store.current()
             if known is not None:
-                known.restore()
+                self._restore(known)
                 fault = known.fault(self._store.origin) or await MirrorGit(known, self._home).refs_fault()
                 if fault is None:
                     fault = await self._refresh(known, asked, url)
@@ -165,10 +165,17 @@ class Mirror:
                 self._store.withdraw(known)
             return Ready((await self._make(asked, url)).name)
 
+    def _restore(self, known: Generation) -> None:
+        """Undo what a killed git left, but not what another pod fetches in the background now."""
+        background = take(self._store.folder / HISTORY, exclusive=True)
+        with background or contextlib.nullcontext():
+            # Into one without history only those fetch who hold the lock that is held here.
+            known.restore(alone=background is not None or not known.whole)
+
     async def _refresh(self, known: Generation, asked: Mapping[str, str], url: str) -> str | None:
         """Fetch what is missing; say why the mirror is broken, or ``None``."""
         git = MirrorGit(known, self._home)
-        if await git.has(asked.values()):
+        if await self._holds(known, asked):
             return None
         try:
             await git.fetch_asked(url, asked, shallow=not known.whole)
@@ -197,10 +204,13 @@ class Mirror:
                 return False
         except OSError:
             return False
+        there = await self._holds(known, asked) if asked else True
+        return there and await MirrorGit(known, self._home).refs_fault() is None
+
+    async def _holds(self, known: Generation, asked: Mapping[str, str]) -> bool:
         git = MirrorGit(known, self._home)
         # Where history is cut off is written before the refs are: without them it may not be known yet.
-        there = await (git.has(asked.values()) if known.whole else git.holds(asked)) if asked else True
-        return there and await git.refs_fault() is None
+        return await (git.has(asked.values()) if known.whole else git.holds(asked))
 
     async def _check(self, asked: Mapping[str, str], url: str) -> None:
         known = self._store.current()

@@ -67,6 +67,10 @@ class MirrorGit:
         found = await self.asked()
         return all(found.get(_ASKED + ref.removeprefix("refs/")) == commit for ref, commit in asked.items())
 
+    async def has_refs(self) -> bool:
+        """Say whether anything has been fetched to its end."""
+        return bool((await self._reading.run("for-each-ref", "--count=1")).output)
+
     async def refs_fault(self) -> str | None:
         """Say which of its refs leads nowhere, or ``None``."""
         ran = await self._reading.run("rev-list", "--no-walk", "--quiet", "--all")

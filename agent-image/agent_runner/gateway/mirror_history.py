@@ -68,13 +68,18 @@ async def _fetch_history(store: MirrorStore, home: Path, url: str) -> Generation
         made = store.make()
         store.set_next(made)
     git = MirrorGit(made, home, background=True)
-    begun = made.packs() > 0
+    # By its refs: where its history is cut off is written after the packs and before them.
+    begun = await git.has_refs()
     try:
-        for part in PARTS:
+        for number, part in enumerate(PARTS):
             if begun and made.whole:
                 break
+            # Less history than is there would cut it off again.
+            if begun and number < made.parts_done():
+                continue
             await git.fetch_branches(url, part)
             begun = True
+            made.note_parts_done(number + 1)
         await git.tidy(merge_packs=False)
     except FetchError as error:
         if error.corrupt:

@@ -6,7 +6,8 @@ generation that is found broken, or that a better one follows, stays until no ga
 
 ::
 
-    lock      shared by each gateway for as long as it runs; who holds it alone may remove anything
+    lock      shared by each gateway for as long as it runs, and by each step that borrows; who holds it alone
+              may remove anything
     filling   held while refs and objects that a step waits for are fetched: always short
     history   held while the whole history is fetched, in the background
     current   name of the generation that counts
@@ -25,18 +26,20 @@ from typing import TYPE_CHECKING
 
 from agent_runner.contract import SHA_PATTERN
 from agent_runner.files import read_small, remove, replace
+from agent_runner.mirror_request import LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-IN_USE = "lock"
+IN_USE = LOCK
 FILLING = "filling"
 HISTORY = "history"
 GENERATION_PATTERN = re.compile(r"g-[0-9a-f]{16}")
 
 _VERSION = 1
 _ORIGIN_FILE = "mirror.json"
+_PARTS_FILE = "parts-done"
 _MAX_SMALL_BYTES = 1 << 20
 _TRAILER_BYTES = 20
 _CONFIG = """\
@@ -54,6 +57,9 @@ _CONFIG = """\
 """
 """Written anew before each use. Every fetch becomes a pack, whose end can be checked cheaply."""
 _HEAD = "ref: refs/heads/none\n"
+_LEFTOVERS = ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/pack/.tmp-*")
+_LEFTOVERS_OF_FILLING = ("refs/asked/**/*.lock",)
+"""Only who holds :data:`FILLING` changes these refs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +85,22 @@ class Generation:
         """Return how many packs there are."""
         return sum(1 for _ in (self.path / "objects/pack").glob("*.pack"))
 
-    def restore(self) -> None:
+    def parts_done(self) -> int:
+        """Return how many parts of the history have been fetched, one after the other."""
+        text = read_small(self.path / _PARTS_FILE, 16)
+        return int(text) if text.isdigit() else 0
+
+    def note_parts_done(self, number: int) -> None:
+        """Remember how many parts have been fetched.
+
+        :raises OSError: it cannot be written.
+        """
+        replace(self.path / _PARTS_FILE, str(number))
+
+    def restore(self, *, alone: bool = True) -> None:
         """Undo what a git that was killed left, and write what configures git anew.
 
+        :param alone: no git of another pod is at work here in the background; else what may be its is left.
         :raises OSError: it cannot be written.
         """
         for name, text in (("config", _CONFIG), ("HEAD", _HEAD)):
@@ -89,7 +108,7 @@ class Generation:
                 replace(self.path / name, text)
         for name in ("hooks", "info", "objects/info", "config.worktree", "commondir", "worktrees", "modules"):
             remove(self.path / name)
-        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/pack/.tmp-*"):
+        for pattern in _LEFTOVERS if alone else _LEFTOVERS_OF_FILLING:
             for leftover in self.path.glob(pattern):
                 remove(leftover)
 

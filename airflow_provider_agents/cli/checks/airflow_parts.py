@@ -29,6 +29,17 @@ _WITHOUT = {
 
 def database(deployment: Deployment) -> Iterator[Finding]:
     """Check that the metadata database answers and has Airflow's tables."""
+    if said := database_fault():
+        yield failed(
+            f"the metadata database does not answer: {said}",
+            "Check [database] sql_alchemy_conn, and run: airflow db migrate.",
+        )
+        return
+    yield ok("the metadata database answers")
+
+
+def database_fault() -> str | None:
+    """Return why the metadata database cannot be used; ``None``: it can."""
     from airflow.utils.session import create_session
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
@@ -37,13 +48,8 @@ def database(deployment: Deployment) -> Iterator[Finding]:
         with create_session() as session:
             session.execute(text("SELECT 1 FROM job WHERE 1 = 0"))
     except SQLAlchemyError as error:
-        said = str(error.__cause__ or error).splitlines()[0]
-        yield failed(
-            f"the metadata database does not answer: {said}",
-            "Check [database] sql_alchemy_conn, and run: airflow db migrate.",
-        )
-        return
-    yield ok("the metadata database answers")
+        return str(error.__cause__ or error).splitlines()[0]
+    return None
 
 
 def component(name: str) -> Callable[[Deployment], Iterator[Finding]]:

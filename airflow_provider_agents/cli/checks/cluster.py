@@ -64,7 +64,24 @@ def api(deployment: Deployment) -> Iterator[Finding]:
             return
         # What is missing is the matter of the checks that follow.
         found = None
-    yield ok(f"{host} answers" + (f", Kubernetes {found.git_version}" if found else ""))
+    version = f", Kubernetes {found.git_version}" if found else ""
+    whose = _identity(deployment)
+    yield ok(f"{host} answers{version}" + (f", as {whose}" if whose else ""))
+
+
+def _identity(deployment: Deployment) -> str:
+    """Return who Airflow is to the cluster; empty where it does not tell (before Kubernetes 1.28)."""
+    from kubernetes.client import AuthenticationV1Api
+    from kubernetes.client import models as k8s
+
+    try:
+        answer = AuthenticationV1Api(deployment.core.api_client).create_self_subject_review(
+            k8s.V1SelfSubjectReview(), _request_timeout=REQUEST_SECONDS
+        )
+    except request_errors():
+        return ""
+    info = answer.status.user_info if answer.status else None
+    return str(info.username or "") if info else ""
 
 
 def permissions(deployment: Deployment) -> Iterator[Finding]:

@@ -28,7 +28,9 @@ def accepted(deployment: Deployment) -> Iterator[Finding]:
     values = deployment.model_values()
     key = next((key for key in wanted if values.get(key)), None)
     if key is None:
-        yield skipped(f"no key for {program} could be read from here")
+        hidden = deployment.source == "secret" and deployment.installation_secret.state == "hidden"
+        why = f": {deployment.installation_secret.said}" if hidden else ""
+        yield skipped(f"no key for {program} could be read from here{why}")
         return
     yield from check_key(key, values[key])
 

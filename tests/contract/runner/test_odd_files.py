@@ -165,6 +165,20 @@ def test_files_in_lfs_have_their_content_and_stay_in_lfs(lfs_pod: Pod) -> None:
 
 
 @needs_lfs
+def test_files_in_lfs_stay_pointers_where_their_content_is_not_wanted(lfs_pod: Pod) -> None:
+    lfs_pod.claude(
+        f"assert open('a.bin').read() == {POINTER!r}\n"
+        "os.remove('a.bin'); git('checkout', '--', 'a.bin')\n"
+        f"assert open('a.bin').read() == {POINTER!r}\n"
+        "write('b', '1'); result()"
+    )
+    ran = lfs_pod.run(lfs_pod.spec(lfs=False))
+    assert ran.result.outcome == "succeeded", ran.log
+    assert ran.result.files_changed == ("b",)
+    assert "stay pointers, as the run asks for" in ran.log
+
+
+@needs_lfs
 def test_files_in_lfs_that_are_gone_are_only_said(lfs_pod: Pod) -> None:
     assert isinstance(lfs_pod.git_server, LfsServer)
     lfs_pod.git_server.gone = True

@@ -263,7 +263,7 @@ def test_a_repository_folder_that_is_a_link_is_left_out(claim: Claim, tmp_path: 
 
 
 @pytest.mark.parametrize("trap", ["link", "folder", "pipe"])
-def test_a_lock_that_is_no_plain_file_is_a_fault(claim: Claim, tmp_path: Path, trap: str) -> None:
+def test_a_lock_that_is_no_plain_file_keeps_nothing(claim: Claim, tmp_path: Path, trap: str) -> None:
     file = claim.file(f"packages/{SHOP}/tools/pip/a", days=60)
     lock = claim.root / f"packages/{SHOP}/lock"
     precious = tmp_path / "precious"
@@ -271,16 +271,21 @@ def test_a_lock_that_is_no_plain_file_is_a_fault(claim: Claim, tmp_path: Path, t
     if trap == "link":
         lock.symlink_to(precious)
         os.utime(lock, (NOW - 60 * DAY,) * 2, follow_symlinks=False)
+    elif trap == "folder":
+        claim.file(f"packages/{SHOP}/lock/inside", days=60)
+        claim.age(lock, 60)
     else:
-        lock.mkdir() if trap == "folder" else os.mkfifo(lock)
+        os.mkfifo(lock)
         claim.age(lock, 60)
     claim.file(f"packages/{SITE}/tools/pip/a")
     claim.used(SITE, 60)
     report = claim.sweep()
-    assert claim.actions(report) == {f"packages/{SHOP}": "failed", f"packages/{SITE}": "evicted"}
-    assert file.exists()
+    assert claim.actions(report) == {f"packages/{SHOP}": "evicted", f"packages/{SITE}": "evicted"}
+    assert not file.exists()
     assert precious.read_text() == "x"
-    assert any(SHOP in fault for fault in report["faults"])
+    assert report["faults"] == []
+    assert lock.is_file()
+    assert not lock.is_symlink()
 
 
 def test_hostile_names(claim: Claim) -> None:
@@ -367,6 +372,23 @@ def test_a_file_with_two_names_counts_once(claim: Claim) -> None:
     os.link(file, file.with_name("b"))
     claim.used(SHOP, 0)
     assert 8 * MIB <= claim.sweep()["bytes_before"] < 9 * MIB
+
+
+def test_what_was_written_into_locks_counts_and_goes(claim: Claim) -> None:
+    """A lock is an empty file: whatever else is there would be beyond every cap."""
+    hidden = claim.file(f"packages/{SHOP}/locks/setup-{KEYS[0]}/deep/a")
+    large = claim.file(f"packages/{SHOP}/locks/cargo")
+    lock = claim.file(f"packages/{SHOP}/lock")
+    empty = claim.file(f"packages/{SHOP}/locks/maven", 0)
+    with take(lock, exclusive=False) or pytest.fail("the lock is free"):
+        claim.sweep()
+        assert large.exists()
+    report = claim.sweep()
+    assert not hidden.exists()
+    assert not large.exists()
+    assert lock.stat().st_size == 0
+    assert empty.exists()
+    assert report["freed"] == report["bytes_before"] >= 3 * MIB
 
 
 def test_what_the_agent_wrote_beside_the_caches_counts_too(claim: Claim) -> None:

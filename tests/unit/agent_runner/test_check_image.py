@@ -274,6 +274,7 @@ def test_a_certificate_file_that_is_none(image: Image, tmp_path: Path, content: 
         ("AWS_SECRET_ACCESS_KEY", "canary-value"),
         ("GH_PAT", "canary-value"),
         ("HARMLESS", "ghp_" + "0123456789abcdef" * 2),
+        ("MODEL", "sk-ant-api03-0123456789abcdef"),
         ("INDEX", "https://user:canary-value@pypi.example.com/simple"),
         ("KEY", "-----BEGIN OPENSSH PRIVATE KEY-----"),
     ],
@@ -295,6 +296,7 @@ def test_what_looks_like_a_secret_is_named_without_its_value(image: Image, name:
         ("PATH_INFO", "x"),
         ("TOKENIZERS_PARALLELISM", "false"),
         ("HTTPS_PROXY", "http://proxy.example.com:3128"),
+        ("HOSTNAME", "coding-task-implement-x7k2p-qv9zt"),
     ],
 )
 def test_what_is_no_secret(image: Image, name: str, value: str) -> None:

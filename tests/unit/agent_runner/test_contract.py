@@ -93,6 +93,7 @@ specs = st.builds(
     resume_prompt=texts,
     session_key=st.none() | st.from_regex(r"[A-Za-z0-9-]{1,64}", fullmatch=True),
     submodules=st.booleans(),
+    lfs=st.booleans(),
 )
 ledgers = st.builds(
     Ledger,

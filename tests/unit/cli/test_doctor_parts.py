@@ -25,7 +25,11 @@ from airflow_provider_agents.cli.render import as_document, as_table
 from airflow_provider_agents.cli.report import CheckReport, Finding, Report, failed, ok, skipped, warning
 from airflow_provider_agents.cli.rights import RIGHTS
 from airflow_provider_agents.cli.runner import Check, run_checks, unknown_patterns
-from airflow_provider_agents.exceptions import ForgeUnavailableError, InvalidInputError
+from airflow_provider_agents.exceptions import (
+    ForgeRateLimitedError,
+    ForgeUnavailableError,
+    InvalidInputError,
+)
 from airflow_provider_agents.hooks.github_app import OPERATOR_PERMISSIONS
 
 if TYPE_CHECKING:
@@ -90,6 +94,31 @@ def test_a_check_that_raises_is_a_finding(error: Exception, message: str, remedy
     (finding,) = done["a"].findings
     assert (finding.status, message in finding.message, remedy in finding.remedy) == ("failed", True, True)
     assert done["b"].status == "ok"
+
+
+def test_what_a_check_found_before_it_raised_is_kept() -> None:
+    def run(deployment: Deployment) -> Iterable[Finding]:
+        yield warning("of another type", "change it")
+        raise InvalidInputError(["it is wrong; correct it"])
+
+    done = found(Check("a", "a", run))
+    assert [finding.status for finding in done["a"].findings] == ["warning", "failed"]
+
+
+def test_a_request_that_the_cluster_refuses_is_told_without_its_headers() -> None:
+    from kubernetes.client.exceptions import ApiException
+
+    error = ApiException(status=403, reason="Forbidden")
+    error.headers, error.body = {"Audit-Id": "x"}, json.dumps({"message": "may not ask"})
+    (finding,) = found(raising("a", error))["a"].findings
+    assert (finding.status, finding.message) == ("failed", "Kubernetes: may not ask")
+    assert "docs/deploy.md" in finding.remedy
+
+
+def test_a_rate_limit_is_not_blamed_on_the_network() -> None:
+    (finding,) = found(raising("a", ForgeRateLimitedError("until 12:00")))["a"].findings
+    assert "firewall" not in finding.remedy
+    assert "Wait" in finding.remedy
 
 
 def test_a_check_that_hangs_is_left_behind() -> None:

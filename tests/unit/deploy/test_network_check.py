@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CURL = """#!/bin/sh
-for last; do :; done
-grep --quiet --line-regexp --fixed-strings "$last" "$REACHED"
+insecure=
+for last; do [ "$last" != --insecure ] || insecure=yes; done
+grep --quiet --line-regexp --fixed-strings "$last" "$REACHED" || exit 28
+# Whoever signed the certificate of a cluster's API server is unknown to curl.
+case $last in https://10.*) [ -n "$insecure" ] || exit 60;; esac
 """
 GOOD = ["https://api.github.com/"]
 

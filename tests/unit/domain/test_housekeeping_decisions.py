@@ -217,6 +217,27 @@ def test_a_pod_that_has_not_ended_stays_whatever_becomes_of_its_claim(phase: str
     assert decide_pod(pod(phase, claim="c"), going=going).action == "keep"
 
 
+@pytest.mark.parametrize(
+    ("phase", "hours", "base", "action"),
+    [
+        ("Pending", 49, {"waiting": {}}, "delete"),
+        ("Pending", 49, None, "delete"),
+        ("Pending", 47, {"waiting": {}}, "keep"),
+        ("Pending", 49, {"running": {"started_at": NOW}}, "keep"),
+        ("Pending", 49, {"terminated": {"exit_code": 0}}, "keep"),
+        ("Running", 49, {"waiting": {}}, "keep"),
+        ("Unknown", 49, {"waiting": {}}, "keep"),
+    ],
+)
+def test_a_pod_that_never_started_goes_when_no_task_can_wait_for_it_any_more(
+    phase: str, hours: float, base: dict[str, Any] | None, action: str
+) -> None:
+    containers = [{"name": "base", "state": base}] if base is not None else None
+    made = {"labels": OURS, "creation_timestamp": NOW - hours * HOUR}
+    found = pod(phase, metadata=made, status={"container_statuses": containers})
+    assert decide_pod(found).action == action
+
+
 def test_a_pod_without_containers_ended_when_it_began() -> None:
     status = {"container_statuses": None, "start_time": NOW - 4 * HOUR}
     assert decide_pod(pod("Failed", status=status)).action == "delete"

@@ -13,16 +13,27 @@ def pod(spec: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec or {}}
 
 
+VOLUMES = [{"name": "v", "configMap": {"name": "ca"}}]
+
+
 def base(**fields: Any) -> dict[str, Any]:
-    return pod({"containers": [{"name": "base", **fields}]})
+    return pod({"containers": [{"name": "base", **fields}], "volumes": VOLUMES})
 
 
 def gateway(**fields: Any) -> dict[str, Any]:
-    return pod({"initContainers": [{"name": "gateway", **fields}]})
+    return pod({"initContainers": [{"name": "gateway", **fields}], "volumes": VOLUMES})
 
 
 def volume(**source: Any) -> dict[str, Any]:
     return pod({"volumes": [{"name": "v", **source}]})
+
+
+def both(**source: Any) -> dict[str, Any]:
+    """Return a template whose two containers mount one volume."""
+    mounts = [{"name": "v", "mountPath": "/etc/agents"}]
+    containers = {"containers": [{"name": "base", "volumeMounts": mounts}],
+                  "initContainers": [{"name": "gateway", "volumeMounts": mounts}]}  # fmt: skip
+    return pod({**containers, "volumes": [{"name": "v", **source}]})
 
 
 ALLOWED = [
@@ -38,6 +49,8 @@ ALLOWED = [
     gateway(env=[{"name": "HTTPS_PROXY", "value": "http://p"}]),
     volume(configMap={"name": "ca"}),
     volume(emptyDir={}),
+    both(configMap={"name": "ca"}),
+    both(persistentVolumeClaim={"claimName": "models", "readOnly": True}),
     volume(persistentVolumeClaim={"claimName": "models", "readOnly": True}),
     {"apiVersion": "v1", "kind": "Pod"},
 ]
@@ -89,6 +102,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         base(volumeMounts=[{"name": "v", "mountPath": "/x", "mountPropagation": "Bidirectional"}]),
         "spec.containers[0].volumeMounts[0].mountPropagation",
     ),
+    *(
+        (make(volumeMounts=[{"name": name, "mountPath": "/x"}]), f"spec.{place}[0].volumeMounts[0].name")
+        for make, place in ((base, "containers"), (gateway, "initContainers"))
+        for name in ("credentials", "run", "ledger", "cache", "")
+    ),
+    (both(emptyDir={}), "spec.volumes[0].emptyDir"),
     (pod({"containers": [{"name": "other"}]}), "spec.containers[0]"),
     (pod({"containers": [{"name": "base"}, {"name": "sidecar"}]}), "spec.containers[1]"),
     (pod({"containers": [{"name": "base"}, {"name": "base"}]}), "spec.containers[1]"),

@@ -80,11 +80,12 @@ async def test_own_work_of_a_span_is_searched_for(login: str, author: str) -> No
     assert [asked["after"] for asked in transport.asked[1:]] == [None, "c1"]
 
 
-async def test_a_search_is_bounded_and_says_that_there_is_more() -> None:
-    pages = [page(node(), total=5000, after=f"c{number}") for number in range(20)]
+@pytest.mark.parametrize(("total", "more", "read"), [(1000, False, 10), (1001, True, 1)])
+async def test_a_search_that_cannot_tell_of_all_says_so_at_once(total: int, more: bool, read: int) -> None:
+    pages = [page(node(), total=total, after=f"c{number}") for number in range(20)]
     client, transport = calls({"viewer": {"login": "mona"}}, *pages)
-    found, more = await client.own_closed_pull_requests(SINCE, UNTIL, prefix="ai/")
-    assert (len(found), more, len(transport.asked)) == (10, True, 11)
+    found, has_more = await client.own_closed_pull_requests(SINCE, UNTIL, prefix="ai/")
+    assert (len(found), has_more, len(transport.asked)) == (read, more, read + 1)
 
 
 @pytest.mark.parametrize("answers", [({"viewer": None},), ({"viewer": {"login": "mona"}}, {"search": None})])

@@ -71,6 +71,20 @@ def test_a_pod_that_cannot_be_deleted_is_not_harvested_twice() -> None:
     assert step.kubernetes.pods[name]["metadata"]["labels"]["already_checked"] == "True"
 
 
+@pytest.mark.parametrize("action", ["keep_pod", "delete_pod"])
+def test_a_pod_that_lives_and_cannot_be_deleted_is_found_again(action: str) -> None:
+    step = Step(on_finish_action=action)
+    step.deferred()
+    name = step.kubernetes.only
+    step.kubernetes.fail["delete"] = 403
+    with pytest.raises(StepInfrastructureError):
+        step.reenter("timeout")
+    del step.kubernetes.fail["delete"]
+    assert "already_checked" not in step.kubernetes.pods[name]["metadata"]["labels"]
+    step.ti.retry()
+    assert step.deferred().pod_name == name
+
+
 def test_a_kept_pod_is_marked_as_read() -> None:
     step = Step(on_finish_action="keep_pod")
     step.deferred()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -90,6 +91,39 @@ def test_a_killed_worker_deletes_the_pod_and_says_no_more() -> None:
     assert step.journal[-1] == f"delete {name}"
     step.operator.cleanup(pod=step.operator.pod, remote_pod=step.operator.pod, context=step.context)
     assert "return_value" not in step.ti.pushed
+
+
+def test_a_worker_that_is_killed_while_its_pod_is_made_deletes_it() -> None:
+    step = Step()
+    create = step.kubernetes.create_namespaced_pod
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        create(*arguments, **options)
+        step.operator.on_kill()
+        raise SystemExit
+
+    step.kubernetes.create_namespaced_pod = killed  # type: ignore[method-assign]
+    with pytest.raises(SystemExit):
+        step.execute()
+    assert step.kubernetes.pods == {}
+
+
+def test_a_worker_finds_its_own_pod_beside_one_that_an_earlier_generation_left() -> None:
+    step = worker(looks=5)
+    create = step.kubernetes.create_namespaced_pod
+
+    def beside(body: dict[str, Any], namespace: str, **options: Any) -> Any:
+        created = create(body, namespace, **options)
+        left = json.loads(json.dumps(step.kubernetes.pods[created.metadata.name]))
+        left["metadata"]["name"] = "left"
+        left["metadata"]["labels"]["agents.airflow/generation"] = "7"
+        step.kubernetes.pods["left"] = left
+        step.kubernetes.finish("left", BUDGET, SPENT, phase="Failed")
+        return created
+
+    step.kubernetes.create_namespaced_pod = beside  # type: ignore[method-assign]
+    assert step.execute()["output"] == {"summary": "S"}
+    assert step.kubernetes.only == "left"
 
 
 # Alone in a DAG

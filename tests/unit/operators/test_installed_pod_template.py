@@ -183,7 +183,7 @@ def test_arguments_of_the_operator_win_over_the_file(config: Path) -> None:
 @pytest.mark.parametrize("name", ["tmp", "spec", "gateway-url", "credentials"])
 def test_a_volume_with_a_name_of_the_steps_is_refused(config: Path, name: str) -> None:
     write(config, {"volumes": [{"name": name, "emptyDir": {}}]})
-    with pytest.raises(InvalidInputError, match=rf"spec\.volumes: the step has a volume '{name}'"):
+    with pytest.raises(InvalidInputError, match=f"volumes: the step has a volume '{name}'"):
         build()
 
 

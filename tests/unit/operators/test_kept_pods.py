@@ -11,7 +11,7 @@ from claim_cluster import AWAY, NAMESPACE, Cluster, forbidden, now, refused
 from kubernetes.client import models as k8s
 
 from airflow_provider_agents.domain.housekeeping import LABEL_READ
-from airflow_provider_agents.domain.workspace import LABEL_INSTALLATION, Workspace
+from airflow_provider_agents.domain.workspace import LABEL_INSTALLATION, LABEL_RUN, Workspace
 from airflow_provider_agents.operators import kept_pods, step_secrets
 from airflow_provider_agents.operators.kept_pods import (
     delete_ended_pods,
@@ -22,9 +22,9 @@ from airflow_provider_agents.operators.kept_pods import (
 from airflow_provider_agents.operators.steps import AgentPlanOperator
 from airflow_provider_agents.operators.workspace_claim import ensure_claim, release_claim
 
-OURS = {LABEL_INSTALLATION: "default"}
+OURS = {LABEL_INSTALLATION: "default", LABEL_RUN: "run_1"}
 READ = OURS | {LABEL_READ: "True"}
-WORKSPACE = Workspace(claim="c", namespace=NAMESPACE)
+WORKSPACE = Workspace(claim="c", namespace=NAMESPACE, labels=OURS)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,7 @@ def world() -> Cluster:
     cluster.add_claim("c", "2100-01-01T00:00:00Z")
     cluster.add_pod("read", "Succeeded", "c", ended=now(), labels=READ)
     cluster.add_pod("unread", "Failed", "c", ended=now(), labels=OURS)
+    cluster.add_pod("of-another-run", "Failed", "c", ended=now(), labels=READ | {LABEL_RUN: "run_2"})
     cluster.add_pod("living", "Running", "c", labels=READ)
     cluster.add_pod("elsewhere", "Succeeded", "d", ended=now(), labels=READ)
     cluster.add_pod("foreign", "Succeeded", "c", ended=now(), labels={**READ, LABEL_INSTALLATION: "b"})
@@ -100,10 +101,10 @@ def world() -> Cluster:
 
 def test_ended_pods_of_a_claim_are_deleted_and_no_others() -> None:
     cluster = world()
-    assert delete_ended_pods(cluster, NAMESPACE, "c", only_read=True) == 1  # type: ignore[arg-type]
+    assert delete_ended_pods(cluster, WORKSPACE, only_read=True) == 1  # type: ignore[arg-type]
     assert "read" not in cluster.pods
-    assert delete_ended_pods(cluster, NAMESPACE, "c", only_read=False) == 1  # type: ignore[arg-type]
-    assert set(cluster.pods) == {"living", "elsewhere", "foreign", "plain"}
+    assert delete_ended_pods(cluster, WORKSPACE, only_read=False) == 1  # type: ignore[arg-type]
+    assert set(cluster.pods) == {"of-another-run", "living", "elsewhere", "foreign", "plain"}
 
 
 @pytest.mark.parametrize("error", [AWAY, forbidden("list", "pods"), refused(500, "etcd is away")])
@@ -113,7 +114,7 @@ def test_pods_that_cannot_be_deleted_do_not_fail_the_run(
 ) -> None:
     cluster = world()
     cluster.faults[call] = [error]
-    assert delete_ended_pods(cluster, NAMESPACE, "c", only_read=False) == 0  # type: ignore[arg-type]
+    assert delete_ended_pods(cluster, WORKSPACE, only_read=False) == 0  # type: ignore[arg-type]
     assert "stay until the next housekeeping" in caplog.text
 
 

@@ -18,6 +18,7 @@ from agent_runner import contract
 from agent_runner.contract import GatewayConfig, StepSpec
 from agent_runner.gateway.ready import WAIT_SECONDS
 from airflow_provider_agents.domain.quantity import half
+from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
 from airflow_provider_agents.operators.retry_policy import STEP_RETRIES
 from airflow_provider_agents.operators.steps import AgentImplementOperator, AgentPlanOperator
@@ -56,6 +57,12 @@ def environment(pod: dict[str, Any], name: str) -> dict[str, str]:
 
 def mounts(pod: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
     return {mount["name"]: mount for mount in container(pod, name)["volumeMounts"]}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_the_checkout_has_is_asked_for(wanted: bool) -> None:
+    operator, _ = build(request={"submodules": wanted, "lfs": wanted})
+    assert (operator._spec.submodules, operator._spec.lfs) == (wanted, wanted)
 
 
 def test_the_pod_passes_the_rules_of_restricted_pod_security() -> None:
@@ -348,3 +355,14 @@ def _amount(quantity: str) -> float:
 def test_half_is_about_half_and_never_more_than_the_whole(number: int, unit: str) -> None:
     whole = f"{number}{unit}"
     assert _amount(whole) * 0.3 <= _amount(half(whole)) <= _amount(whole) * 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("volume", ["credentials", "ledger", "scratch", "workspace", "tmp"])
+def test_containers_of_the_user_mount_no_volume_of_the_step(volume: str) -> None:
+    """Else an operator's ``volume_mounts`` or template would hand the gateway's secret to the agent."""
+    mount = k8s.V1VolumeMount(name=volume, mount_path="/x")
+    with pytest.raises(InvalidInputError, match=f"container base: it mounts '{volume}'"):
+        build(volume_mounts=[mount])
+    own = k8s.V1Volume(name=volume, empty_dir=k8s.V1EmptyDirVolumeSource())
+    with pytest.raises(InvalidInputError, match=f"the step has a volume '{volume}' of its own"):
+        build(volumes=[own])

@@ -99,6 +99,21 @@ def test_the_params_of_the_run_are_the_conf(github: ReviewGitHub) -> None:
     assert set(github.connections) == {"github_reviewer"}
 
 
+def test_the_image_has_the_toolchains_of_the_base(
+    github: ReviewGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTS__IMAGE", "registry.example.com/agent:1-{preset}")
+    github.snapshots = [snapshot(base_sha="d" * 40)]
+    github.root = frozenset({"go.mod"})
+    assert look(github)["request"]["image_preset"] == "go"
+    assert github.asked == [f"root_files acme/shop {'d' * 40}"]
+
+
+def test_one_image_for_all_needs_no_toolchains_found(github: ReviewGitHub) -> None:
+    github.root = RuntimeError("must not be asked")
+    assert "image_preset" not in look(github)["request"]
+
+
 # Hold
 
 

@@ -131,6 +131,30 @@ def test_pods_that_ended_long_ago_go(cluster: Cluster) -> None:
     assert set(cluster.pods) == {"living", "foreign", "fresh-unread"}
 
 
+def test_a_pod_that_never_started_goes_unless_it_starts_meanwhile(cluster: Cluster) -> None:
+    for name in ("forgotten", "starts"):
+        pod = cluster.add_pod(name, "Pending", name, creation_timestamp=now() - timedelta(days=3))
+        cluster.add_claim(name, PAST)
+    cluster.before["delete starts"] = lambda: setattr(pod.metadata, "resource_version", "later")
+    result = run()
+    assert result["pods"]["names"] == ["forgotten"]
+    assert (result["pods"]["kept"], result["claims"]["deleted"], result["pods"]["faults"]) == (1, 0, [])
+    assert run()["claims"]["names"] == ["forgotten"]  # nothing mounts it any more
+
+
+@pytest.mark.parametrize("said", ["yes", "1", "dry", "{{ params.dry_run }}"])
+def test_nothing_is_deleted_where_it_is_unclear_whether_it_is_a_dry_run(cluster: Cluster, said: str) -> None:
+    cluster.add_claim("expired", PAST)
+    with pytest.raises(InvalidInputError, match="report_only"):
+        run(report_only=said)
+    assert set(cluster.claims) == {"expired"}
+
+
+@pytest.mark.parametrize("said", [False, "False", "false", "", "None"])
+def test_a_run_that_is_not_dry(cluster: Cluster, said: Any) -> None:
+    assert run(report_only=said)["dry_run"] is False
+
+
 def test_how_long_things_are_kept_is_the_installations(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

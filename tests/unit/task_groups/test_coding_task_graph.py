@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, TaskGroup, TriggerRule
 from airflow.sdk.definitions._internal.contextmanager import DagContext
+from airflow.sdk.definitions.param import process_params
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_provider_agents.domain.coding_task_request import Bounds
+from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest
 from airflow_provider_agents.operators.landing_keys import RoundTasks
 from airflow_provider_agents.operators.skipping import LoopExitOperator
 from airflow_provider_agents.task_groups.coding_task import coding_task_group
@@ -243,6 +244,18 @@ def test_bounds_change_the_number_of_groups(attempts: int, rounds: int) -> None:
     assert f"land.round_{rounds + 1}.gate" in ids
     assert f"land.round_{rounds + 1}.fix" not in ids
     assert len(ids) == 12 + 3 * attempts + 3 * rounds + 1
+
+
+def test_params_that_the_dag_is_given_after_its_tasks_reach_form_and_tasks() -> None:
+    dag = load()
+    names = set(CodingTaskRequest.model_fields)
+    assert set(dag.params) == names
+    stored = DagSerialization.to_dict(dag)["dag"]
+    assert {name for name, _ in stored["params"]} == names
+    conf = {"repository": "acme/shop", "prompt": "Mend it."}
+    params = process_params(dag, dag.get_task("accept"), conf, suppress_exception=False)
+    assert set(params) == names
+    assert (params["repository"], params["base_branch"]) == ("acme/shop", "main")
 
 
 def test_the_configuration_changes_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
