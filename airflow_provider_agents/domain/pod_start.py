@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from agent_runner.contract import failure
+from airflow_provider_agents.domain.cache import CACHE_VOLUME
 from airflow_provider_agents.domain.pod_events import (
     MAX_WARNINGS,
     PodEvent,
@@ -58,6 +59,8 @@ _FINAL_PULL = re.compile(
     re.IGNORECASE,
 )
 _NO_PROGRAM = re.compile(r"executable file not found|exec: .*(not found|no such file)", re.IGNORECASE)
+_NO_CACHE_FOLDER = re.compile(rf'subPath .*volumeMount "{CACHE_VOLUME}"')
+"""What the kubelet says where it cannot make the repository's folder on a claim that is full or read-only."""
 _NO_SECRET = re.compile(r"secrets? \"[^\"]+\" not found|couldn't find key \S+ in secret", re.IGNORECASE)
 _NO_CONFIG_MAP = re.compile(
     r"configmaps? \"[^\"]+\" not found|couldn't find key \S+ in configmap", re.IGNORECASE
@@ -138,6 +141,8 @@ def _container_fault(status: Status, events: Sequence[PodEvent]) -> Failure | No
     what = f"Container {status.get('name')} cannot be created: {reason}: {message}"
     if missing_program(message):
         return failure("agent_missing", what)
+    if _NO_CACHE_FOLDER.search(message):
+        return failure("cache_unusable", what)
     return _missing_source(what) or failure("container_config", what)
 
 

@@ -314,6 +314,7 @@ class AgentStepOperator(KubernetesPodOperator):
         request = self._task.request
         credentials = self._credentials_of(pod)
         forge_url = self._github().get_conn().urls.git_url
+        restarts = Restarts(self, context)
         parts = PodParts(
             spec=self._spec,
             gateway=gateway_config(
@@ -326,10 +327,12 @@ class AgentStepOperator(KubernetesPodOperator):
             ),
             credentials=credentials.volume(),
             claim=workspace.claim if (workspace := self._workspace) else None,
-            cache=usable_cache(self.client, pod.metadata.namespace, forge_url, request.repository),
+            cache=usable_cache(self.client, pod.metadata.namespace, forge_url, request.repository)
+            if restarts.uses_cache
+            else None,
             image=self.image or self._task.image(settings.text("image", DEFAULT_IMAGE)),
             cpu=self.cpu or request.cpu,
-            memory=Restarts(self, context).memory(self.memory or request.memory),
+            memory=restarts.memory(self.memory or request.memory),
             service_account=settings.text("service_account", "agent-runner"),
             labels=pod_labels(
                 self._spec,

@@ -1,4 +1,4 @@
-"""How often a step's pod is started again, and with how much memory.
+"""How often a step's pod is started again, with how much memory, and whether with the cache.
 
 Bounded, because every start spends money: a lost pod three times, one that ran out of memory once.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MOST_RESTARTS = 3
 _LOST = "lost"
 _MEMORY = "memory"
+_NO_CACHE = "no_cache"
 
 
 class Restarts:
@@ -34,10 +35,20 @@ class Restarts:
         """Return the memory of the next pod: what was asked for, or more after it did not suffice."""
         return str(self._counts.get(_MEMORY) or asked)
 
+    @property
+    def uses_cache(self) -> bool:
+        """Whether the next pod is to mount the cache claim: not where one could not be started with it."""
+        return not self._counts.get(_NO_CACHE)
+
     def judge(self, failure: Failure, asked_memory: str) -> Failure:
         """Return ``failure`` with what is left of its being retryable, and count it."""
         if failure.code == "out_of_memory":
             return self._out_of_memory(failure, asked_memory)
+        if failure.code == "cache_unusable":
+            self._remember({_NO_CACHE: True})
+            return dataclasses.replace(
+                failure, message=f"{failure.message} It is repeated without the cache."
+            )
         if failure.category != "evicted":
             return failure
         lost = int(self._counts.get(_LOST) or 0) + 1

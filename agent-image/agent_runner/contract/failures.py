@@ -156,6 +156,11 @@ FAILURES: dict[str, FailureKind] = {
         "storage", "Wait for other runs to end, delete claims that nobody needs, or raise the quota.", True
     ),
     "volume_mount": FailureKind("storage", "Look at the pod's events, and correct what they name.", True),
+    "cache_unusable": FailureKind(
+        "storage",
+        "Look at the claim of `[agents] cache_claim`: it has to be writable and to have room.",
+        True,
+    ),
     "disk_full": FailureKind("storage", "Raise `workspace_size`, or make the work need less room.", True),
     # Configuration
     "container_config": FailureKind(

@@ -65,6 +65,17 @@ def test_memory_has_a_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
     assert other.restarts.memory("6Gi") == "6Gi"
 
 
+def test_a_cache_that_no_pod_can_start_with_is_left_out() -> None:
+    life = Life()
+    assert life.restarts.uses_cache
+    fault = life.judge(failure("cache_unusable", "No folder."))
+    assert fault.retryable
+    assert "repeated without the cache" in fault.message
+    assert not life.restarts.uses_cache
+    life.ti.clear(STEP_RETRIES)
+    assert life.restarts.uses_cache
+
+
 def test_a_clear_starts_anew() -> None:
     life = Life()
     for _ in range(MOST_RESTARTS + 1):
@@ -76,7 +87,12 @@ def test_a_clear_starts_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [c for c, kind in FAILURES.items() if kind.category != "evicted" and c != "out_of_memory"]
+    "code",
+    [
+        code
+        for code, kind in FAILURES.items()
+        if kind.category != "evicted" and code not in ("out_of_memory", "cache_unusable")
+    ],
 )
 def test_every_other_failure_stays_as_it_is(code: str) -> None:
     life = Life()
