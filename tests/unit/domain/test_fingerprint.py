@@ -30,6 +30,9 @@ def of(*checks: FailingCheck, head: str = "a") -> str:
     )
 
 
+WORKSPACE = "/home/runner/work"
+"""Where GitHub's runners check out."""
+
 SAME = [
     ("2026-01-02T11:00:00.1234567Z E  assert x", "2026-03-04T01:02:03.7654321Z E  assert x"),
     ("[11:00:01] error: no", "[23:59:59] error: no"),
@@ -43,7 +46,7 @@ SAME = [
     ("error: job 8c4e1d2a-1111-2222-3333-444455556666", "error: job 00000000-aaaa-bbbb-cccc-ddddeeeeffff"),
     ("error at commit 3f2a9bc", "error at commit 9bc3f2a1d4"),
     ("== error ==========", "== error ========"),
-    ("/home/runner/work/shop/shop/cart.py: error", "cart.py: error"),
+    (f"{WORKSPACE}/shop/shop/cart.py: error", "cart.py: error"),
     ("error:   spaced\tout", "error: spaced out"),
 ]
 DIFFERENT = [
