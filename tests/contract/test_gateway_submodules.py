@@ -233,7 +233,7 @@ async def test_a_commit_that_its_repository_does_not_have(world: World) -> None:
     failure = caught.value.failure
     assert failure.code == "git_failed"
     assert failure.message == f"Submodule lib: acme/library has no commit {'1' * 40} on a branch or a tag."
-    assert "set submodules to false" in failure.remedy
+    assert "set `submodules` to false" in failure.remedy
 
 
 async def test_a_server_that_gives_branches_only(world: World) -> None:
