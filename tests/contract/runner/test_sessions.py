@@ -178,7 +178,7 @@ def test_session_that_turns_out_lost_is_started_anew_with_the_whole_task(pod: Po
 
 def test_it_is_kept_before_the_agent_begins(pod: Pod) -> None:
     """A pod that is killed with the runner in it leaves what is needed to go on."""
-    pod.claude("write('../ready', session); time.sleep(600)")
+    pod.claude("write('../ready', session); time.sleep(20)")
     process = pod.start(pod.spec(session_key="build"))
     pod.signal_when(process, pod.root / "workspace/ready", signal.SIGKILL)
     process.communicate(timeout=10)
