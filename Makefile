@@ -54,7 +54,7 @@ $(PY) -m pytest $(1) $(PYTEST_ARGS) || { code=$$?; test $$code -eq 5 || exit $$c
 endef
 
 unit: $(DEV)  ## tests of single modules
-	$(call pytest,-n 4 --dist worksteal tests/unit)
+	$(call pytest,-n 3 --dist worksteal tests/unit)
 
 contract: $(DEV)  ## tests with the real programs: what we rely on in them, and attacks on what we built
 	$(call pytest,-n 3 --dist worksteal tests/contract tests/attacks)
