@@ -65,3 +65,10 @@ def test_pull_request_closed_by_a_person(stack: DemoStack, repository: str, conf
     assert states(stack, DAG_ID, run_id)["finish"] == "failed"
     assert "was closed without a merge" in stack.task_log(DAG_ID, run_id, "finish")
     assert not mutations(stack, repository, "pull_request.merged")
+
+    # Its branch is left for a while; then the housekeeping finds it by Airflow's own record of the run.
+    (branch,) = {push["details"]["branch"] for push in mutations(stack, repository, "push")} - {"main"}
+    kept = stack.trigger("agents_maintenance", {"branch_keep_days": 1e-6})
+    assert stack.wait_for_run("agents_maintenance", kept, SECONDS)["state"] == "success"
+    deleted = mutations(stack, repository, "branch.deleted")
+    assert [each["details"]["branch"] for each in deleted] == [branch]
