@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import aiohttp
 from aiohttp import web
 
 from agent_runner import contract
@@ -285,3 +286,20 @@ def message_body(**changes: Any) -> bytes:
 def environment() -> dict[str, str]:
     """Return the least environment that programs need."""
     return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+
+async def create(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> None:
+    """Create an object at the API of a cluster."""
+    async with session.post(url, json=body) as answer:
+        assert answer.status == 201, await answer.text()
+
+
+async def ended(session: aiohttp.ClientSession, url: str, seconds: float = 60.0) -> None:
+    """Wait until a pod has ended."""
+    async with asyncio.timeout(seconds):
+        while True:
+            async with session.get(url) as answer:
+                phase = (await answer.json())["status"]["phase"]
+            if phase in ("Succeeded", "Failed"):
+                return
+            await asyncio.sleep(0.1)

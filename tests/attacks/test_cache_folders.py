@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from attack_world import TOTALS
+from attack_world import TOTALS, create, ended
 from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
@@ -140,21 +140,6 @@ async def attack(folder: Path) -> tuple[dict[str, str], list[str]]:
         planted = [str(path) for path in data.rglob("from-shop/planted")]
         assert claims
     return logs, planted
-
-
-async def create(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> None:
-    async with session.post(url, json=body) as answer:
-        assert answer.status == 201, await answer.text()
-
-
-async def ended(session: aiohttp.ClientSession, url: str) -> None:
-    async with asyncio.timeout(SECONDS):
-        while True:
-            async with session.get(url) as answer:
-                phase = (await answer.json())["status"]["phase"]
-            if phase in ("Succeeded", "Failed"):
-                return
-            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("other", ["acme/site", "acme/shop2", "acme/sho", "acme2/shop", "acme/shop.git"])

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import gateway_world
 import pytest
-from attack_world import REPOSITORY, TOTALS
+from attack_world import REPOSITORY, TOTALS, create, ended
 from gateway_world import BRANCH
 from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
@@ -131,7 +131,7 @@ async def _explore(folder: Path, kind: str) -> str:
                 )
             )
             url = f"{runtime.url}/api/v1/namespaces/test"
-            await _create(
+            await create(
                 session,
                 f"{url}/secrets",
                 {
@@ -139,8 +139,8 @@ async def _explore(folder: Path, kind: str) -> str:
                     "stringData": {"github-token": forge_token, "anthropic-api-key": ANTHROPIC},
                 },
             )
-            await _create(session, f"{url}/pods", _pod(world, image))
-            await _ended(session, f"{url}/pods/explorer")
+            await create(session, f"{url}/pods", _pod(world, image))
+            await ended(session, f"{url}/pods/explorer")
             async with session.get(f"{url}/pods/explorer/log", params={"container": "base"}) as answer:
                 return await answer.text()
 
@@ -193,18 +193,3 @@ def _pod(world: gateway_world.World, image: Path) -> dict[str, Any]:
     )
     body: dict[str, Any] = ApiClient().sanitize_for_serialization(parts.add_to(pod))
     return body
-
-
-async def _create(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> None:
-    async with session.post(url, json=body) as answer:
-        assert answer.status == 201, await answer.text()
-
-
-async def _ended(session: aiohttp.ClientSession, url: str) -> None:
-    async with asyncio.timeout(SECONDS):
-        while True:
-            async with session.get(url) as answer:
-                phase = (await answer.json())["status"]["phase"]
-            if phase in ("Succeeded", "Failed"):
-                return
-            await asyncio.sleep(0.1)

@@ -23,7 +23,7 @@ def fetched(cache: Path, requirements: Path, fetch: Callable[[], None]) -> Path:
     Tests run in several processes: one fetches, the others wait for it.
     """
     wanted = requirements.read_text()
-    kept = cache / "requirements.txt"
+    kept = cache / "made-from"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
