@@ -297,18 +297,10 @@ class AgentStepOperator(KubernetesPodOperator):
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """Return the pod: what ``KubernetesPodOperator`` builds, completed by the step's parts."""
-        from airflow_provider_agents.operators.pod_template import installed_template
+        from airflow_provider_agents.operators.pod_template import template_for
 
-        given = self.pod_template_file or self.pod_template_dict or self.full_pod_spec
-        template = None if given else installed_template()
-        if template is None:
+        with template_for(self) as template:
             pod = super().build_pod_request_obj(context, dry_run=dry_run)
-        else:
-            self.pod_template_dict = template.pod
-            try:
-                pod = super().build_pod_request_obj(context, dry_run=dry_run)
-            finally:
-                self.pod_template_dict = None
         if context is None or self._task is None or self._spec is None:
             return pod
         request = self._task.request

@@ -7,6 +7,7 @@ is imported with this module.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from airflow_provider_agents.domain.pod_template import template_faults
 from airflow_provider_agents.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
     from kubernetes.client import models as k8s
 
 TEMPLATE_FILE = "pod_template.yaml"
@@ -69,6 +73,26 @@ def installed_template() -> PodTemplate | None:
     if not folder or not file.is_file():
         return None
     return read_template(file)
+
+
+@contextmanager
+def template_for(operator: KubernetesPodOperator) -> Iterator[PodTemplate | None]:
+    """Let ``operator`` build its pod with the installation's template, unless it was given one of its own.
+
+    For the length of the block only: the operator's own arguments are template fields, which Airflow renders.
+
+    :raises InvalidInputError: with every fault of the file, by its field.
+    """
+    given = operator.pod_template_file or operator.pod_template_dict or operator.full_pod_spec
+    template = None if given else installed_template()
+    if template is None:
+        yield None
+        return
+    operator.pod_template_dict = template.pod
+    try:
+        yield template
+    finally:
+        operator.pod_template_dict = None
 
 
 def read_template(file: Path) -> PodTemplate:

@@ -115,14 +115,10 @@ class SweepCacheOperator(KubernetesPodOperator):
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """Return the pod: that of the installation's template, with the claim and without anything else."""
-        from airflow_provider_agents.operators.pod_template import installed_template
+        from airflow_provider_agents.operators.pod_template import template_for
 
-        template = installed_template()
-        self.pod_template_dict = template.pod if template is not None else None
-        try:
+        with template_for(self):
             pod = super().build_pod_request_obj(context, dry_run=dry_run)
-        finally:
-            self.pod_template_dict = None
         return self._complete(pod)
 
     def defer(self, *, trigger: Any, **kwargs: Any) -> None:  # type: ignore[override]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
@@ -16,6 +16,9 @@ from airflow_provider_agents.exceptions import InvalidInputError, StepInfrastruc
 from airflow_provider_agents.operators import sweep_cache
 from airflow_provider_agents.operators.sweep_cache import SweepCacheOperator
 from airflow_provider_agents.triggers.agent_pod import AgentPodTrigger
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REPORT = {
     "version": 1,
@@ -96,6 +99,22 @@ def test_the_pod_has_the_whole_claim_and_nothing_else(monkeypatch: pytest.Monkey
     assert base["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert base["securityContext"]["readOnlyRootFilesystem"] is True
     assert spec["activeDeadlineSeconds"] > 0
+
+
+def test_a_template_of_its_own_wins_over_the_installations(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def template(pool: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "spec": {"containers": [{"name": "base"}], "nodeSelector": {"pool": pool}},
+        }
+
+    (tmp_path / "pod_template.yaml").write_text(json.dumps(template("installation")))
+    monkeypatch.setenv("AIRFLOW__AGENTS__CONFIG_PATH", str(tmp_path))
+    assert World().pod()["spec"]["nodeSelector"] == {"pool": "installation"}
+    assert World(pod_template_dict=template("own")).pod()["spec"]["nodeSelector"] == {"pool": "own"}
 
 
 def test_its_limits_are_the_operators_then_the_installations(monkeypatch: pytest.MonkeyPatch) -> None:
