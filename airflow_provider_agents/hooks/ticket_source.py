@@ -6,12 +6,13 @@ once, for all sources, in :mod:`airflow_provider_agents.domain.intake`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
     from airflow_provider_agents.domain.authority_rules import Standing
     from airflow_provider_agents.domain.tickets import (
         Claim,
