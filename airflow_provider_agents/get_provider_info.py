@@ -39,6 +39,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     f"{package}.operators.steps",
                     f"{package}.operators.accept",
+                    f"{package}.operators.admit",
                     f"{package}.operators.open_pull_request",
                     f"{package}.operators.landing_gate",
                     f"{package}.operators.workspace",
@@ -52,16 +53,37 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {"integration-name": _INTEGRATION, "python-modules": [f"{package}.sensors.pull_request"]}
         ],
-        "hooks": [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.hooks.github"]}],
+        "hooks": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [f"{package}.hooks.github", f"{package}.hooks.linear"],
+            }
+        ],
         "triggers": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": [f"{package}.triggers.agent_pod", f"{package}.triggers.pull_request"],
+                "python-modules": [
+                    f"{package}.triggers.agent_pod",
+                    f"{package}.triggers.pull_request",
+                    f"{package}.triggers.ticket_wake",
+                ],
             }
         ],
         "bundles": [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.bundles"]}],
         "extra-links": [f"{package}.links.AgentPodLink", f"{package}.links.PullRequestLink"],
         "plugins": [{"name": "agents", "plugin-class": f"{package}.plugins.agents_plugin.AgentsPlugin"}],
+        "connection-types": [
+            {
+                "connection-type": "linear",
+                "hook-class-name": f"{package}.hooks.linear.AgentsLinearHook",
+                "hook-name": "Linear",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "login", "port", "extra"],
+                    "relabeling": {"host": "API URL", "password": "API key or OAuth token"},
+                    "placeholders": {"host": "https://api.linear.app/graphql", "password": "lin_api_…"},
+                },
+            },
+        ],
         "cli": [f"{package}.cli.definition.get_agents_cli_commands"],
         "config": {"agents": {"description": "Coding agents.", "options": _options()}},
     }
@@ -192,6 +214,34 @@ def _options() -> dict[str, Any]:
             default="3",
             kind="integer",
         ),
+        "max_runs": _option(
+            "Most runs at work at a time; others wait for their turn. A run is at work until its pull request is open.",
+            example=None,
+            default="5",
+            kind="integer",
+        ),
+        "max_runs_per_repository": _option(
+            "The same in each repository; `max_runs` of a repository in `repositories.yaml` takes its place.",
+            example=None,
+            default="2",
+            kind="integer",
+        ),
+        "runs_per_day": _option(
+            "Most runs that start on one UTC day. Empty: no limit.", example="50", default="", kind="integer"
+        ),
+        "usd_per_day": _option(
+            "Most USD that runs may cost on one UTC day; a run at work counts with its whole budget. Empty: no limit.",
+            example="200",
+            default="",
+            kind="float",
+        ),
+        "max_steps": _option(
+            "Slots of the pool `agents`, in which all steps run: most pods at a time. At least `max_runs`, or steps of "
+            "runs at work wait for those of others.",
+            example=None,
+            default="5",
+            kind="integer",
+        ),
         "max_rounds": _option(
             "Most fix rounds of a task: how many the graph has. Runs may ask for fewer.",
             example=None,
@@ -217,17 +267,29 @@ def _options() -> dict[str, Any]:
             kind="integer",
         ),
         "wake_variable": _option(
-            "Airflow Variable that tells waiting tasks to look at a pull request at once, set e.g. by a receiver "
-            'of webhooks: a JSON object like {"owner/name#7": 3} (without #7: all of the repository), of at most '
-            "1,000 names; a changed number or text wakes. Empty: nobody is woken.",
-            example="agents_wake",
-            default="",
+            "Airflow Variable that tells who waits for a pull request or for tickets to look at once. The webhook "
+            'endpoints write it; another receiver may, too: a JSON object like {"owner/name#7": 3} (without #7: all '
+            'of the repository; "tickets:NAME": a source of tickets), of at most 1,000 names; a changed number or '
+            "text wakes. Empty: nobody is woken.",
+            example=None,
+            default="agents_wake",
         ),
         "wake_seconds": _option(
-            "Seconds between two readings of that Variable, at least 1; one reading for each triggerer and connection.",
+            "Seconds between two readings of that Variable, at least 1; one reading for each triggerer.",
             example=None,
-            default="5",
+            default="2",
             kind="float",
+        ),
+        "github_webhook_conn_id": _option(
+            "Airflow connection whose password is the secret of GitHub's webhooks to `/agents/webhooks/github`; two "
+            "secrets, separated by white space, while one replaces the other. Empty: the endpoint refuses to work.",
+            example="github_webhook",
+            default="",
+        ),
+        "linear_webhook_conn_id": _option(
+            "The same of Linear's webhooks to `/agents/webhooks/linear`.",
+            example="linear_webhook",
+            default="",
         ),
         "pod_url_template": _option(
             "Where a person can look at a pod, with {namespace} and {name}. Empty: no link.",
@@ -273,8 +335,8 @@ def _options() -> dict[str, Any]:
             kind="integer",
         ),
         "config_path": _option(
-            "Folder with this installation's own files. `coding_task.yaml` in it sets the defaults of the "
-            "trigger form, `pod_template.yaml` says where agents' pods run (docs/deploy.md); the shipped DAGs are "
+            "Folder with this installation's own files. `repositories.yaml` in it has the settings of repositories "
+            "(docs/settings.md), `tickets/*.yaml` the sources of tickets, `pod_template.yaml` says where agents' pods run (docs/deploy.md); the shipped DAGs are "
             "never edited.",
             example="/opt/airflow/agents",
             default="",

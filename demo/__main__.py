@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from demo import scenario
 from demo.data_folder import data_folder
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from demo.scenarios import Scenario
 
 DAG_ID = "coding_task"
+SYNC_DAG_ID = "ticket_sync__demo"
 REPOSITORY = "acme/letters"
+LABEL = "agent"
+START_SECONDS = 180.0
+"""How long a labelled issue may take until its run is there: the DAGs are parsed for the first time."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,6 +74,7 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
         openai_api_key=options.openai_api_key,
         # With a real key in it, whoever reaches the port must not be its admin: the agent might.
         login=options.model == "real",
+        tickets={"demo": _definition(options, play)},
         progress=lambda part: terminal.line(f"  {part} (after {time.monotonic() - began:.0f} s)"),
     )
     with stopped_at_the_end(stack.stop):
@@ -79,10 +84,10 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
         rules = dict(play.rules) if play else {}
         stack.forge.seed_repository(REPOSITORY, scenario.REPOSITORY, permissions=people, rules=rules)
         issue = stack.forge.create_issue(REPOSITORY, title, body)
-        conf = {"repository": REPOSITORY, "issue_number": issue["number"], "agent": options.agent}
-        conf |= play.conf if play else {}
-        run_id = stack.trigger(DAG_ID, conf)
         terminal.line(f"  Issue   {issue['html_url']}  {title}")
+        stack.forge.act(PERSON, "label", REPOSITORY, number=issue["number"], labels=[LABEL])
+        terminal.line(f"  {PERSON} puts the label `{LABEL}` on it; {SYNC_DAG_ID} will see it")
+        run_id = _started_run(stack)
         terminal.line(f"  Airflow {stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
         if stack.login is not None:
             terminal.line(f"  Login   {stack.login.user} / {stack.login.password}")
@@ -102,6 +107,35 @@ def _run(folder: Path, options: Options, terminal: Terminal) -> int:
         if options.keep:
             _linger(stack, terminal)
         return code
+
+
+def _definition(options: Options, play: Scenario | None) -> dict[str, Any]:
+    """Return the source of the demo's tickets."""
+    return {
+        "source": "github",
+        "repositories": [REPOSITORY],
+        "every": 10,
+        "ask": {"labels": [LABEL]},
+        "task": {"agent": options.agent, **(play.conf if play else {})},
+    }
+
+
+def _started_run(stack: DemoStack) -> str:
+    """Wait until the sync has started the issue's run, and return its id.
+
+    :raise TimeoutError: it did not in time.
+    """
+    stack.wait_for_dag(DAG_ID)
+    stack.wait_for_dag(SYNC_DAG_ID)
+    deadline = time.monotonic() + START_SECONDS
+    while not (runs := stack.airflow.runs(DAG_ID)):
+        stack.check()
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"{SYNC_DAG_ID} started no run within {START_SECONDS:.0f} s; see its task `look`."
+            )
+        time.sleep(0.5)
+    return str(runs[0]["dag_run_id"])
 
 
 def _introduction(options: Options) -> Iterator[str]:

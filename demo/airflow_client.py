@@ -88,6 +88,11 @@ class AirflowClient:
             body["dag_run_id"] = run_id
         return str(self.request("POST", f"/dags/{_part(dag_id)}/dagRuns", body)["dag_run_id"])
 
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return the last runs of a DAG, at most 100, the newest first."""
+        query = urlencode({"limit": 100, "order_by": "-run_after"})
+        return list(self.request("GET", f"/dags/{_part(dag_id)}/dagRuns?{query}")["dag_runs"])
+
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return a run."""
         return dict(self.request("GET", _run_path(dag_id, run_id)))

@@ -40,6 +40,7 @@ class LocalStack:
     :param login: ask for a login, which is kept in the folder; otherwise everybody is an admin.
     :param fast: short intervals everywhere; otherwise Airflow's and the provider's own.
     :param dags_folders: further DAG bundles, name → folder.
+    :param tickets: sources of tickets, name → definition.
     :param extra_env: more environment for Airflow's components; wins over what is set here.
     :param airflow_python: interpreter of another environment in which Airflow runs, with the provider as it
         is installed there; empty: this one, with the provider of this checkout.
@@ -56,6 +57,7 @@ class LocalStack:
         login: bool = False,
         fast: bool = True,
         dags_folders: Mapping[str, Path] | None = None,
+        tickets: Mapping[str, Mapping[str, Any]] | None = None,
         extra_env: Mapping[str, str] | None = None,
         airflow_python: str = "",
         progress: Callable[[str], None] = lambda part: None,
@@ -65,6 +67,7 @@ class LocalStack:
         self._hosts = hosts
         self._sandbox = sandbox
         self._fast = fast
+        self._tickets = dict(tickets or {})
         self._extra_env = dict(extra_env or {})
         self._progress = progress
         self._parts = Parts(self.folder)
@@ -260,11 +263,14 @@ class LocalStack:
             "AIRFLOW__AGENTS__SECRET": SECRET,
             "AIRFLOW__AGENTS__CACHE_CLAIM": CACHE,
         }
+        config = self.folder / "agents"
+        (config / "tickets").mkdir(parents=True, exist_ok=True)
+        for name, definition in self._tickets.items():
+            # JSON is YAML.
+            (config / "tickets" / f"{name}.yaml").write_text(json.dumps(definition, indent=2) + "\n")
+        settings["AIRFLOW__AGENTS__CONFIG_PATH"] = str(config)
         if self._fast:
-            defaults = self.folder / "agents" / "coding_task.yaml"
-            defaults.parent.mkdir(exist_ok=True)
             # The stand-in registers all of its checks at the push.
-            defaults.write_text("settle_seconds: 2\n")
+            (config / "repositories.yaml").write_text("defaults:\n  settle_seconds: 2\n")
             settings["AIRFLOW__AGENTS__POLL_INTERVAL"] = "2"
-            settings["AIRFLOW__AGENTS__CONFIG_PATH"] = str(defaults.parent)
         return settings

@@ -90,8 +90,8 @@ MUTANTS = (
     Mutant(
         "strangers command",
         AUTHORITY,
-        "if not comment.can_write or comment.edited_by:",
-        "if comment.edited_by:",
+        "return may(standing_of(comment), action, rules)",
+        "return True",
     ),
     Mutant(
         "strangers object",

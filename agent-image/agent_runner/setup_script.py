@@ -53,13 +53,15 @@ class SetupScript:
 
 
 def find_script(git: Git, spec: StepSpec, base_sha: str) -> SetupScript | None:
-    """Return the set-up script of a step, or ``None`` where the repository has none.
+    """Return the set-up script of a step, or ``None`` where the repository has none, or it is not to be run.
 
     A review takes it from the base branch, as it does the advice to agents: what is under review does not
     prepare its own review.
 
     :raises StepFailed: it declares what is not allowed.
     """
+    if not spec.run_setup:
+        return None
     if spec.step == "review":
         text, file = _at_commit(git, base_sha), None
     else:

@@ -9,6 +9,8 @@ from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command
 
+from airflow_provider_agents.cli.definition_runs import get_run_commands
+
 OUTPUTS = ("table", "json", "yaml")
 
 
@@ -92,8 +94,18 @@ _INIT_ARGS = (
         choices=("squash", "merge", "rebase"),
         default=None,
     ),
-    _init_arg("--config-path", "Folder for coding_task.yaml; default `[agents] config_path`.", metavar="DIR"),
+    _init_arg(
+        "--config-path", "Folder for repositories.yaml; default `[agents] config_path`.", metavar="DIR"
+    ),
     _arg("--no-doctor", help="Do not run doctor at the end.", action="store_true"),
+)
+
+_SCHEMA_ARGS = (
+    _arg(
+        "name",
+        help="File: repositories (repositories.yaml), agents (.agents.yaml), ticket-source (tickets/<name>.yaml).",
+        choices=("repositories", "agents", "ticket-source"),
+    ),
 )
 
 _DOCTOR_EPILOG = (
@@ -110,7 +122,7 @@ def get_agents_cli_commands() -> list[GroupCommand]:
     return [
         GroupCommand(
             name="agents",
-            help="Set up and check coding agents",
+            help="Set up and check coding agents; start, watch and steer their runs",
             subcommands=(
                 ActionCommand(
                     name="doctor",
@@ -126,6 +138,13 @@ def get_agents_cli_commands() -> list[GroupCommand]:
                     args=_INIT_ARGS,
                     epilog=_INIT_EPILOG,
                 ),
+                ActionCommand(
+                    name="schema",
+                    help="Print the JSON schema of a file of settings, for an editor",
+                    func=lazy_load_command("airflow_provider_agents.cli.schema.schema"),
+                    args=_SCHEMA_ARGS,
+                ),
+                *get_run_commands(),
             ),
         )
     ]

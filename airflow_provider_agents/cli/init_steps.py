@@ -20,11 +20,12 @@ from airflow_provider_agents.cli.checks.github_repository import MERGE_METHODS
 from airflow_provider_agents.cli.checks.model_key import check_key
 from airflow_provider_agents.cli.checks.secret import create_command
 from airflow_provider_agents.cli.deployment import REQUEST_SECONDS, Deployment, one_line
-from airflow_provider_agents.cli.stored import put_connection, put_defaults, put_secret
+from airflow_provider_agents.cli.stored import put_connection, put_repository, put_secret
+from airflow_provider_agents.domain.config_files import repositories_file
+from airflow_provider_agents.domain.settings_layers import REPOSITORIES_FILE
 from airflow_provider_agents.exceptions import AgentsError
 from airflow_provider_agents.operators.kubernetes_objects import request_errors, status_of, told
 from airflow_provider_agents.operators.step_credentials import MODEL_KEYS
-from airflow_provider_agents.task_groups.coding_task_form import DEFAULTS_FILE
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -272,12 +273,12 @@ class InitSteps:
             folder = self._answers.text(
                 "Folder for this installation's own files", flag="--config-path", given=None
             )
-        file = Path(folder).absolute() / DEFAULTS_FILE
+        file = Path(folder).absolute() / REPOSITORIES_FILE
         if str(file.parent) != settings.text("config_path"):
             self.settings["config_path"] = str(file.parent)
-        present = _present(file)
-        if "repository" in present and not self._args.force:
-            self._kept(f"{file}: repository {present['repository']}")
+        known, present = _present(file)
+        if known and not self._args.force:
+            self._kept(f"{file}: repository {known}")
             return
         facts: dict[str, Any] = {}
 
@@ -288,7 +289,7 @@ class InitSteps:
         repository = self._answers.text(
             "First repository, as owner/name", flag="--repository", given=self._args.repository, check=check
         )
-        values: dict[str, Any] = {"repository": repository}
+        values: dict[str, Any] = {}
         values["base_branch"] = self._answers.text(
             "Branch that pull requests are merged into",
             flag="--base-branch",
@@ -316,22 +317,25 @@ class InitSteps:
         )
         if command:
             values["test_command"] = command
+        there = present.get(repository.lower(), {})
         changes = {
             key: value
             for key, value in values.items()
-            if present.get(key) != value and (self._args.force or key not in present)
+            if there.get(key) != value and (self._args.force or key not in there)
         }
-        if not changes:
+        if known == repository and not changes:
             self._kept(f"{file}: repository {repository}")
             return
         try:
-            put_defaults(file, changes, present)
+            put_repository(file, repository, changes)
         except OSError as error:
             raise RefusedAnswerError(
                 f"{file} cannot be written: {error.strerror}. Give --config-path a folder that you may write, and mount it "
                 "into every Airflow component; of a config map, which nobody can write, change the source"
             ) from None
-        self._stored(f"{file}: {', '.join(changes)}")
+        except ValueError as error:
+            raise RefusedAnswerError(f"{file}: {error}: put it in by hand") from None
+        self._stored(f"{file}: {', '.join(['repository', *changes])}")
 
 
 def _connection(conn_id: str) -> Connection | None:
@@ -424,19 +428,15 @@ def _facts(repository: str) -> dict[str, Any]:
     return answer.body
 
 
-def _present(file: Path) -> dict[str, Any]:
-    """Return what the file of defaults says.
+def _present(file: Path) -> tuple[str | None, dict[str, dict[str, Any]]]:
+    """Return the repository of the trigger form, and what the file sets for each repository, by names in lower case.
 
-    :raises RefusedAnswerError: it is no mapping.
+    :raises RefusedAnswerError: the file has faults.
     """
-    import yaml
-
-    if not file.is_file():
-        return {}
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RefusedAnswerError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise RefusedAnswerError(f"{file}: a mapping of fields to defaults is needed")
-    return values
+    installed, faults = repositories_file(file.parent)
+    if installed is None:
+        raise RefusedAnswerError(f"{file} cannot be used: {'; '.join(faults)}")
+    named = installed.repositories.repositories
+    return installed.repositories.defaults.repository, {
+        name.lower(): settings.model_dump(mode="json", exclude_unset=True) for name, settings in named.items()
+    }

@@ -13,6 +13,7 @@ from airflow_provider_agents.cli.checks import (
     image,
     model_key,
     network,
+    pools,
     secret,
     storage,
 )
@@ -36,6 +37,7 @@ CHECKS = (
         ("airflow.database",),
     ),
     Check("airflow.dags", "DAGs", airflow_parts.dags, ("airflow.database",)),
+    Check("airflow.pools", "Pools", pools.pools, ("airflow.database",)),
     Check("kubernetes.connection", "Connection of the cluster", connections.kubernetes),
     Check(_API, "Kubernetes API", cluster.api, ("kubernetes.connection",)),
     Check("kubernetes.permissions", "Airflow's rights", cluster.permissions, (_API,)),

@@ -1,13 +1,13 @@
-"""Where init keeps what it is told: Airflow connections, a Kubernetes secret, and the trigger form's defaults."""
+"""Where init keeps what it is told: Airflow connections, a Kubernetes secret, and ``repositories.yaml``."""
 
 from __future__ import annotations
 
 import base64
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.cli.deployment import REQUEST_SECONDS
+from airflow_provider_agents.domain.yaml_edit import put_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,20 +62,23 @@ def put_secret(client: CoreV1Api, namespace: str, name: str, values: Mapping[str
             client.patch_namespaced_secret(name, namespace, {"data": data}, _request_timeout=REQUEST_SECONDS)
 
 
-def put_defaults(file: Path, values: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Write defaults of the trigger form; whatever else is in the file stays as it is, comments too.
+SCHEMA_LINE = (
+    "# yaml-language-server: $schema=repositories.schema.json\n"
+    "# The schema: airflow agents schema repositories > repositories.schema.json\n"
+)
 
-    :param present: what the file says now.
+
+def put_repository(file: Path, repository: str, values: Mapping[str, Any]) -> None:
+    """Write a repository and its settings into ``repositories.yaml``, and let the trigger form start with it.
+
+    Whatever else is in the file stays as it is, comments too.
+
     :raises OSError: the file cannot be written.
     """
-    import yaml
-
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    for key in values:
-        if key in present:
-            text = re.sub(rf"(?m)^{re.escape(key)}:.*\n?(?:^[ \t-].*\n?)*", "", text)
-    text = text.rstrip("\n") + "\n" if text.strip() else ""
-    text += yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, default_flow_style=False)
+    text = file.read_text(encoding="utf-8") if file.exists() else SCHEMA_LINE
+    text = put_yaml(text, ("defaults", "repository"), repository)
+    for key, value in values.items():
+        text = put_yaml(text, ("repositories", repository, key), value)
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}.new")
     unfinished.write_text(text, encoding="utf-8")

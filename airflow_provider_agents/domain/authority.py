@@ -1,29 +1,36 @@
-"""Who may say what about a pull request: the one place where authority is defined.
+"""Who may do what: the one place where authority is defined.
 
-Authority is the right to push to the repository. It is never inferred from a label, a mention, or being a
-member of the organisation (agent-operator obeyed whoever wrote a comment).
+What an installation wrote down (:class:`.authority_rules.AuthorityRules`) is held against what a person is
+(:class:`.authority_rules.Standing`): :func:`may`. By default the right to push to the repository is needed for
+everything. Authority is never inferred from a label or a mention (agent-operator obeyed whoever wrote a comment).
 
 =========== ==========================================================================
 may         who
 =========== ==========================================================================
+start …     whom the rule of the action names (:func:`may`); a bot only by its login, a
+            deleted account never
+command     whom the rule of the command's action names, other than those that we write
+            as, and nobody where somebody other than its author edited the comment last
 object      people and apps with write access, other than those that we write as
-approve     people with write access, other than those that we write as
-command     the same people; a bot's comment is never a command, nor is our own, nor
-            one that somebody other than its author edited last
+approve     people with write access, other than those that we write as (a review)
 =========== ==========================================================================
 
-An app with write access may object, since the owner of the repository gave it that right and an objection
-is the safe direction. It may not command: two bots that answer each other would never end. Since apps and
-people with write access may edit the comments of others, an edited comment is no longer its author's word.
+Reviews are GitHub's own right and no rule changes it. An app with write access may object, since the owner of
+the repository gave it that right and an objection is the safe direction. It may not command unless a rule lists
+it: two bots that answer each other would never end. Since apps and people with write access may edit the comments
+of others, an edited comment is no longer its author's word.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-if TYPE_CHECKING:
-    from collections.abc import Set
+from airflow_provider_agents.domain.authority_rules import AuthorityRules, Standing
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
+    from airflow_provider_agents.domain.authority_rules import Action, PermissionName, Who
     from airflow_provider_agents.domain.pull_request import Comment, Review, ReviewThread
 
 Permission = Literal["READ", "TRIAGE", "WRITE", "MAINTAIN", "ADMIN"]
@@ -34,6 +41,21 @@ _BOTS = frozenset(
     {"dependabot", "renovate", "github-actions", "github-merge-queue", "copilot", "web-flow", "ghost"}
 )
 """Logins that GitHub shows without the suffix ``[bot]`` in GraphQL. ``ghost`` is a deleted account."""
+
+
+BY_WRITERS = AuthorityRules()
+"""What holds where nothing is written down."""
+
+_DELETED = "ghost"
+_ACTIONS: tuple[Action, ...] = ("start", "approve", "steer", "merge", "context")
+_ASSOCIATIONS = {
+    "owner": "the owner",
+    "member": "members",
+    "collaborator": "collaborators",
+    "contributor": "contributors",
+}
+_MOST_NAMED = 5
+"""Users whom a refusal names; it goes where everybody reads it."""
 
 
 def at_least(permission: str | None, wanted: Permission) -> bool:
@@ -58,11 +80,70 @@ def is_ours(author: str, own: bool, ours: Set[str]) -> bool:
     return own or author.casefold() in {login.casefold() for login in ours}
 
 
-def may_command(comment: Comment, ours: Set[str] = frozenset()) -> bool:
-    """Tell whether a comment may be a command."""
-    if not comment.can_write or comment.edited_by:
+def admits(who: Who, standing: Standing) -> bool:
+    """Tell whether ``who`` names somebody of this standing.
+
+    A bot is named by its login or another of its names only. A deleted account is nobody.
+    """
+    names = {name.casefold() for name in (standing.login, *standing.names) if name}
+    if not standing.login or standing.login.casefold() == _DELETED:
         return False
-    return not is_ours(comment.author, comment.own, ours) and not is_bot(comment.author)
+    if names & {user.casefold() for user in who.users}:
+        return True
+    if standing.is_bot or is_bot(standing.login):
+        return False
+    if who.permission is not None and at_least(standing.permission, _in_capitals(who.permission)):
+        return True
+    if {team.casefold() for team in standing.teams} & {team.casefold() for team in who.teams}:
+        return True
+    return standing.association is not None and standing.association in who.association
+
+
+def may(standing: Standing, action: Action, rules: AuthorityRules) -> bool:
+    """Tell whether somebody may do something under these rules."""
+    return admits(_who(action, rules), standing)
+
+
+def who_may(action: Action, rules: AuthorityRules) -> str:
+    """Return in words who may do something, to stand behind "is for": ``people with write access``."""
+    who = _who(action, rules)
+    parts = []
+    if who.permission is not None:
+        parts.append(f"people with {who.permission} access")
+    if who.teams:
+        parts.append(f"members of {_either(who.teams)}")
+    parts += [_ASSOCIATIONS[name] for name in dict.fromkeys(who.association)]
+    if who.users:
+        parts.append(_either(who.users) if len(who.users) <= _MOST_NAMED else "those whom its settings list")
+    return _either(parts) if parts else "nobody"
+
+
+def named_teams(rules: AuthorityRules) -> frozenset[str]:
+    """Return the teams of all rules: those that a :class:`.Standing` has to tell of."""
+    return frozenset(team for action in _ACTIONS for team in _who(action, rules).teams)
+
+
+def standing_of(comment: Comment) -> Standing:
+    """Return what the author of a comment is; where that was not asked, whether he may push is all that is known."""
+    if comment.standing is not None:
+        return comment.standing
+    return Standing(login=comment.author, permission="write" if comment.can_write else None)
+
+
+def may_command(
+    comment: Comment,
+    ours: Set[str] = frozenset(),
+    *,
+    action: Action = "steer",
+    rules: AuthorityRules = BY_WRITERS,
+) -> bool:
+    """Tell whether a comment may be a command.
+
+    :param action: what the command does.
+    """
+    if comment.edited_by or is_ours(comment.author, comment.own, ours):
+        return False
+    return may(standing_of(comment), action, rules)
 
 
 def objects(review: Review, ours: Set[str] = frozenset()) -> bool:
@@ -86,3 +167,16 @@ def asks(thread: ReviewThread, ours: Set[str] = frozenset()) -> bool:
         return False
     first = thread.comments[0]
     return not is_ours(first.author, first.own, ours)
+
+
+def _who(action: Action, rules: AuthorityRules) -> Who:
+    who: Who = getattr(rules, action)
+    return who
+
+
+def _in_capitals(permission: PermissionName) -> Permission:
+    return next(name for name in PERMISSIONS if name == permission.upper())
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

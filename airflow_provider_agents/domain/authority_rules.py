@@ -76,5 +76,7 @@ class Standing:
     teams: frozenset[str] = frozenset()
     """Of those that the rules name."""
     association: Association | None = None
+    own: bool = False
+    """Whether it is the account that we write with."""
     names: frozenset[str] = frozenset()
     """Further names under which ``users`` may list the same person: e-mail address, id."""

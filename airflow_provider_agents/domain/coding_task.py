@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from airflow_provider_agents.domain.authority_rules import AuthorityRules
 from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest  # noqa: TC001 (read at run time)
 from airflow_provider_agents.domain.image_preset import ImagePreset, image_of_preset
+from airflow_provider_agents.domain.repository_settings import McpServer, PlatformSettings, Skill
+from airflow_provider_agents.domain.tickets import SourceKind  # noqa: TC001 (read at run time)
 
 
 class Ticket(BaseModel):
-    """The issue that a task resolves, as read once at the start. Its text is untrusted."""
+    """The ticket that a task resolves, as read once at the start. Its text is untrusted."""
 
     model_config = ConfigDict(frozen=True)
 
-    number: int
+    number: int | None = None
+    """Of the issue in the task's own repository; ``None``: the ticket is elsewhere."""
+    kind: SourceKind = "github"
+    source: str = ""
+    """Name of the source's definition, ``tickets/<name>.yaml``; empty: an issue that a person named."""
+    id: str = ""
+    """The tracker's own id."""
+    key: str = ""
+    """As people write it: ``acme/shop#7``, ``ENG-12``."""
     title: str
     body: str = ""
     url: str = ""
     author: str = ""
+
+    @property
+    def named(self) -> str:
+        """How a text refers to it: ``issue #7``, ``ticket ENG-12``."""
+        return f"issue #{self.number}" if self.number is not None else f"ticket {self.key}"
 
 
 class CodingTask(BaseModel):
@@ -37,6 +54,16 @@ class CodingTask(BaseModel):
     ticket: Ticket | None = None
     image_preset: ImagePreset | None = None
     """Preset of the image, where the installation has images of several."""
+    platform: PlatformSettings = Field(default_factory=PlatformSettings)
+    """Settings of the repository that no run can ask for; its prompts are texts, no files."""
+    authority: AuthorityRules = Field(default_factory=AuthorityRules)
+    """Who may do what."""
+    mcp_servers: dict[str, McpServer] = Field(default_factory=dict)
+    """Those that the agent may use, by their names."""
+    skills: dict[str, Skill] = Field(default_factory=dict)
+    """Those that the agent may use, by their names."""
+    settings_origin: dict[str, str] = Field(default_factory=dict)
+    """Where each setting comes from: ``default``, ``repositories.yaml:12``, ``.agents.yaml:3``, ``run``."""
 
     @property
     def title(self) -> str:
@@ -72,7 +99,7 @@ class CodingTask(BaseModel):
         :param image_preset: found from the repository's files, for a request that names none.
         """
         digest = hashlib.sha256(run_key.encode()).hexdigest()[:8]
-        name = f"issue-{ticket.number}-{digest}" if ticket else f"task-{digest}"
+        name = f"{_slug(ticket)}-{digest}" if ticket else f"task-{digest}"
         return cls(
             name=name,
             request=request,
@@ -81,3 +108,10 @@ class CodingTask(BaseModel):
             ticket=ticket,
             image_preset=request.image_preset or image_preset,
         )
+
+
+def _slug(ticket: Ticket) -> str:
+    """Return the part of a task's name that says which ticket it is, fit for a branch and a label."""
+    if ticket.number is not None:
+        return f"issue-{ticket.number}"
+    return re.sub(r"[^a-z0-9]+", "-", ticket.key.lower()).strip("-")[:30] or "ticket"

@@ -6,417 +6,99 @@ The trigger form, its checks and the docs are made from it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from agent_runner.contract import PROGRAM_PATTERN, REPOSITORY_PATTERN, branch_fault
-from airflow_provider_agents.domain.freeze import freeze_faults
-from airflow_provider_agents.domain.image_preset import ImagePreset  # noqa: TC001 (read at run time)
-from airflow_provider_agents.domain.landing_policy import LandingPolicy, ReviewMode
+from airflow_provider_agents.domain.landing_policy import LandingPolicy
+from airflow_provider_agents.domain.run_settings import (
+    Bounds,
+    Effort,
+    RunSettings,
+    checked_branch,
+    checked_repository,
+    form_field,
+)
+from airflow_provider_agents.domain.source_definition import NAME_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = ["MAX_PROMPT_BYTES", "Bounds", "CodingTaskRequest", "Effort", "parse_request"]
+
 MAX_PROMPT_BYTES = 100_000
 """Largest prompt of a run, in bytes of UTF-8. GitHub's own limit for an issue is 65,536 characters."""
 
-_CPU = r"^([1-9][0-9]*m|[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*)$"
-_MEMORY = r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
-_MODEL = r"^[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]*$"
 
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
+class TicketFields(BaseModel):
+    """What one run is about; what :class:`~.run_settings.RunSettings` does not have."""
 
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Parse-time bounds: how many attempts and rounds the graph has."""
-
-    max_attempts: int = 3
-    max_rounds: int = 5
-    granted_rounds: int = 2
-    """Further rounds, for those that people add."""
-
-
-def _setting(section: str, title: str, **extra: Any) -> dict[str, Any]:
-    return {"section": section, "title": title, **extra}
-
-
-class CodingTaskRequest(BaseModel):
-    """What a person asks for: the run's conf. Unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     repository: str = Field(
         description="Repository to work in, as `owner/name`.",
         max_length=140,
-        json_schema_extra=_setting("Ticket", "Repository"),
+        json_schema_extra=form_field("Ticket", "Repository"),
     )
     issue_number: int | None = Field(
         default=None,
         ge=1,
         description="Issue to resolve. It is closed when the pull request is merged.",
-        json_schema_extra=_setting("Ticket", "Issue number"),
+        json_schema_extra=form_field("Ticket", "Issue number"),
     )
     prompt: str | None = Field(
         default=None,
         description="What to do, where there is no issue; beside an issue, a remark that is added to it.",
-        json_schema_extra=_setting("Ticket", "Prompt", format="multiline"),
-    )
-    base_branch: str = Field(
-        default="main",
-        description="Branch that the pull request is merged into.",
-        json_schema_extra=_setting("Branches", "Base branch"),
+        json_schema_extra=form_field("Ticket", "Prompt", format="multiline"),
     )
     work_branch: str | None = Field(
         default=None,
         description="Branch that the agent pushes to. Empty: `ai/<task>`, one of its own for each run.",
-        json_schema_extra=_setting("Branches", "Work branch"),
+        json_schema_extra=form_field("Branches", "Work branch"),
     )
-    read_repositories: tuple[str, ...] | None = Field(
-        default=None,
-        max_length=20,
-        description="Further repositories, as `owner/name`, that the agent may fetch: submodules, shared "
-        "libraries.",
-        json_schema_extra=_setting("Branches", "Further repositories"),
-    )
-    submodules: bool = Field(
-        default=True,
-        description="Check out submodules: those in `repository` and `read_repositories`; others are left out.",
-        json_schema_extra=_setting("Branches", "Submodules"),
-    )
-    lfs: bool = Field(
-        default=True,
-        description="Get the content of files in Git LFS. Off: they stay pointers.",
-        json_schema_extra=_setting("Branches", "Large files (Git LFS)"),
-    )
-    agent: str | None = Field(
-        default=None,
-        pattern=f"^{PROGRAM_PATTERN.pattern}$",
-        description="Agent program: `claude`, `codex`, `command`, or one that the image adds. "
-        "Empty: `[agents] agent`.",
-        json_schema_extra=_setting("Agent", "Program"),
-    )
-    plan_model: str | None = Field(
-        default=None,
-        pattern=_MODEL,
-        max_length=100,
-        description="Model that plans. Empty: the default of the installation, else of the agent program.",
-        json_schema_extra=_setting("Agent", "Model: plan"),
-    )
-    implement_model: str | None = Field(
-        default=None,
-        pattern=_MODEL,
-        max_length=100,
-        description="Model that implements.",
-        json_schema_extra=_setting("Agent", "Model: implement"),
-    )
-    fix_model: str | None = Field(
-        default=None,
-        pattern=_MODEL,
-        max_length=100,
-        description="Model that answers failing checks, conflicts and reviews.",
-        json_schema_extra=_setting("Agent", "Model: fix"),
-    )
-    effort: Effort | None = Field(
-        default=None,
-        description="How much the model thinks, where it takes such a setting.",
-        json_schema_extra=_setting("Agent", "Effort", unset="default of the program"),
-    )
-    plan_turns: int = Field(
-        default=15,
-        ge=1,
-        le=500,
-        description="Most model turns of the plan. The agent is told its turns.",
-        json_schema_extra=_setting("Agent", "Turns: plan"),
-    )
-    implement_turns: int = Field(
-        default=50,
-        ge=1,
-        le=500,
-        description="Most model turns of one attempt.",
-        json_schema_extra=_setting("Agent", "Turns: implement"),
-    )
-    fix_turns: int = Field(
-        default=50,
-        ge=1,
-        le=500,
-        description="Most model turns of one fix round.",
-        json_schema_extra=_setting("Agent", "Turns: fix"),
-    )
-    budget_usd: float | None = Field(
-        default=None,
-        gt=0,
-        le=100_000,
-        description="Most that all model calls of the run may cost, in USD. Empty: `[agents] budget_usd`.",
-        json_schema_extra=_setting("Budget", "Budget (USD)"),
-    )
-    budget_tokens: int | None = Field(
-        default=None,
-        ge=1,
-        description="Most tokens that all model calls of the run may use, cached ones included. Empty: no limit.",
-        json_schema_extra=_setting("Budget", "Budget (tokens)"),
-    )
-    run_tests: bool = Field(
-        default=True,
-        description="Run the repository's tests after each attempt; off: open the pull request at once.",
-        json_schema_extra=_setting("Tests", "Run tests"),
-    )
-    test_command: str | None = Field(
-        default=None,
-        max_length=2_000,
-        description="Shell command that tests the repository; exit code 0 is a pass. Empty: found from its files.",
-        json_schema_extra=_setting("Tests", "Test command"),
-    )
-    max_attempts: int = Field(
-        default=3,
-        ge=1,
-        description="Most implement-and-test attempts. Up to `[agents] max_attempts`.",
-        json_schema_extra=_setting("Tests", "Attempts"),
-    )
-    draft: bool = Field(
-        default=False,
-        description="Open the pull request as a draft, and wait until a person marks it ready.",
-        json_schema_extra=_setting("Pull request", "Draft"),
-    )
-    auto_merge: bool = Field(
-        default=True,
-        description="Merge when checks and reviews pass; off: a person merges, and the run waits for it.",
-        json_schema_extra=_setting("Merge", "Merge automatically"),
-    )
-    merge_method: Literal["squash", "merge", "rebase"] = Field(
-        default="squash",
-        description="How the pull request is merged.",
-        json_schema_extra=_setting("Merge", "Merge method"),
-    )
-    github_auto_merge: bool = Field(
-        default=False,
-        description="Let GitHub's own auto-merge merge it while required checks still run. Without required "
-        "checks it is not used.",
-        json_schema_extra=_setting("Merge", "GitHub's auto-merge"),
-    )
-    auto_merge_max_risk: int | None = Field(
-        default=None,
-        ge=0,
-        le=100,
-        description="Highest risk score that is merged without a person. Empty: any.",
-        json_schema_extra=_setting("Merge", "Highest risk"),
-    )
-    update_branch: bool = Field(
-        default=True,
-        description="Bring the branch up to date with its base where the branch rules ask for it.",
-        json_schema_extra=_setting("Merge", "Update the branch"),
-    )
-    hold_labels: tuple[str, ...] = Field(
-        default=("do-not-merge",),
-        max_length=20,
-        description="Labels that keep the pull request from being merged.",
-        json_schema_extra=_setting("Merge", "Holding labels"),
-    )
-    freeze: tuple[str, ...] = Field(
-        default=(),
-        max_length=50,
-        description="Times in which nothing is merged: `2026-12-20/2027-01-04`, "
-        "`Fri 16:00 - Mon 08:00 Europe/Berlin`.",
-        json_schema_extra=_setting("Merge", "Freeze windows"),
-    )
-    delete_branch: bool = Field(
-        default=True,
-        description="Delete the work branch after the merge.",
-        json_schema_extra=_setting("Merge", "Delete the branch"),
-    )
-    settle_seconds: int = Field(
-        default=30,
-        ge=0,
-        le=3600,
-        description='Seconds since the last check appeared or ended before "all passed" is believed.',
-        json_schema_extra=_setting("Checks", "Settling time (seconds)"),
-    )
-    no_checks_grace_seconds: int = Field(
-        default=120,
-        ge=0,
-        le=24 * 3600,
-        description="Seconds that the first check of a new head may take to appear.",
-        json_schema_extra=_setting("Checks", "Grace for the first check (seconds)"),
-    )
-    rerun_flaky: bool = Field(
-        default=True,
-        description="Run failed checks of a head again, once, where something speaks for a flake.",
-        json_schema_extra=_setting("Checks", "Run flaky checks again"),
-    )
-    max_rounds_per_reason: int = Field(
-        default=3,
-        ge=0,
-        description="Most fix rounds for one reason among failing checks, conflicts, merge queue and review agent.",
-        json_schema_extra=_setting("Pull request", "Fix rounds for one reason"),
-    )
-    resolve_threads: Literal["never", "answered"] = Field(
-        default="never",
-        description="Resolve review threads once a fix round answered them, or leave that to people.",
-        json_schema_extra=_setting("Review", "Resolve threads"),
-    )
-    review: ReviewMode = Field(
-        default="off",
-        description="When the review agent reads a head. Its verdict gates the merge.",
-        json_schema_extra=_setting("Review", "Review agent"),
-    )
-    review_agent: str | None = Field(
-        default=None,
-        pattern=f"^{PROGRAM_PATTERN.pattern}$",
-        description="Agent program that reviews. Empty: the one that implements.",
-        json_schema_extra=_setting("Review", "Program: review"),
-    )
-    review_model: str | None = Field(
-        default=None,
-        pattern=_MODEL,
-        max_length=100,
-        description="Model that reviews.",
-        json_schema_extra=_setting("Review", "Model: review"),
-    )
-    review_turns: int = Field(
-        default=30,
-        ge=1,
-        le=500,
-        description="Most model turns of one review.",
-        json_schema_extra=_setting("Review", "Turns: review"),
-    )
-    review_budget_usd: float | None = Field(
-        default=None,
-        gt=0,
-        le=100_000,
-        description="Most that one review may spend of what the run has left, in USD. Empty: all of it.",
-        json_schema_extra=_setting("Review", "Budget: review (USD)"),
-    )
-    review_prompt: str | None = Field(
-        default=None,
-        max_length=20_000,
-        description="What the review agent is to look at, beside its own instructions.",
-        json_schema_extra=_setting("Review", "Prompt: review", format="multiline"),
-    )
-    escalate: Literal["ask", "fail"] = Field(
-        default="ask",
-        description="Where the landing is stuck: ask a person, here and on the pull request, or fail the run.",
-        json_schema_extra=_setting("People", "When stuck"),
-    )
-    plan_approval: bool = Field(
-        default=False,
-        description="Ask a person to approve the plan, here and on the ticket, before anything is changed.",
-        json_schema_extra=_setting("People", "Approve the plan"),
-    )
-    plan_rounds: int = Field(
-        default=3,
-        ge=1,
-        le=3,
-        description="Most plans, each answering what people said to the last one.",
-        json_schema_extra=_setting("People", "Plans"),
-    )
-    max_rounds: int = Field(
-        default=5,
-        ge=0,
-        description="Most rounds in which failing checks, conflicts and reviews go back to the agent. "
-        "Up to `[agents] max_rounds`.",
-        json_schema_extra=_setting("Pull request", "Fix rounds"),
-    )
-    no_checks: Literal["escalate", "merge", "wait"] = Field(
-        default="escalate",
-        description="What to do when no check ever starts on the pull request.",
-        json_schema_extra=_setting("Checks", "Without checks"),
-    )
-    land_timeout: float = Field(
-        default=168,
-        gt=0,
-        le=24 * 60,
-        description="Hours that one gate waits for checks, reviews and merge before it gives up.",
-        json_schema_extra=_setting("Pull request", "Landing timeout (hours)"),
-    )
-    image: str | None = Field(
-        default=None,
-        max_length=500,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
-        description="Image of the agent's pods. Empty: `[agents] image`.",
-        json_schema_extra=_setting("Pod", "Image"),
-    )
-    image_preset: ImagePreset | None = Field(
-        default=None,
-        description="Toolchains of the image, where `[agents] image` contains `{preset}`. Empty: found from the "
-        "files in the repository's root. Without effect beside `image`.",
-        json_schema_extra=_setting("Pod", "Image preset", unset="found from the repository's files"),
-    )
-    cpu: str = Field(
-        default="4",
-        pattern=_CPU,
-        description="CPU limit of a step's agent container, e.g. `4` or `500m`; half of it is requested.",
-        json_schema_extra=_setting("Pod", "CPU"),
-    )
-    memory: str = Field(
-        default="8Gi",
-        pattern=_MEMORY,
-        description="Memory limit of a step's agent container, e.g. `8Gi`; half of it is requested.",
-        json_schema_extra=_setting("Pod", "Memory"),
-    )
-    workspace_size: str | None = Field(
-        default=None,
-        pattern=_MEMORY,
-        description="Size of the claim that keeps the run's checkout and session, e.g. `10Gi`. "
-        "Empty: `[agents] workspace_size`.",
-        json_schema_extra=_setting("Pod", "Workspace size"),
-    )
-    step_timeout: float = Field(
-        default=30,
-        gt=0,
-        le=24 * 60,
-        description="Minutes that one step may take, counted from the start of its agent container.",
-        json_schema_extra=_setting("Pod", "Step timeout (minutes)"),
-    )
-    stall_timeout: float = Field(
-        default=5,
-        gt=0,
-        le=24 * 60,
-        description="Minutes without a sign of life after which an agent is stopped and told to go on; while "
-        "one of its tools runs, twice as long.",
-        json_schema_extra=_setting("Pod", "Stall timeout (minutes)"),
+    priority: int = Field(
+        default=0,
+        ge=-1_000_000,
+        le=1_000_000,
+        description="Where runs wait for their turn: the higher, the earlier.",
+        json_schema_extra=form_field("Ticket", "Priority"),
     )
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and not value.strip() else value
+    ticket_source: str | None = Field(
+        default=None,
+        pattern=NAME_PATTERN,
+        description="Set by a ticket sync: the source that brought the ticket, as of `tickets/<name>.yaml`.",
+        json_schema_extra=form_field("Ticket of a source", "Source"),
+    )
+    ticket_id: str | None = Field(
+        default=None,
+        max_length=300,
+        description="Set by a ticket sync: the ticket there, by the tracker's own id; in place of an issue number.",
+        json_schema_extra=form_field("Ticket of a source", "Id"),
+    )
+    ticket_asks: tuple[str, ...] = Field(
+        default=(),
+        max_length=1_000,
+        description="Set by a ticket sync: the asks that the run answers.",
+        json_schema_extra=form_field("Ticket of a source", "Asks"),
+    )
+    ticket_digest: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Set by a ticket sync: hash of the text that was asked for; the run does not begin on another one.",
+        json_schema_extra=form_field("Ticket of a source", "Digest"),
+    )
 
     @field_validator("repository")
     @classmethod
     def _repository_form(cls, value: str) -> str:
-        if not REPOSITORY_PATTERN.fullmatch(value) or value.split("/")[1] in (".", ".."):
-            raise PydanticCustomError("repository", "must be owner/name, not a URL or a path")
-        return value
+        return checked_repository(value)
 
-    @field_validator("read_repositories")
+    @field_validator("work_branch")
     @classmethod
-    def _repositories_form(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if value is None else tuple(cls._repository_form(name) for name in value)
-
-    @field_validator("base_branch", "work_branch")
-    @classmethod
-    def _branch_form(cls, value: str | None) -> str | None:
-        if value is not None and (fault := branch_fault(value)):
-            raise PydanticCustomError("branch", "{fault}", {"fault": fault})
-        return value
-
-    @field_validator("freeze")
-    @classmethod
-    def _freeze_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if faults := freeze_faults(value):
-            raise PydanticCustomError("freeze", "{faults}", {"faults": "; ".join(faults)})
-        return value
+    def _work_branch_form(cls, value: str | None) -> str | None:
+        return None if value is None else checked_branch(value)
 
     @field_validator("prompt")
     @classmethod
@@ -429,24 +111,18 @@ class CodingTaskRequest(BaseModel):
             )
         return value
 
-    @field_validator("max_attempts", "max_rounds")
-    @classmethod
-    def _within_bounds(cls, value: int, info: ValidationInfo) -> int:
-        most = (
-            getattr(info.context, info.field_name or "", None) if isinstance(info.context, Bounds) else None
-        )
-        if most is not None and value > most:
-            raise PydanticCustomError(
-                "bound",
-                "is over the bound {most} ([agents] {field} of this installation)",
-                {"most": most, "field": info.field_name},
-            )
-        return value
+
+class CodingTaskRequest(RunSettings, TicketFields):
+    """What a person asks for: the run's conf. Unknown keys are refused."""
 
     @model_validator(mode="after")
     def _something_to_do(self) -> CodingTaskRequest:
-        if self.issue_number is None and not self.prompt:
+        if self.issue_number is None and self.ticket_source is None and not self.prompt:
             raise PydanticCustomError("ticket", "give an issue_number or a prompt (both are empty)")
+        if (self.ticket_source is None) != (self.ticket_id is None):
+            raise PydanticCustomError("ticket", "ticket_source and ticket_id go together")
+        if self.ticket_source is not None and self.issue_number is not None:
+            raise PydanticCustomError("ticket", "give an issue_number or a ticket_source, not both")
         if self.work_branch is not None and self.work_branch == self.base_branch:
             raise PydanticCustomError("branch", "work_branch must differ from base_branch")
         return self

@@ -1,6 +1,6 @@
 """What people tell us in comments: ``/retry``, ``/stop``, ``/merge``, ``/review``, ``/explain``, ``/tell <text>``.
 
-A command stands at the beginning of a comment and counts only where its author may command (see
+A command stands at the beginning of a comment and counts only where its author may do what it does (see
 :mod:`.authority`; agent-operator obeyed everybody, and read the first comment only). Each is carried out
 once; the comment's node id is its key. One that was written before the run began was meant for another run.
 """
@@ -12,11 +12,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from airflow_provider_agents.domain.authority import may_command
+from airflow_provider_agents.domain.authority import BY_WRITERS, may_command
 
 if TYPE_CHECKING:
     from collections.abc import Set
 
+    from airflow_provider_agents.domain.authority_rules import Action, AuthorityRules
     from airflow_provider_agents.domain.landing_history import LandingHistory
     from airflow_provider_agents.domain.pull_request import Comment, PullRequestSnapshot
 
@@ -33,7 +34,7 @@ class Command:
 
     name: CommandName
     text: str
-    """What stands behind it: untrusted in form, but of a person with write access."""
+    """What stands behind it: untrusted in form, but of a person with authority."""
     author: str
     key: str
     """Node id of the comment."""
@@ -41,18 +42,23 @@ class Command:
     """Whether its author can have seen the head that is shown now: consent to a head goes with this only."""
 
 
-def parse_command(comment: Comment, ours: Set[str] = frozenset()) -> Command | None:
+def command_action(body: str) -> Action | None:
+    """Return what the command at the beginning of a text does, whoever wrote it; ``None``: it is no command."""
+    found = _told(body)
+    return _action(found[0]) if found else None
+
+
+def parse_command(
+    comment: Comment, ours: Set[str] = frozenset(), rules: AuthorityRules = BY_WRITERS
+) -> Command | None:
     """Return the command in a comment; ``None`` where there is none, or its author may not give one.
 
     :param ours: logins, besides the reading credential's, that we write with.
     """
-    if not comment.node_id or not may_command(comment, ours):
+    found = _told(comment.body) if comment.node_id else None
+    if found is None or not may_command(comment, ours, action=_action(found[0]), rules=rules):
         return None
-    found = _COMMAND.match(comment.body)
-    name = next((known for known in COMMANDS if found and known == found[1]), None)
-    if found is None or name is None or (name == "tell" and not found[2].strip()):
-        return None
-    return Command(name=name, text=found[2].strip(), author=comment.author, key=comment.node_id)
+    return Command(name=found[0], text=found[1], author=comment.author, key=comment.node_id)
 
 
 def pending_commands(snapshot: PullRequestSnapshot, history: LandingHistory) -> tuple[Command, ...]:
@@ -62,9 +68,21 @@ def pending_commands(snapshot: PullRequestSnapshot, history: LandingHistory) -> 
     for comment in snapshot.comments:
         if comment.node_id in done or _of_an_earlier_run(comment, history):
             continue
-        if command := parse_command(comment, history.ours):
+        if command := parse_command(comment, history.ours, history.authority):
             found.append(dataclasses.replace(command, about_head=_about(comment, snapshot.head_sha, history)))
     return tuple(found)
+
+
+def _told(body: str) -> tuple[CommandName, str] | None:
+    found = _COMMAND.match(body)
+    name = next((known for known in COMMANDS if found and known == found[1]), None)
+    if found is None or name is None or (name == "tell" and not found[2].strip()):
+        return None
+    return name, found[2].strip()
+
+
+def _action(name: CommandName) -> Action:
+    return "merge" if name == "merge" else "steer"
 
 
 def _of_an_earlier_run(comment: Comment, history: LandingHistory) -> bool:

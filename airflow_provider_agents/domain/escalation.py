@@ -235,7 +235,7 @@ def judge_answer(
 def instructions_text(answer: EscalationAnswer) -> str:
     """Return what the fix step is told first; empty where the person wrote nothing."""
     said = clip(clean(answer.instructions), MOST_INSTRUCTION_BYTES)
-    return f"{one_line(answer.by)}, who may write to this repository, says:\n\n{said}" if said else ""
+    return f"{one_line(answer.by)}, who may steer this run, says:\n\n{said}" if said else ""
 
 
 def _judge_merge(

@@ -68,7 +68,7 @@ def _instructions(feedback: Feedback) -> Iterable[str]:
     told = [command for command in feedback.instructions if command.text.strip()]
     if not told:
         return
-    yield "## Instructions\nPeople with write access to the repository ask this of you:"
+    yield "## Instructions\nPeople who may steer this run ask this of you:"
     most = min(_INSTRUCTION_BYTES, _ALL_INSTRUCTIONS // len(told))
     for command in told:
         yield fence(command.text, f"/{command.name}, written by {command.author}", most_bytes=most)

@@ -1,6 +1,6 @@
-"""Times in which nothing is merged, written as text.
+"""Times in which something does not happen, written as text: nothing is merged, or nothing is started.
 
-Two forms:
+Three forms:
 
 ``2026-12-20/2027-01-04``
     once: an ISO 8601 interval of dates or date-times. Without an offset it is UTC. A date-time at the end is
@@ -9,6 +9,9 @@ Two forms:
     every week, on the wall clock of an IANA zone (UTC where none is named); it may wrap around the week,
     and its end is exclusive. Where a change of the clocks makes one of its times happen twice or not at
     all, the window is the longer one.
+``Mon-Fri 08:00-14:00 America/New_York``
+    on each day from the first to the last, and in the same way; ``Sat 08:00-14:00`` on one day. A window that
+    ends earlier than it begins ends on the next day.
 """
 
 from __future__ import annotations
@@ -28,7 +31,13 @@ _WEEKLY = re.compile(
     r"(?P<day>[a-z]{3}) (?P<time>\d\d:\d\d) ?- ?(?P<last_day>[a-z]{3}) (?P<last_time>\d\d:\d\d)( (?P<zone>\S+))?",
     re.IGNORECASE,
 )
-_WEEK_MINUTES = 7 * 24 * 60
+_DAILY = re.compile(
+    r"(?P<day>[a-z]{3})( ?- ?(?P<last_day>[a-z]{3}))? (?P<time>\d\d:\d\d) ?- ?(?P<last_time>\d\d:\d\d)"
+    r"( (?P<zone>\S+))?",
+    re.IGNORECASE,
+)
+_DAY_MINUTES = 24 * 60
+_WEEK_MINUTES = 7 * _DAY_MINUTES
 _LONGEST = timedelta(days=366)
 """How far chains of windows are followed: weekly windows that leave no gap would never end."""
 _PROBE = datetime(2026, 1, 5, tzinfo=UTC)
@@ -76,7 +85,7 @@ def frozen_until(windows: Sequence[str], now: datetime) -> datetime | None:
     """
     if now.tzinfo is None:
         raise ValueError("The moment to judge has no time zone.")
-    parsed = [_parse(window) for window in windows]
+    parsed = [part for window in windows for part in _parse(window)]
     moment = now.astimezone(UTC)
     limit = moment + _LONGEST
     while moment < limit and (ends := [end for window in parsed if (end := window.end_at(moment))]):
@@ -89,34 +98,36 @@ def freeze_faults(windows: Sequence[str]) -> list[str]:
     faults, weekly = [], []
     for window in windows:
         try:
-            if isinstance(_parse(window), _Weekly):
+            if any(isinstance(part, _Weekly) for part in _parse(window)):
                 weekly.append(window)
         except ValueError as error:
             faults.append(str(error))
     until = frozen_until(weekly, _PROBE)
     if until is not None and until - _PROBE >= _LONGEST:
-        faults.append("The weekly freeze windows together leave no time in which anything could be merged.")
+        faults.append("The weekly windows together leave no time at all.")
     return faults
 
 
 @lru_cache(maxsize=256)
-def _parse(window: str) -> _Once | _Weekly:
+def _parse(window: str) -> tuple[_Once | _Weekly, ...]:
     text = window.strip()
     if found := _WEEKLY.fullmatch(text):
-        return _weekly(window, found)
+        return (_weekly(window, found),)
+    if found := _DAILY.fullmatch(text):
+        return tuple(_daily(window, found))
     start, slash, end = text.partition("/")
     if not slash:
         raise ValueError(
-            f"Freeze window {window!r} is neither an interval such as 2026-12-20/2027-01-04 nor a weekly "
-            "window such as Fri 16:00 - Mon 08:00 Europe/Berlin."
+            f"The window {window!r} is neither an interval such as 2026-12-20/2027-01-04, nor one of the week such "
+            "as Fri 16:00 - Mon 08:00 Europe/Berlin, nor one of days such as Mon-Fri 08:00-14:00 Europe/Berlin."
         )
     try:
         once = _Once(_moment(start.strip()), _moment(end.strip(), last=True))
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"Freeze window {window!r}: {error}.") from None
+        raise ValueError(f"The window {window!r}: {error}.") from None
     if once.start >= once.end:
-        raise ValueError(f"Freeze window {window!r} ends before it begins.")
-    return once
+        raise ValueError(f"The window {window!r} ends before it begins.")
+    return (once,)
 
 
 def _moment(text: str, *, last: bool = False) -> datetime:
@@ -131,13 +142,27 @@ def _weekly(window: str, found: re.Match[str]) -> _Weekly:
     start = _minute(window, found["day"], found["time"])
     minutes = (_minute(window, found["last_day"], found["last_time"]) - start) % _WEEK_MINUTES
     if not minutes:
-        raise ValueError(f"Freeze window {window!r} ends when it begins.")
-    name = found["zone"] or "UTC"
+        raise ValueError(f"The window {window!r} ends when it begins.")
+    return _Weekly(start, minutes, _zone(window, found["zone"]))
+
+
+def _daily(window: str, found: re.Match[str]) -> list[_Weekly]:
+    zone = _zone(window, found["zone"])
+    first, last = found["day"], found["last_day"] or found["day"]
+    start = _minute(window, first, found["time"])
+    end = _minute(window, first, found["last_time"])
+    days = (_minute(window, last, "00:00") - _minute(window, first, "00:00")) // _DAY_MINUTES % len(_DAYS) + 1
+    minutes = end - start if end > start else end - start + _DAY_MINUTES
+    if end == start:
+        raise ValueError(f"The window {window!r} ends when it begins.")
+    return [_Weekly((start + day * _DAY_MINUTES) % _WEEK_MINUTES, minutes, zone) for day in range(days)]
+
+
+def _zone(window: str, name: str | None) -> ZoneInfo:
     try:
-        zone = ZoneInfo(name)
+        return ZoneInfo(name or "UTC")
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"Freeze window {window!r}: {name!r} is not the name of a time zone.") from None
-    return _Weekly(start, minutes, zone)
+        raise ValueError(f"The window {window!r}: {name!r} is not the name of a time zone.") from None
 
 
 def _minute(window: str, day: str, clock: str) -> int:
@@ -145,6 +170,6 @@ def _minute(window: str, day: str, clock: str) -> int:
     # 24:00 is the end of a day.
     if day.lower() not in _DAYS or minute > 59 or hour * 60 + minute > 24 * 60:
         raise ValueError(
-            f"Freeze window {window!r}: {day} {clock} is no time of a week (Mon 00:00 - Sun 24:00)."
+            f"The window {window!r}: {day} {clock} is no time of a week (Mon 00:00 - Sun 24:00)."
         )
     return (_DAYS.index(day.lower()) * 24 + hour) * 60 + minute

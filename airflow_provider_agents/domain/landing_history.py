@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_agents.domain.authority_rules import AuthorityRules
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -96,6 +98,8 @@ class LandingHistory:
     """When the run began: what was commanded before was meant for an earlier one."""
     ours: frozenset[str] = frozenset()
     """Logins, besides the reading credential's, that our steps write with, e.g. the review agent's."""
+    authority: AuthorityRules = field(default_factory=AuthorityRules)
+    """Whose commands count in this run."""
 
     @property
     def answered(self) -> frozenset[str]:
@@ -142,6 +146,7 @@ class LandingHistory:
             "review_asked": sorted(self.review_asked),
             "since": self.since.isoformat() if self.since else None,
             "ours": sorted(self.ours),
+            "authority": self.authority.model_dump(mode="json", exclude_defaults=True),
         }
 
     @classmethod
@@ -177,6 +182,7 @@ class LandingHistory:
             review_asked=frozenset(values.get("review_asked", ())),
             since=datetime.fromisoformat(values["since"]) if values.get("since") else None,
             ours=frozenset(values.get("ours", ())),
+            authority=AuthorityRules.model_validate(values.get("authority") or {}),
         )
 
 

@@ -89,11 +89,13 @@ def plan_comment(
     chosen: Mapping[str, str] | None = None,
     link: str | None = None,
     closing: str = "",
+    approvers: str = "people with write access",
 ) -> str:
     """Return the comment with the plan, which is edited in place.
 
     :param link: address of Airflow's form.
     :param closing: how it ended, one sentence; empty while it is open.
+    :param approvers: who may approve it, in words.
     """
     parts = [f"### Plan {round_number} of at most {rounds}"]
     parts += [f"**{closing}**"] if closing else []
@@ -106,7 +108,11 @@ def plan_comment(
                 [
                     "---",
                     *_how_to_answer(
-                        groups, facts_code(plan_facts(output)), last=round_number >= rounds, link=link
+                        groups,
+                        facts_code(plan_facts(output)),
+                        last=round_number >= rounds,
+                        link=link,
+                        approvers=approvers,
                     ),
                 ]
             )
@@ -118,13 +124,15 @@ def feedback_text(remarks: Sequence[Remark]) -> str:
     """Return what people said to a plan, for the prompt of the next one: fenced, all of it that fits."""
     said = "\n\n".join(f"{one_line(r.author, 80)}:\n{clip(clean(r.text), 8_000)}" for r in remarks)
     return (
-        fence(said, "what people with write access said to the plan", most_bytes=MOST_FEEDBACK_BYTES)
+        fence(said, "what people with a say in it said to the plan", most_bytes=MOST_FEEDBACK_BYTES)
         if said
         else ""
     )
 
 
-def _how_to_answer(groups: Sequence[ChoiceGroup], code: str, *, last: bool, link: str | None) -> list[str]:
+def _how_to_answer(
+    groups: Sequence[ChoiceGroup], code: str, *, last: bool, link: str | None, approvers: str
+) -> list[str]:
     lines = ["- To go on: give this comment a 👍, or write `/approve`."]
     lines += ["- To choose otherwise: tick another box above, then approve."] if groups else []
     lines += (
@@ -136,7 +144,7 @@ def _how_to_answer(groups: Sequence[ChoiceGroup], code: str, *, last: bool, link
         if link
         else []
     )
-    note = "Only people with write access count, and only a 👍 that was given to *this* plan."
+    note = f"To approve is for {outbound(approvers)}; only a 👍 that was given to *this* plan counts."
     return [*lines, "", f"<sub>{note}</sub>"]
 
 

@@ -1,6 +1,6 @@
 """What people on the ticket said to a plan: :func:`read_plan_replies`, a pure function.
 
-Only what people with write access wrote is handed in. A 👍 or ``/approve`` approves the plan that was shown
+Only what people with authority wrote is handed in (by default: with write access). A 👍 or ``/approve`` approves the plan that was shown
 before it; ``/stop`` and ``/reject`` end the run; every other comment is what the next plan has to answer,
 all of them, not only the first.
 """
@@ -8,7 +8,7 @@ all of them, not only the first.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,8 @@ from airflow_provider_agents.domain.untrusted import clean, clip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from airflow_provider_agents.domain.authority_rules import Action
 
 SETTLE_SECONDS = 60
 """After a remark, for the same person's next one: thoughts come in more than one comment."""
@@ -28,17 +30,19 @@ _COMMAND = re.compile(r"(?:[ \t]*\r?\n)* {0,3}/(approve|reject|stop)(?=\s|$)(.*)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A comment of a person with write access."""
+    """A comment of a person with authority."""
 
     key: str
     author: str
     body: str
     at: datetime
+    may: frozenset[Action] = field(default=frozenset({"approve", "steer", "merge"}))
+    """What its author may do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumb:
-    """A thumbs up on a comment of ours."""
+    """A thumbs up on a comment of ours, of a person who may approve."""
 
     login: str
     at: datetime
@@ -75,8 +79,9 @@ def read_plan_replies(
 ) -> PlanReply | None:
     """Say what the replies to a plan come to; ``None``: nothing yet, or more may be coming.
 
-    :param replies: since the first plan was shown, oldest first, of people with write access.
-    :param thumbs: on the comment with the plan, of people with write access.
+    :param replies: since the first plan was shown, oldest first. To approve takes the right to approve; to end
+        the run or to say what the next plan is to answer, that or the right to steer.
+    :param thumbs: on the comment with the plan, of people who may approve.
     :param shown_at: when this plan was shown, by the forge's clock: what came before approves nothing.
     :param now: by the forge's clock.
     :param answered: keys of the replies that an earlier plan answered already.
@@ -88,6 +93,8 @@ def read_plan_replies(
     last_remark: datetime | None = None
     for reply in new:
         found = _COMMAND.match(reply.body)
+        if not reply.may & ({"approve"} if found and found[1] == "approve" else {"approve", "steer"}):
+            continue
         if found and found[1] in ("stop", "reject") and not (found[1] == "reject" and found[2].strip()):
             return PlanReply(verdict="stopped", by=reply.author, answered=keys)
         if found and found[1] == "approve":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from airflow_provider_agents.domain.authority_rules import Association, Standing
     from airflow_provider_agents.domain.landing_policy import MergeMethod
 
 PullRequestState = Literal["OPEN", "CLOSED", "MERGED"]
@@ -89,6 +90,10 @@ class Comment:
     """Whether the credential that reads wrote it."""
     edited_by: str = ""
     """Login of whoever edited it last, where that is somebody other than its author."""
+    association: Association | None = None
+    """What GitHub calls the author's relation to the repository."""
+    standing: Standing | None = None
+    """What the author is to the repository, where that was asked: of the comments that are commands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ MOST_RUNS_KEPT = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """Somebody asked for an agent. Append-only at its source: it never changes and is never used again."""
+    """Somebody asked for an agent. Append-only at its source: who, when and how never change, nor does its key."""
 
     key: str
     """Id of the event or comment at the source; unique among all asks of the ticket, the same at each reading."""
@@ -45,6 +45,9 @@ class Ask:
     """Timezone-aware, by the source's clock."""
     label: str = ""
     """Which label, for the kind ``label``."""
+    withdrawn: bool = False
+    """Whether it holds no more: the ticket is unassigned again, or has left that state. Of a label the ticket's
+    own labels tell it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from airflow_provider_agents.exceptions import (
     ForgeUnavailableError,
 )
 from airflow_provider_agents.hooks.github_branch_calls import BranchCalls
-from airflow_provider_agents.hooks.github_errors import Operation, absent
+from airflow_provider_agents.hooks.github_errors import Operation, absent, error_message, response_error
 from airflow_provider_agents.hooks.github_landing_calls import LandingCalls
 from airflow_provider_agents.hooks.github_models import MergeResult
 from airflow_provider_agents.hooks.github_names import owner_and_name, repository_path
@@ -21,6 +22,7 @@ from airflow_provider_agents.hooks.github_parse_objects import (
     parse_issue,
     parse_pull_request_ref,
     parse_repository,
+    parse_text_file,
 )
 from airflow_provider_agents.hooks.github_pulse import read_pulses
 from airflow_provider_agents.hooks.github_queries import BRANCH_HEAD, REPOSITORY
@@ -80,6 +82,23 @@ class GitHubClient(LandingCalls, BranchCalls):
         operation = Operation(f"list the files of {repository} at {sha[:12]}", "Contents: read")
         answer = await self._transport.read(repository_path(repository, "contents"), operation, {"ref": sha})
         return parse_file_names(answer, f"the files of {repository} at {sha[:12]}")
+
+    async def text_file(self, repository: str, path: str, sha: str, *, most_bytes: int) -> str | None:
+        """Return the text of a file at a commit, or ``None`` where there is no such file.
+
+        :param most_bytes: size from which on it is not read.
+        :raises ForgeConflictError: it is larger, no file, or not UTF-8.
+        """
+        what = f"{path} of {repository} at {sha[:12]}"
+        operation = Operation(f"read {what}", "Contents: read")
+        url = f"{repository_path(repository, 'contents')}/{quote(path)}?ref={quote(sha)}"
+        status, headers, answer = await self._transport.answer("GET", url, operation)
+        # GitHub has other words for a commit that it does not know (yet): that says nothing about the file.
+        if status == 404 and not error_message(answer).startswith("No commit found"):
+            return None
+        if status != 200:
+            raise response_error(operation, status, headers, answer, datetime.now(UTC))
+        return parse_text_file(answer, what, most_bytes)
 
     async def issue(self, repository: str, number: int) -> Issue:
         """Return an issue; a pull request is one too."""

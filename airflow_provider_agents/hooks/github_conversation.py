@@ -7,20 +7,25 @@ Functions over a :class:`~.github_client.GitHubClient`. They raise
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_agents.domain.authority import is_bot, may_write
+from airflow_provider_agents.domain.authority import BY_WRITERS, is_bot, may, named_teams
+from airflow_provider_agents.domain.authority_rules import Action, Standing
 from airflow_provider_agents.domain.comment_parts import comment_parts
 from airflow_provider_agents.domain.plan_reply import Reply, Thumb
+from airflow_provider_agents.hooks.github_authority import person
 from airflow_provider_agents.hooks.github_errors import Operation, absent
 from airflow_provider_agents.hooks.github_fields import GHOST, edited_by, mapping, text
 from airflow_provider_agents.hooks.github_names import hidden_marker, owner_and_name
+from airflow_provider_agents.hooks.github_parse_people import BOT_SUFFIX, association_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_provider_agents.domain.authority_rules import Association, AuthorityRules
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 MOST_PAGES = 5
@@ -41,13 +46,15 @@ query Conversation($owner: String!, $name: String!, $number: Int!, $before: Stri
 fragment Said on IssueCommentConnection {
   pageInfo { hasPreviousPage startCursor }
   nodes {
-    id url body createdAt updatedAt viewerDidAuthor
+    id url body createdAt updatedAt viewerDidAuthor authorAssociation
     author { __typename login }
     editor { login }
     reactions(first: 100, content: THUMBS_UP) { nodes { createdAt user { login } } }
   }
 }
 """
+
+_ACTIONS: tuple[Action, ...] = ("approve", "steer", "merge")
 
 DOCUMENTS: dict[str, str] = {"Conversation": CONVERSATION}
 """Every document of this module by its operation name."""
@@ -68,6 +75,7 @@ class Said:
     bot: bool = False
     edited_by: str = ""
     """Login of whoever edited it last, where that is somebody other than its author."""
+    association: Association | None = None
     thumbs: tuple[Thumb, ...] = ()
 
 
@@ -121,44 +129,37 @@ async def read_conversation(
     return Conversation(state=state, head_sha=head, comments=comments)
 
 
-async def writers_among(
-    client: GitHubClient, repository: str, logins: Sequence[str], known: dict[str, bool] | None = None
-) -> frozenset[str]:
-    """Return those of ``logins`` that may push to the repository.
-
-    :param known: what was found out before, added to.
-    """
-    known = known if known is not None else {}
-    for login in dict.fromkeys(logins):
-        if login not in known:
-            known[login] = not is_bot(login) and may_write(await client.permission(repository, login))
-    return frozenset(login for login in logins if known[login])
-
-
 async def replies(
     client: GitHubClient,
     repository: str,
     conversation: Conversation,
     since: datetime,
-    known: dict[str, bool] | None = None,
+    known: dict[str, Standing] | None = None,
+    rules: AuthorityRules = BY_WRITERS,
 ) -> tuple[Reply, ...]:
-    """Return what people with write access wrote since a moment: neither bots nor the credential that reads.
+    """Return what people with authority wrote since a moment, each with what its author may do; not what the
+    credential that reads wrote, nor what a bot wrote that the rules do not list.
 
     A comment that somebody other than its author edited last is nobody's word.
 
-    :param known: see :func:`writers_among`.
+    :param known: what people are, as it was found out before; added to.
     """
-    people = [
-        c
-        for c in conversation.comments
-        if not c.own and not c.bot and not c.edited_by and c.created_at >= since
-    ]
-    writers = await writers_among(client, repository, [c.author for c in people], known)
-    return tuple(
-        Reply(key=c.node_id, author=c.author, body=c.body, at=c.created_at)
-        for c in people
-        if c.author in writers
-    )
+    known = known if known is not None else {}
+    found = []
+    for said in conversation.comments:
+        if said.own or said.edited_by or said.created_at < since:
+            continue
+        if said.bot:
+            standing = Standing(login=f"{said.author}{BOT_SUFFIX}", is_bot=True)
+        else:
+            standing = await _standing(client, repository, said.author, rules, known)
+            standing = dataclasses.replace(standing, association=said.association)
+        granted = frozenset(action for action in _ACTIONS if may(standing, action, rules))
+        if granted:
+            found.append(
+                Reply(key=said.node_id, author=said.author, body=said.body, at=said.created_at, may=granted)
+            )
+    return tuple(found)
 
 
 async def approving_thumbs(
@@ -166,15 +167,39 @@ async def approving_thumbs(
     repository: str,
     comments: Sequence[Said],
     since: datetime,
-    known: dict[str, bool] | None = None,
+    known: dict[str, Standing] | None = None,
+    rules: AuthorityRules = BY_WRITERS,
 ) -> tuple[Thumb, ...]:
-    """Return the thumbs up of people with write access on any of ``comments``, given since a moment.
+    """Return the thumbs up of people who may approve on any of ``comments``, given since a moment.
 
     :param comments: of ours: a thumb of the account that wrote one does not count.
+    :param known: see :func:`replies`.
     """
+    known = known if known is not None else {}
     fresh = [t for c in comments for t in c.thumbs if t.at >= since and t.login != c.author]
-    writers = await writers_among(client, repository, [thumb.login for thumb in fresh], known)
-    return tuple(thumb for thumb in fresh if thumb.login in writers)
+    found = []
+    for thumb in fresh:
+        standing = await _standing(client, repository, thumb.login, rules, known)
+        if may(standing, "approve", rules):
+            found.append(thumb)
+    return tuple(found)
+
+
+async def _standing(
+    client: GitHubClient,
+    repository: str,
+    login: str,
+    rules: AuthorityRules,
+    known: dict[str, Standing],
+) -> Standing:
+    if login not in known:
+        # What a bot may is decided by its login alone.
+        known[login] = (
+            Standing(login=login, is_bot=True)
+            if is_bot(login)
+            else await person(client, repository, login, named_teams(rules))
+        )
+    return known[login]
 
 
 def part_marker(marker: str, part: int) -> str:
@@ -218,6 +243,7 @@ def _said(node: Mapping[str, Any]) -> Said:
         own=node["viewerDidAuthor"] is True,
         bot=author.get("__typename") == "Bot",
         edited_by=edited_by(node),
+        association=association_of(node),
         thumbs=tuple(
             Thumb(
                 login=text(mapping(thumb.get("user")).get("login")) or GHOST, at=_moment(thumb["createdAt"])

@@ -49,7 +49,7 @@ def response_error(
     :param body: the decoded JSON where the body was JSON, else its text.
     :param now: present time, timezone-aware.
     """
-    said = _message(body)
+    said = error_message(body)
     detail = f"HTTP {status}" + (f", {said!r}" if said else "")
     if status in (403, 429) and (retry_at := _retry_at(status, headers, said, now)):
         return rate_limited(operation, detail, retry_at)
@@ -194,7 +194,7 @@ def _http_date(value: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _message(body: Any) -> str:
+def error_message(body: Any) -> str:
     """Return GitHub's own words: the message, and those of the single errors behind it."""
     if not isinstance(body, Mapping):
         return " ".join(str(body or "").split())[:200]

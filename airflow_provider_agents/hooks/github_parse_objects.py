@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_agents.domain.pull_request import Annotation
-from airflow_provider_agents.exceptions import ForgeUnavailableError
+from airflow_provider_agents.exceptions import ForgeConflictError, ForgeUnavailableError
 from airflow_provider_agents.hooks.github_fields import GHOST, integer, mapping, one_of, text
 from airflow_provider_agents.hooks.github_models import (
     Issue,
@@ -48,6 +49,29 @@ def parse_file_names(answer: Any, what: str) -> frozenset[str]:
     entries = (mapping(entry) for entry in answer)
     names = (text(entry.get("name")) for entry in entries if entry.get("type") in ("file", "symlink"))
     return frozenset(name for name in names if name)
+
+
+def parse_text_file(answer: Any, what: str, most_bytes: int) -> str:
+    """Return the text of a file.
+
+    :param what: its name in messages.
+    :raises ForgeConflictError: it has more than ``most_bytes``, is no file, or is not UTF-8.
+    :raises ForgeUnavailableError: the answer is incomplete.
+    """
+    node = mapping(answer)
+    if node.get("type") != "file":
+        raise ForgeConflictError(f"{what} is no file")
+    size, content = integer(node.get("size")), node.get("content")
+    if size is not None and size > most_bytes:
+        raise ForgeConflictError(f"{what} has {size:,} bytes, at most {most_bytes:,}")
+    if size is None or not isinstance(content, str) or node.get("encoding") != "base64":
+        raise ForgeUnavailableError(f"GitHub's answer about {what} is incomplete")
+    try:
+        return base64.b64decode("".join(content.split()), validate=True).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ForgeConflictError(f"{what} is not UTF-8") from None
+    except ValueError:
+        raise ForgeUnavailableError(f"GitHub's answer about {what} is incomplete") from None
 
 
 def parse_issue(answer: Any, what: str) -> Issue:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from airflow_provider_agents.domain.authority_rules import Association
 from airflow_provider_agents.domain.pull_request import Comment, Review, ReviewThread
 from airflow_provider_agents.hooks.github_fields import (
     edited_by,
@@ -103,6 +104,16 @@ def parse_comments(parts: Parts) -> tuple[Comment, ...]:
                 created_at=moment(node.get("createdAt")),
                 own=node.get("viewerDidAuthor") is True,
                 edited_by=edited_by(node),
+                association=association_of(node),
             )
         )
     return tuple(comments)
+
+
+def association_of(node: Mapping[str, Any]) -> Association | None:
+    """Return what GitHub calls the author's relation to the repository; ``None`` for one that gives no say.
+
+    An App is not told that somebody is a private member of an organisation.
+    """
+    word = text(node.get("authorAssociation")).lower()
+    return next((known for known in get_args(Association) if known == word), None)

@@ -59,7 +59,7 @@ fragment Reviews on PullRequestReviewConnection {
 _SAID = """
 fragment Said on IssueCommentConnection {
   pageInfo { hasPreviousPage startCursor }
-  nodes { id body createdAt viewerDidAuthor author { __typename login } editor { login } }
+  nodes { id body createdAt viewerDidAuthor authorAssociation author { __typename login } editor { login } }
 }
 """
 

@@ -9,19 +9,25 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
-from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest, parse_request
+from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest
 from airflow_provider_agents.domain.image_preset import PLACEHOLDER
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
+from airflow_provider_agents.operators.effective_settings import read_asked, read_own_file
 from airflow_provider_agents.operators.failure_reason import leaving_reason
 from airflow_provider_agents.operators.find_preset import find_preset, has_presets
 from airflow_provider_agents.operators.forge import FORGE_RETRY_POLICY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from airflow.sdk import Context
 
     from airflow_provider_agents.hooks.github_client import GitHubClient
+    from airflow_provider_agents.hooks.github_models import RepositoryInfo
+    from airflow_provider_agents.operators.effective_settings import Asked, Settled
+
+SETTINGS_KEY = "settings"
+"""XCom with each setting of the run, its value and where it comes from."""
 
 _WRITERS = frozenset({"WRITE", "MAINTAIN", "ADMIN"})
 
@@ -29,14 +35,16 @@ _WRITERS = frozenset({"WRITE", "MAINTAIN", "ADMIN"})
 class AcceptTaskOperator(BaseOperator):
     """Turn the conf of a run into an accepted :class:`~airflow_provider_agents.domain.coding_task.CodingTask`.
 
-    Reads the repository, the base branch and the issue, and tries the credentials that the pods will have
+    Reads the repository, the base branch, its ``.agents.yaml`` and the issue, puts the settings of all places
+    together (:mod:`~airflow_provider_agents.domain.settings_layers`), and tries the credentials that the pods will have
     (:class:`~airflow_provider_agents.operators.credential_check.CredentialCheck`). Bad input fails here, with
     every fault named, and before any pod starts or any model is paid.
 
     :param conf: the request; ``None``: the run's params. (templated)
     :param bounds: how many attempts and rounds the graph has.
     :param github_conn_id: Airflow connection of type ``github``. (templated)
-    :return: the accepted task as a dictionary.
+    :return: the accepted task as a dictionary; its request has the settings that count. The XCom ``settings`` says
+        where each comes from.
     :raises InvalidInputError: if something in the request is wrong, or a credential of the pods; the message
         names each fault.
     """
@@ -67,13 +75,13 @@ class AcceptTaskOperator(BaseOperator):
 
         ti = context["ti"]
         with leaving_reason(context):
-            values = dict(self.conf if self.conf is not None else context["params"])
-            request, faults = parse_request(values, self.bounds)
-            if request is None:
-                raise InvalidInputError(faults)
+            asked = read_asked(dict(self.conf if self.conf is not None else context["params"]), self.bounds)
             run_key = f"{ti.dag_id}/{ti.run_id}"
-            hook = AgentsGitHubHook(self.github_conn_id, repository=request.repository)
-            task = hook.run(lambda client: _look_up(client, request, run_key))
+            hook = AgentsGitHubHook(self.github_conn_id, repository=asked.request.repository)
+            task, settled = hook.run(lambda client: _look_up(client, asked, run_key))
+            settled.log()
+            ti.xcom_push(SETTINGS_KEY, settled.to_show())
+            request = task.request
             program = request.agent or settings.text("agent", "claude")
             reviewer = request.review_agent if request.review != "off" else None
             for each in dict.fromkeys((program, reviewer or program)):
@@ -93,7 +101,8 @@ class AcceptTaskOperator(BaseOperator):
         return task.model_dump(mode="json")
 
 
-async def _look_up(client: GitHubClient, request: CodingTaskRequest, run_key: str) -> CodingTask:
+async def _look_up(client: GitHubClient, asked: Asked, run_key: str) -> tuple[CodingTask, Settled]:
+    request, base_branch = asked.request, asked.base_branch()
     try:
         repository = await client.repository(request.repository)
     except ForgeAccessError as error:
@@ -107,20 +116,10 @@ async def _look_up(client: GitHubClient, request: CodingTaskRequest, run_key: st
             f"repository: the connection's token has {repository.viewer_permission} on {request.repository}; "
             "it needs WRITE"
         )
-    allowed = {
-        "squash": repository.squash_allowed,
-        "merge": repository.merge_allowed,
-        "rebase": repository.rebase_allowed,
-    }
-    if not allowed[request.merge_method]:
-        usable = ", ".join(method for method, allows in allowed.items() if allows)
-        faults.append(
-            f"merge_method: {request.repository} does not allow {request.merge_method}; allowed: {usable}"
-        )
-    base_sha = await client.branch_head(request.repository, request.base_branch)
+    base_sha = await client.branch_head(request.repository, base_branch)
     if base_sha is None:
         faults.append(
-            f"base_branch: {request.repository} has no branch {request.base_branch}; "
+            f"base_branch: {request.repository} has no branch {base_branch}; "
             f"its default branch is {repository.default_branch}"
         )
     if request.work_branch == repository.default_branch:
@@ -129,17 +128,37 @@ async def _look_up(client: GitHubClient, request: CodingTaskRequest, run_key: st
     if request.issue_number is not None:
         ticket, fault = await _ticket(client, request.repository, request.issue_number)
         faults += [fault] if fault else []
-    if request.image_preset and not (request.image or has_presets()):
-        faults.append(
-            f"image_preset: `[agents] image` of this installation contains no {PLACEHOLDER}, so that no preset "
-            "can be chosen; leave it empty, or name an image in `image`"
-        )
+    try:
+        own = None if base_sha is None else await read_own_file(client, request.repository, base_sha)
+        settled = asked.settle(own)
+    except InvalidInputError as error:
+        raise InvalidInputError([*faults, *error.faults]) from None
+    request = settled.request
+    faults += _setting_faults(request, repository)
     if faults or base_sha is None:
         raise InvalidInputError(faults)
     found = None
     if has_presets() and not (request.image or request.image_preset):
         found = await find_preset(client, request.repository, base_sha)
-    return CodingTask.accept(request, run_key=run_key, base_sha=base_sha, ticket=ticket, image_preset=found)
+    task = CodingTask.accept(request, run_key=run_key, base_sha=base_sha, ticket=ticket, image_preset=found)
+    return settled.put_into(task), settled
+
+
+def _setting_faults(request: CodingTaskRequest, repository: RepositoryInfo) -> Iterator[str]:
+    """Yield what the repository or the installation cannot do."""
+    allowed = {
+        "squash": repository.squash_allowed,
+        "merge": repository.merge_allowed,
+        "rebase": repository.rebase_allowed,
+    }
+    if not allowed[request.merge_method]:
+        usable = ", ".join(method for method, allows in allowed.items() if allows)
+        yield (f"merge_method: {request.repository} does not allow {request.merge_method}; allowed: {usable}")
+    if request.image_preset and not (request.image or has_presets()):
+        yield (
+            f"image_preset: `[agents] image` of this installation contains no {PLACEHOLDER}, so that no preset "
+            "can be chosen; leave it empty, or name an image in `image`"
+        )
 
 
 async def _ticket(client: GitHubClient, repository: str, number: int) -> tuple[Ticket | None, str | None]:

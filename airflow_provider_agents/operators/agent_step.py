@@ -18,7 +18,16 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from kubernetes.client.exceptions import ApiException
 
-from agent_runner.contract import AgentSettings, Budget, Limits, Step, StepSpec, failure
+from agent_runner.contract import (
+    AgentSettings,
+    Budget,
+    Limits,
+    McpServer,
+    Skill,
+    Step,
+    StepSpec,
+    failure,
+)
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
@@ -194,18 +203,30 @@ class AgentStepOperator(KubernetesPodOperator):
         return ""
 
     def step_settings(
-        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+        self,
+        task: CodingTask,
+        *,
+        model: str | None = None,
+        turns: int | None = None,
+        effort: str | None = None,
     ) -> AgentSettings:
-        """Return program, model and turns of this step.
+        """Return program, model, effort and turns of this step.
 
         :param model: that the run asks for at this step.
         :param turns: that the run allows this step.
+        :param effort: that the run asks for at this step; ``None``: that of all steps.
         """
         return AgentSettings(
             program=task.request.agent or settings.text("agent", "claude"),
             model=self.model or model or settings.text("model") or None,
-            effort=self.effort or task.request.effort,
+            effort=self.effort or effort or task.request.effort,
             max_turns=self.max_turns or turns,
+            context_window=task.request.context_window,
+            thinking=task.request.thinking,
+            mcp_servers=tuple(
+                McpServer(name=name, command=server.command) for name, server in task.mcp_servers.items()
+            ),
+            skills=tuple(Skill(name=name, path=skill.path) for name, skill in task.skills.items()),
         )
 
     def must_have_changed(self, result: StepResult) -> bool:
@@ -245,6 +266,7 @@ class AgentStepOperator(KubernetesPodOperator):
             session_key=self.earlier(context).session_key(self) if self.uses_model else None,
             test_command=request.test_command,
             output_schema=self.output_schema,
+            run_setup=request.run_setup,
             submodules=request.submodules,
             lfs=request.lfs,
             commit_message=outbound_title(task.title, task.name) if self.must_push else None,
@@ -316,6 +338,7 @@ class AgentStepOperator(KubernetesPodOperator):
                 push=self.must_push,
                 read_repositories=request.read_repositories or (),
                 secret_name=credentials.secret_name or credentials.installation_secret or "-",
+                protected_paths=self._task.platform.protected_paths,
             ),
             credentials=credentials.volume(),
             claim=workspace.claim if (workspace := self._workspace) else None,

@@ -23,7 +23,7 @@ class ApprovePlanOperator(ForgeMixin, LoopExitOperator):
 
     Not asked for (``plan_approval`` of the request is off): approved at once. Asked, the plan stands on
     Airflow's page of required actions and, where the task has a ticket, in a comment on it that is edited in
-    place. On the ticket people with write access count: a 👍 on the comment or ``/approve`` approves, any
+    place. On the ticket those count whom the rules of the run name (by default people with write access): a 👍 on the comment or ``/approve`` approves, any
     other reply asks for another plan, ``/stop`` ends the run. Waiting costs no worker.
 
     Approved, the later rounds are skipped. The result is the XCom ``approval``:

@@ -10,10 +10,9 @@ from airflow.sdk import BaseOperator
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.exceptions import ForgeAccessError, TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
-from airflow_provider_agents.operators.failure_reason import FAILURE_KEY
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
-from airflow_provider_agents.operators.pulled import values_of
-from airflow_provider_agents.operators.step_books import LEDGER_KEY
+from airflow_provider_agents.operators.read_report import RunTasks, read_report
+from airflow_provider_agents.operators.ticket_sources import place_of, with_ticket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,23 +23,6 @@ if TYPE_CHECKING:
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RunTasks:
-    """Where in the graph the values of a run are: task ids."""
-
-    accept: str
-    workspace: str
-    open_pull_request: str
-    steps: tuple[str, ...]
-    gates: tuple[str, ...]
-    approvals: tuple[str, ...] = ()
-
-    def all(self) -> list[str]:
-        """Return every task whose failure ends the run."""
-        named = [self.accept, self.workspace, *self.approvals, *self.steps, self.open_pull_request]
-        return [*named, *self.gates]
-
-
 class _RunEndOperator(BaseOperator):
     """Reads what the tasks of the run left."""
 
@@ -49,31 +31,8 @@ class _RunEndOperator(BaseOperator):
         self.tasks = tasks
 
     def read_report(self, context: Context) -> RunReport:
-        """Put the report of the run together from XComs and task states."""
-        from airflow_provider_agents.domain.budget import from_values
-        from airflow_provider_agents.domain.run_report import run_report
-
-        ti = context["ti"]
-        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=self.tasks.all(), run_ids=[ti.run_id])
-        failed = [task for task, state in states.get(ti.run_id, {}).items() if state == "failed"]
-        failures = {
-            task: str(ti.xcom_pull(task_ids=task, key=FAILURE_KEY) or "failed; see its log")
-            for task in self.tasks.all()
-            if task in failed
-        }
-        # Money was spent whatever became of the task.
-        books = [
-            record
-            for task in self.tasks.steps
-            for record in from_values(ti.xcom_pull(task_ids=task, key=LEDGER_KEY))
-        ]
-        return run_report(
-            steps=values_of(context, self.tasks.steps),
-            decisions=values_of(context, self.tasks.gates, "decision"),
-            failures=failures,
-            books=books,
-            pull_request=ti.xcom_pull(task_ids=self.tasks.open_pull_request),
-        )
+        """Put the report of the run together."""
+        return read_report(context, self.tasks)
 
 
 class FinishOperator(ForgeMixin, _RunEndOperator):
@@ -103,8 +62,10 @@ class FinishOperator(ForgeMixin, _RunEndOperator):
         task = CodingTask.model_validate(accepted)
         if task.request.delete_branch and report.head_sha:
             self._delete_branch(task, report.head_sha)
-        if task.ticket is not None:
-            self._close(task, task.ticket.number, str(report.pull_request_url))
+        if (place := place_of(task)) is not None:
+            # GitHub closes it at the merge by the closing keyword, on the default branch only.
+            with_ticket(place, self.github_conn_id, lambda source, reading: source.close(reading))
+            self.log.info("Ticket %s is closed.", place.named)
         return {"outcome": report.outcome, "pull_request_url": report.pull_request_url}
 
     def _delete_branch(self, task: CodingTask, merged_head: str) -> None:
@@ -124,19 +85,6 @@ class FinishOperator(ForgeMixin, _RunEndOperator):
             self.log.warning("Branch %s stays: %s", branch, error)
             return
         self.log.info("Branch %s of %s is %s.", branch, repository, "deleted" if deleted else "gone or newer")
-
-    def _close(self, task: CodingTask, number: int, url: str) -> None:
-        repository = task.request.repository
-
-        async def close(client: GitHubClient) -> None:
-            text = f"Resolved by {url}, which is merged."
-            await client.comment_once(repository, number, marker=f"agents:{task.name}:merged", body=text)
-            # GitHub closes it at the merge by the closing keyword, on the default branch only.
-            if (await client.issue(repository, number)).state == "OPEN":
-                await client.close_issue(repository, number)
-
-        self.ask_forge(repository, close)
-        self.log.info("Issue #%d of %s is closed.", number, repository)
 
 
 class ReportOperator(_RunEndOperator):

@@ -13,6 +13,7 @@ from agent_runner.contract import (
     StepSpec,
 )
 from airflow_provider_agents import settings
+from airflow_provider_agents.domain.settings_layers import AGENTS_FILE
 from airflow_provider_agents.exceptions import InvalidInputError
 
 
@@ -24,6 +25,7 @@ def gateway_config(
     push: bool,
     read_repositories: tuple[str, ...],
     secret_name: str,
+    protected_paths: tuple[str, ...] = (),
 ) -> GatewayConfig:
     """Return the configuration for the pod of ``spec``.
 
@@ -32,6 +34,8 @@ def gateway_config(
     :param push: whether the step may push.
     :param read_repositories: further repositories that may be fetched.
     :param secret_name: of the secret that is named where a credential is missing.
+    :param protected_paths: that no push may change, beside those of the installation and ``.agents.yaml``, whose
+        limits no agent is to loosen.
     :raises InvalidInputError: an option of ``[agents]`` is no value for its purpose.
     """
     protected = settings.text("protected_paths", ",".join(DEFAULT_PROTECTED_PATHS))
@@ -42,7 +46,7 @@ def gateway_config(
         "forge_url": forge_url,
         "push": push,
         "read_repositories": list(read_repositories),
-        "protected_paths": [path for item in protected.split(",") if (path := item.strip())],
+        "protected_paths": list(dict.fromkeys([*_listed(protected), AGENTS_FILE, *protected_paths])),
         "anthropic_url": settings.text("anthropic_url", "https://api.anthropic.com").rstrip("/"),
         "openai_url": settings.text("openai_url", "https://api.openai.com").rstrip("/"),
         "prices": _prices(),
@@ -53,6 +57,10 @@ def gateway_config(
     except ContractError as error:
         raise InvalidInputError([f"[agents]: {error}"]) from None
     return dataclasses.replace(config, budget=budget)
+
+
+def _listed(text: str) -> list[str]:
+    return [path for item in text.split(",") if (path := item.strip())]
 
 
 def _prices() -> object:

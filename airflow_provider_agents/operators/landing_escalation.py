@@ -135,6 +135,7 @@ class LandingEscalation:
             head_sha=snapshot.head_sha,
             poll_interval=self._gate.poll_interval,
             deadline=deadline.isoformat(),
+            authority=self._memory.history.authority.model_dump(mode="json", exclude_defaults=True),
         )
         question = self._question(snapshot, decision)
         about = {

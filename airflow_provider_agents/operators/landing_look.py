@@ -6,6 +6,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_agents.domain.authority import named_teams
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.commands import pending_commands
 from airflow_provider_agents.domain.escalation import EscalationAnswer, instructions_text, judge_answer
@@ -60,7 +61,7 @@ class LandingLook:
         """
         context["ti"].xcom_push(key=PULL_REQUEST_URL_KEY, value=self._gate.pull_request["url"])
         task = CodingTask.model_validate(self._gate.coding_task)
-        memory = LandingMemory(self._gate, context, self._gate.earlier_rounds)
+        memory = LandingMemory(self._gate, context, self._gate.earlier_rounds, task.authority)
         memory.heard(event)
         snapshot = self._read(task)
         memory.saw(snapshot, self._gate.pull_request.get("head_sha"))
@@ -108,7 +109,10 @@ class LandingLook:
     # Reading and deciding
 
     def _read(self, task: CodingTask) -> PullRequestSnapshot:
+        from airflow_provider_agents.hooks.github_authority import ask_about
+
         number = int(self._gate.pull_request["number"])
+        ask_about(named_teams(task.authority))
         return self._gate.ask_forge(
             task.request.repository, lambda client: client.snapshot(task.request.repository, number)
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_agents.domain.authority import BY_WRITERS
 from airflow_provider_agents.domain.feedback import thread_answers
 from airflow_provider_agents.domain.landing_history import AgentReview, LandingHistory, Round
 from airflow_provider_agents.operators.landing_keys import (
@@ -23,6 +24,7 @@ from airflow_provider_agents.operators.task_state import generation, recall, rem
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
 
+    from airflow_provider_agents.domain.authority_rules import AuthorityRules
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
 
 
@@ -31,16 +33,24 @@ class LandingMemory:
 
     The first look of a gate takes over what the last gate left, with what came of its round. From then on
     the gate's own record counts, which is written at each change: a retry goes on where the last try was.
+
+    :param authority: whose commands count in this run.
     """
 
-    def __init__(self, operator: BaseOperator, context: Context, earlier: Sequence[RoundTasks]) -> None:
+    def __init__(
+        self,
+        operator: BaseOperator,
+        context: Context,
+        earlier: Sequence[RoundTasks],
+        authority: AuthorityRules = BY_WRITERS,
+    ) -> None:
         self._context = context
         self._key = f"{HISTORY_KEY}_{generation(operator, context)}"
         stored = recall(context, self._key)
         if isinstance(stored, Mapping):
-            self.history = LandingHistory.from_dict(stored)
+            self.history = dataclasses.replace(LandingHistory.from_dict(stored), authority=authority)
             return
-        self.history = taken_over(context, earlier)
+        self.history = dataclasses.replace(taken_over(context, earlier), authority=authority)
         done = recall(context, COMMANDS_KEY) or ()
         since = self.history.since or getattr(context.get("dag_run"), "run_after", None)
         self.change(commands=self.history.commands | frozenset(done), since=since)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_agents.domain import plan_choices
+from airflow_provider_agents.domain.authority import who_may
 from airflow_provider_agents.domain.plan_question import (
     APPROVE,
     FEEDBACK,
@@ -26,6 +27,7 @@ from airflow_provider_agents.operators.task_state import generation, recall, rem
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_agents.domain.authority_rules import Standing
     from airflow_provider_agents.domain.coding_task import CodingTask
     from airflow_provider_agents.domain.people import Answer, Question
     from airflow_provider_agents.domain.plan_choices import ChoiceGroup
@@ -95,6 +97,13 @@ class PlanRound:
         return result
 
     @property
+    def issue(self) -> int | None:
+        """The issue on which the plan is shown; ``None``: it is asked about in Airflow alone, there being no ticket,
+        or one of another tracker.
+        """
+        return self.task.ticket.number if self.task.ticket else None
+
+    @property
     def shown_at(self) -> str | None:
         """When the plan was shown on the ticket, by GitHub's clock; ``None`` where it was not."""
         return self._shown().get("at")
@@ -130,7 +139,7 @@ class PlanRound:
 
     def of_ticket(self) -> tuple[PlanReply, dict[str, str]] | None:
         """Return what the ticket comes to; ``None``: nothing yet. Shows the plan there first."""
-        if self.task.ticket is None:
+        if self.issue is None:
             return None
         self._show()
         return self._read()
@@ -152,14 +161,14 @@ class PlanRound:
             self.close("Nobody answered in time. The run ended.", None)
             hours = f"{self.operator.timeout:g} hours"
             raise TaskStoppedError(f"Nobody approved the plan within {hours}. Clear this task to ask again.")
-        if self.task.ticket is None:
+        if self.issue is None:
             ask(self.operator, self.context, self.question(), method_name="resume", look_again=left)
         from airflow_provider_agents.triggers.ticket_comments import TicketCommentsTrigger
 
         shown = self._shown()
         trigger = TicketCommentsTrigger(
             repository=self.task.request.repository,
-            number=self.task.ticket.number,
+            number=self.issue,
             since=shown["since"],
             github_conn_id=self.operator.github_conn_id,
             ti_id=str(self.context["ti"].id),
@@ -169,12 +178,13 @@ class PlanRound:
             shown_at=shown["at"],
             poll_interval=self.operator.poll_interval,
             deadline=deadline.isoformat(),
+            authority=self.task.authority.model_dump(mode="json", exclude_defaults=True),
         )
         ask(self.operator, self.context, self.question(), method_name="resume", trigger=trigger)
 
     def close(self, closing: str, chosen: Mapping[str, str] | None) -> None:
         """Say on the ticket how it ended."""
-        if self.task.ticket is None or not self._shown():
+        if self.issue is None or not self._shown():
             return
         self._write(self._comment(chosen=chosen, closing=closing))
 
@@ -184,8 +194,8 @@ class PlanRound:
         """Write the plan on the ticket, once a generation: again would take ticked boxes away."""
         if self._shown():
             return
-        assert self.task.ticket is not None
-        number, repository = self.task.ticket.number, self.task.request.repository
+        assert self.issue is not None
+        number, repository = self.issue, self.task.request.repository
         body = self._comment()
         # What was said while the last plan was being answered is for this one. A clear begins anew: what
         # people said to the plan before counts no more.
@@ -213,8 +223,8 @@ class PlanRound:
         self.operator.log.info("The plan is on the ticket: %s", shown["url"])
 
     def _read(self) -> tuple[PlanReply, dict[str, str]] | None:
-        assert self.task.ticket is not None
-        number, repository, shown = self.task.ticket.number, self.task.request.repository, self._shown()
+        assert self.issue is not None
+        number, repository, shown = self.issue, self.task.request.repository, self._shown()
         shown_at = datetime.fromisoformat(shown["at"])
 
         async def read(client: GitHubClient) -> tuple[PlanReply | None, str]:
@@ -227,12 +237,13 @@ class PlanRound:
             since, made = (datetime.fromisoformat(shown[name]) for name in ("since", "made"))
             conversation = await read_conversation(client, repository, number, min(since, made))
             ours = conversation.parts(self._marker())
-            known: dict[str, bool] = {}
+            known: dict[str, Standing] = {}
+            rules = self.task.authority
             if conversation.state != "OPEN":
                 return PlanReply(verdict="stopped", by="Whoever closed the ticket"), ""
             reply = read_plan_replies(
-                await replies(client, repository, conversation, since, known),
-                await approving_thumbs(client, repository, ours, shown_at, known),
+                await replies(client, repository, conversation, since, known, rules),
+                await approving_thumbs(client, repository, ours, shown_at, known, rules),
                 shown_at=shown_at,
                 now=datetime.now(tz=UTC) + client._transport.clock_ahead,
                 answered=frozenset(self.answered),
@@ -250,7 +261,7 @@ class PlanRound:
         return reply, plan_choices.defaults(self.groups) | ticked
 
     def _remarks_on_ticket(self) -> PlanReply | None:
-        if self.task.ticket is None or not self._shown():
+        if self.issue is None or not self._shown():
             return None
         found = self._read()
         return found[0] if found and found[0].verdict == "replan" else None
@@ -264,11 +275,12 @@ class PlanRound:
             chosen=chosen,
             link=form_link(self.context),
             closing=closing,
+            approvers=who_may("approve", self.task.authority),
         )
 
     def _write(self, body: str) -> None:
-        assert self.task.ticket is not None
-        number, repository = self.task.ticket.number, self.task.request.repository
+        assert self.issue is not None
+        number, repository = self.issue, self.task.request.repository
 
         async def write(client: GitHubClient) -> None:
             from airflow_provider_agents.hooks.github_conversation import comment_in_parts

@@ -132,15 +132,29 @@ class AgentReviewOperator(AgentStepOperator):
         }
 
     def step_settings(
-        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+        self,
+        task: CodingTask,
+        *,
+        model: str | None = None,
+        turns: int | None = None,
+        effort: str | None = None,
     ) -> AgentSettings:
         request = task.request
-        asked = super().step_settings(task, model=request.review_model, turns=request.review_turns)
+        asked = super().step_settings(
+            task, model=request.review_model, turns=request.review_turns, effort=request.review_effort
+        )
         program = self.agent or request.review_agent
         if program is None or program == asked.program:
             return asked
-        # The installation's model is one of its own program.
-        return dataclasses.replace(asked, program=program, model=self.model or request.review_model)
+        # The installation's model is one of its own program, and so are the settings that only one program takes.
+        return dataclasses.replace(
+            asked,
+            program=program,
+            model=self.model or request.review_model,
+            context_window=None,
+            thinking=None,
+            skills=(),
+        )
 
     def build_prompt(self, task: CodingTask, context: Context) -> str:
         return self._material_of(task, context).prompt

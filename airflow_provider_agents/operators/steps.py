@@ -57,10 +57,17 @@ class AgentPlanOperator(AgentStepOperator):
         )
 
     def step_settings(
-        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+        self,
+        task: CodingTask,
+        *,
+        model: str | None = None,
+        turns: int | None = None,
+        effort: str | None = None,
     ) -> AgentSettings:
         request = task.request
-        return super().step_settings(task, model=request.plan_model, turns=request.plan_turns)
+        return super().step_settings(
+            task, model=request.plan_model, turns=request.plan_turns, effort=request.plan_effort
+        )
 
 
 class AgentImplementOperator(AgentStepOperator):
@@ -107,10 +114,20 @@ class AgentImplementOperator(AgentStepOperator):
         return bool(self.test_result) or result.head_sha in (None, result.base_sha)
 
     def step_settings(
-        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+        self,
+        task: CodingTask,
+        *,
+        model: str | None = None,
+        turns: int | None = None,
+        effort: str | None = None,
     ) -> AgentSettings:
         request = task.request
-        return super().step_settings(task, model=request.implement_model, turns=request.implement_turns)
+        return super().step_settings(
+            task,
+            model=request.implement_model,
+            turns=request.implement_turns,
+            effort=request.implement_effort,
+        )
 
     def _prompt(self, task: CodingTask, *, history: str = "", resumed: bool = False) -> str:
         return prompts.render(
@@ -235,10 +252,17 @@ class AgentFixOperator(AgentStepOperator):
         )
 
     def step_settings(
-        self, task: CodingTask, *, model: str | None = None, turns: int | None = None
+        self,
+        task: CodingTask,
+        *,
+        model: str | None = None,
+        turns: int | None = None,
+        effort: str | None = None,
     ) -> AgentSettings:
         request = task.request
-        return super().step_settings(task, model=request.fix_model, turns=request.fix_turns)
+        return super().step_settings(
+            task, model=request.fix_model, turns=request.fix_turns, effort=request.fix_effort
+        )
 
 
 def _ticket_values(task: CodingTask) -> dict[str, Any]:

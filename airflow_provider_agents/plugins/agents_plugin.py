@@ -1,7 +1,7 @@
-"""What the provider adds to Airflow's API server: for now, the request of a coding task as JSON schema.
+"""What the provider adds to Airflow's API server: the request of a coding task as JSON schema, and webhooks.
 
 A program that triggers runs with conf (a chat bot, a form of its own) can check the conf, and offer its
-fields, without knowing this version of the provider.
+fields, without knowing this version of the provider. And the pools are made when Airflow starts.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_provider_agents.plugins import pools
+
 
 class AgentsPlugin(AirflowPlugin):
     """Endpoints below ``/agents`` of the API server."""
 
     name = "agents"
+    listeners = [pools]  # noqa: RUF012 (as declared by Airflow)
 
     @cached_property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
@@ -29,6 +32,7 @@ def _app() -> Any:
 
     from airflow_provider_agents import __version__
     from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
+    from airflow_provider_agents.plugins.webhook_endpoints import add_webhooks
 
     app = FastAPI(title="Coding agents", version=__version__)
 
@@ -37,4 +41,5 @@ def _app() -> Any:
         """Return the JSON schema of the conf of a `coding_task` run."""
         return CodingTaskRequest.model_json_schema()
 
+    add_webhooks(app)
     return app

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import TaskGroup, TriggerRule
 
 from airflow_provider_agents.domain.coding_task_request import Bounds
+from airflow_provider_agents.domain.pools import STEP_POOL
 from airflow_provider_agents.operators.accept import AcceptTaskOperator
+from airflow_provider_agents.operators.admit import AdmitOperator
 from airflow_provider_agents.operators.approve_plan import RESULT_KEY as APPROVAL_KEY
 from airflow_provider_agents.operators.approve_plan import ApprovePlanOperator
 from airflow_provider_agents.operators.attempt_gate import AttemptGateOperator
-from airflow_provider_agents.operators.finish import FinishOperator, ReportOperator, RunTasks
+from airflow_provider_agents.operators.finish import FinishOperator, ReportOperator
 from airflow_provider_agents.operators.landing_gate import LandingGateOperator
 from airflow_provider_agents.operators.landing_keys import (
     DECISION_KEY,
@@ -28,6 +30,7 @@ from airflow_provider_agents.operators.landing_keys import (
 )
 from airflow_provider_agents.operators.open_pull_request import OpenPullRequestOperator
 from airflow_provider_agents.operators.pulled import LatestPulled, Pulled
+from airflow_provider_agents.operators.read_report import RunTasks
 from airflow_provider_agents.operators.review import AgentReviewOperator
 from airflow_provider_agents.operators.steps import (
     AgentFixOperator,
@@ -41,13 +44,18 @@ from airflow_provider_agents.operators.workspace import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import BaseOperator
 
     from airflow_provider_agents.operators.agent_step import AgentStepOperator
 
 
 PLAN_ROUNDS = 3
 """Plans that the graph has; ``plan_rounds`` of the request goes up to it."""
+STAGE_WEIGHT = 100
+"""Of a step in its pool; those of later stages weigh more. The same in all runs: Airflow fixes the weight of a task
+before the conf of its run can be read, so that a run's own priority counts at its admission."""
 ONE_WAY_IN = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
 """Of several ways to a task one was taken, and the others were skipped."""
 
@@ -70,17 +78,24 @@ def coding_task_group(
     :param bounds: how many attempts and rounds the graph has.
     :param github_conn_id: Airflow connection of type ``github``.
     :param poll_interval: seconds between two readings of the pull request.
-    :param step_arguments: arguments for every step operator, e.g. ``kubernetes_conn_id``, ``tolerations``.
+    :param step_arguments: arguments for every step operator, e.g. ``kubernetes_conn_id``, ``tolerations``, or
+        another ``pool``.
     :return: the task group, if one was made. ``finish`` in it is the only leaf; a run that does not end
         merged fails there.
     """
     bounds = bounds or Bounds()
-    step_arguments = {"github_conn_id": github_conn_id, **(step_arguments or {})}
+    step_arguments = {
+        "github_conn_id": github_conn_id,
+        "pool": STEP_POOL,
+        "weight_rule": "absolute",
+        **(step_arguments or {}),
+    }
     cluster = {name: step_arguments.get(name) for name in ("kubernetes_conn_id", "namespace")}
     group = TaskGroup(group_id, tooltip="A ticket becomes a merged pull request") if group_id else None
     with group or nullcontext():
         accept = AcceptTaskOperator(task_id="accept", conf=conf, bounds=bounds, github_conn_id=github_conn_id)
         task = Pulled(accept.task_id)
+        admit = AdmitOperator(task_id="admit", coding_task=task)
         # After `accept`: bad input leaves no claim behind.
         accepted = f"ti.xcom_pull(task_ids='{accept.task_id}')"
         workspace = PrepareWorkspaceOperator(
@@ -116,6 +131,11 @@ def coding_task_group(
         reviews = [each.review for each in rounds if each.review]
         agents: list[AgentStepOperator] = [*plans, *(implement for implement, _, _ in attempts), *fixes]
         run_steps = [each.task_id for each in (*agents, *reviews)]
+        built = [step for implement, test, _ in attempts for step in (implement, test)]
+        # What was begun is finished first.
+        _weigh(plans, STAGE_WEIGHT)
+        _weigh(built, 2 * STAGE_WEIGHT)
+        _weigh([*reviews, *fixes], 3 * STAGE_WEIGHT)
         for number, agent in enumerate(agents):
             agent.earlier_steps = [earlier.task_id for earlier in agents[:number]]
         for spender in (*agents, *reviews):
@@ -131,7 +151,8 @@ def coding_task_group(
                 *(step.task_id for implement, test, _ in attempts for step in (implement, test)),
                 *(step.task_id for each in rounds for step in (each.review, each.fix) if step),
             ),
-            approvals=tuple(approval.task_id for approval in approvals),
+            # `admit` gives leave to go on, too; where it fails, the run says why.
+            approvals=(admit.task_id, *(approval.task_id for approval in approvals)),
             gates=(*(gate.task_id for _, _, gate in attempts), *(gate.task_id for gate in gates)),
         )
         finish = FinishOperator(
@@ -145,7 +166,7 @@ def coding_task_group(
             kubernetes_conn_id=cluster["kubernetes_conn_id"],
         ).as_teardown(setups=workspace)
 
-        accept >> workspace >> plans[0]
+        accept >> admit >> workspace >> plans[0]
         approvals >> attempts[0][0]
         [gate for _, _, gate in attempts] >> open_pull_request >> gates[0]
         # `finish` stands beside the teardown, not before it: Airflow does not run what lies between a setup
@@ -178,6 +199,11 @@ class LandingRound:
             review=self.review.task_id if self.review else None,
             fix=self.fix.task_id if self.fix else None,
         )
+
+
+def _weigh(steps: Sequence[BaseOperator], weight: int) -> None:
+    for step in steps:
+        step.priority_weight = weight
 
 
 def _plan(

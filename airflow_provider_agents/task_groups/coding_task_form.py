@@ -14,10 +14,11 @@ from airflow.sdk.exceptions import ParamValidationError
 
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest
+from airflow_provider_agents.domain.config_files import repositories_file
+from airflow_provider_agents.domain.form_values import form_defaults, form_values
 
 _PASSED_ON = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "maxLength", "format")
 _UNFOLDED = "Ticket"
-DEFAULTS_FILE = "coding_task.yaml"
 
 
 def installed_bounds() -> Bounds:
@@ -30,23 +31,16 @@ def installed_bounds() -> Bounds:
 
 
 def installed_defaults() -> dict[str, Any]:
-    """Return the defaults that the installation sets in ``<[agents] config_path>/coding_task.yaml``.
+    """Return what the installation sets in ``defaults:`` of ``<[agents] config_path>/repositories.yaml``.
 
-    :raises ValueError: if the file is no mapping or names an unknown field; Airflow then shows it as an
+    :raises ValueError: if the file has faults, each of which is named with its line; Airflow then shows them as an
         import error of the DAG.
     """
     folder = settings.text("config_path")
-    file = Path(folder) / DEFAULTS_FILE
-    if not folder or not file.is_file():
-        return {}
-    import yaml
-
-    values = yaml.safe_load(file.read_text()) or {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{file}: a mapping of fields to defaults is needed")
-    if unknown := sorted(set(values) - set(CodingTaskRequest.model_fields)):
-        raise ValueError(f"{file}: unknown field(s) {', '.join(unknown)}")
-    return values
+    installed, faults = repositories_file(Path(folder) if folder else None)
+    if installed is None:
+        raise ValueError("\n".join(faults))
+    return form_defaults(installed)
 
 
 def request_params(bounds: Bounds, defaults: dict[str, Any]) -> dict[str, Param]:
@@ -57,14 +51,14 @@ def request_params(bounds: Bounds, defaults: dict[str, Any]) -> dict[str, Param]
     :raises ValueError: if one of ``defaults`` is no value of its field.
     """
     most = {"max_attempts": bounds.max_attempts, "max_rounds": bounds.max_rounds}
+    values = form_values(bounds, defaults)
     params = {}
     request = CodingTaskRequest.model_json_schema()
     for name, schema in request["properties"].items():
         options = _flat(schema)
-        default = defaults.get(name, schema.get("default"))
+        default = values.get(name)
         if name in most:
             options["maximum"] = most[name]
-            default = min(default, most[name]) if isinstance(default, int) else default
         # The form shows what has no section first and unfolded; the ticket is what a person fills in.
         if schema["section"] != _UNFOLDED:
             options["section"] = schema["section"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from airflow_provider_agents.domain.authority import named_teams
 from airflow_provider_agents.domain.conditions import CONDITIONS, Condition, examine, result_of
 from airflow_provider_agents.domain.landing import decide
 from airflow_provider_agents.domain.landing_history import LandingHistory
@@ -27,6 +28,7 @@ from airflow_provider_agents.exceptions import (
     InvalidInputError,
 )
 from airflow_provider_agents.hooks.github import AgentsGitHubHook
+from airflow_provider_agents.hooks.github_authority import ask_about
 from airflow_provider_agents.triggers.pull_request_demand import demand_of_condition, demand_of_decision
 from airflow_provider_agents.triggers.pull_request_poll import PullRequestPoll
 from airflow_provider_agents.triggers.pull_request_watch import Member, Watchlist, watchlist
@@ -122,6 +124,7 @@ class PullRequestTrigger(BaseEventTrigger):
         self._deadline = datetime.fromisoformat(deadline) if deadline else None
         self._policy = LandingPolicy.from_dict(self.policy or {})
         self._history = LandingHistory.from_dict(self.history)
+        ask_about(named_teams(self._history.authority))
         for moment in (self._deadline, *self._history.heads_first_seen.values()):
             if moment is not None and moment.tzinfo is None:
                 raise ValueError(f"a moment needs a time zone: {moment.isoformat()!r}")

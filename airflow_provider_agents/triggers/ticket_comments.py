@@ -11,9 +11,9 @@ from uuid import UUID
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_agents.domain.commands import parse_command
+from airflow_provider_agents.domain.authority_rules import AuthorityRules
+from airflow_provider_agents.domain.commands import command_action
 from airflow_provider_agents.domain.plan_reply import read_plan_replies
-from airflow_provider_agents.domain.pull_request import Comment
 from airflow_provider_agents.exceptions import ForgeError, ForgeRateLimitedError, InvalidInputError
 from airflow_provider_agents.hooks.github import AgentsGitHubHook
 from airflow_provider_agents.hooks.github_conversation import (
@@ -23,9 +23,9 @@ from airflow_provider_agents.hooks.github_conversation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from airflow_provider_agents.domain.plan_reply import Reply
+    from airflow_provider_agents.domain.authority_rules import Standing
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 QUIET_SECONDS = 5.0
@@ -51,7 +51,7 @@ class TicketCommentsTrigger(BaseTrigger):
     ``answered``
         in Airflow: ``chosen_options``, ``params_input``, ``responded_at``, ``responded_by_user``.
     ``spoken``
-        a person with write access wrote a new command (:mod:`~airflow_provider_agents.domain.commands`). With
+        a person with authority wrote a new command (:mod:`~airflow_provider_agents.domain.commands`). With
         ``shown_at``: :func:`~airflow_provider_agents.domain.plan_reply.read_plan_replies` comes to a verdict.
     ``closed``
         the issue or pull request is not open any more.
@@ -75,6 +75,7 @@ class TicketCommentsTrigger(BaseTrigger):
     :param head_sha: head of a pull request.
     :param poll_interval: seconds between two readings; a long wait becomes up to five times slower.
     :param deadline: ISO 8601 moment at which waiting ends; ``None`` for none.
+    :param authority: an :class:`~airflow_provider_agents.domain.authority_rules.AuthorityRules` as a dictionary.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class TicketCommentsTrigger(BaseTrigger):
         head_sha: str | None = None,
         poll_interval: float = 60.0,
         deadline: str | None = None,
+        authority: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
@@ -107,11 +109,13 @@ class TicketCommentsTrigger(BaseTrigger):
         self.head_sha = head_sha
         self.poll_interval = poll_interval
         self.deadline = deadline
+        self.authority = dict(authority or {})
         self._since = _moment(since)
         self._read_since = min(self._since, _moment(marked_since)) if marked_since else self._since
         self._shown_at = _moment(shown_at) if shown_at else None
         self._deadline = _moment(deadline) if deadline else None
-        self._writers: dict[str, bool] = {}
+        self._rules = AuthorityRules.model_validate(self.authority)
+        self._people: dict[str, Standing] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, JSON-ready."""
@@ -130,6 +134,7 @@ class TicketCommentsTrigger(BaseTrigger):
                 "head_sha": self.head_sha,
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
+                "authority": self.authority,
             },
         )
 
@@ -202,12 +207,15 @@ class TicketCommentsTrigger(BaseTrigger):
             return {"status": "closed"}
         if self.head_sha and conversation.head_sha and conversation.head_sha != self.head_sha:
             return {"status": "moved", "head_sha": conversation.head_sha}
-        said = await replies(client, self.repository, conversation, self._since, self._writers)
+        said = await replies(client, self.repository, conversation, self._since, self._people, self._rules)
         if self._shown_at is None:
-            told = any(r.key not in self.answered and _is_command(r) for r in said)
+            # Other words of people end no wait, or they would end it again and again.
+            told = any(r.key not in self.answered and command_action(r.body) in r.may for r in said)
             return {"status": "spoken"} if told else None
         ours = conversation.parts(self.marker) if self.marker else ()
-        thumbs = await approving_thumbs(client, self.repository, ours, self._shown_at, self._writers)
+        thumbs = await approving_thumbs(
+            client, self.repository, ours, self._shown_at, self._people, self._rules
+        )
         found = read_plan_replies(
             said,
             thumbs,
@@ -240,12 +248,6 @@ async def given_answer(ti_id: str) -> dict[str, Any] | None:
         "responded_at": detail.responded_at.isoformat() if detail.responded_at else None,
         "responded_by_user": {"id": user.id, "name": user.name} if user else None,
     }
-
-
-def _is_command(reply: Reply) -> bool:
-    """Say whether it is one; other words of people end no wait, or they would end it again and again."""
-    comment = Comment(author=reply.author, body=reply.body, can_write=True, node_id=reply.key)
-    return parse_command(comment) is not None
 
 
 def _moment(text: str) -> datetime:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from demo.github import act_checks, act_conversation, act_landing, issues, pull_requests, reviews
+from demo.github import act_checks, act_conversation, act_issues, act_landing, issues, pull_requests, reviews
 from demo.github.act_subjects import Act, pull_of, subject_of
 from demo.github.errors import ApiError, not_found
 from demo.github.forge import Forge, signature
@@ -241,13 +241,15 @@ async def remove_permission(
 async def configure(
     forge: Forge, repository: Repository, user: User, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Change settings: ``archived``, ``private``, ``delete_branch_on_merge``, ``auto_merge_allowed``, the merge
+    """Change settings: ``archived``, ``private``, ``has_issues``, ``delete_branch_on_merge``, ``auto_merge_allowed``, the merge
     methods (``squash_merge_allowed`` …), ``permissions`` ({login: permission or null}) and ``rules``
     ({branch: what :func:`branch_rules` reads, or null}).
     """
     for key in ("archived", "private"):
         if key in values:
             setattr(repository, f"is_{key}", bool(values[key]))
+    if "has_issues" in values:
+        repository.has_issues = bool(values["has_issues"])
     for key in (
         "delete_branch_on_merge",
         "auto_merge_allowed",
@@ -313,5 +315,6 @@ ACTS: dict[str, Act] = {
     "retarget": retarget,
     **act_checks.ACTS,
     **act_conversation.ACTS,
+    **act_issues.ACTS,
     **act_landing.ACTS,
 }

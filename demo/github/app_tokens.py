@@ -121,6 +121,8 @@ class AppTokens:
             rest = match["rest"] or ""
             needs = next((names for pattern, names in _NEEDS if re.fullmatch(pattern, rest)), ("metadata",))
             allowed = any(grant.allows(name, "read" if reading else "write") for name in needs)
+        elif request.path.startswith(f"{PREFIX}/orgs/"):
+            allowed = grant.allows("members", "read")
         elif match := _GIT.fullmatch(request.path):
             if not grant.covers(match["name"]):
                 raise not_found()

@@ -167,7 +167,7 @@ class Forge:
         return repository
 
     def _must_be_new(self, full_name: str) -> None:
-        if self.store.repository(full_name) is not None:
+        if full_name.lower() in self.store.repositories:
             raise ApiError(422, f"{full_name} exists already.")
 
     @staticmethod
@@ -187,7 +187,7 @@ def repository_of(entity: Entity | None) -> Repository | None:
     """Return the repository that an entity lives in, where it lives in one."""
     if isinstance(entity, Repository):
         return entity
-    for attribute in ("repository", "pull_request", "subject", "comment", "thread", "suite"):
+    for attribute in ("repository", "pull_request", "subject", "comment", "thread", "suite", "issue"):
         parent = getattr(entity, attribute, None)
         if isinstance(parent, Entity):
             return repository_of(parent)

@@ -29,6 +29,7 @@ from graphql import (
 # Each registers its resolvers.
 from demo.github import (  # noqa: F401
     graphql_checks,
+    graphql_issues,
     graphql_mutations,
     graphql_pulls,
     graphql_queue,

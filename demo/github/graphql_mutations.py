@@ -49,6 +49,13 @@ def update_comment(context: Context, values: dict[str, Any]) -> dict[str, Any]:
     return {"issue_comment": comment}
 
 
+@mutation("deleteIssueComment")
+def delete_comment(context: Context, values: dict[str, Any]) -> dict[str, Any]:
+    comment = context.forge.node(values["id"], Comment, context.viewer)
+    issues.delete_comment(context.forge, comment, context.viewer)
+    return {}
+
+
 @mutation("closeIssue")
 def close_issue(context: Context, values: dict[str, Any]) -> dict[str, Any]:
     issue = context.forge.node(values["issueId"], Issue, context.viewer)

@@ -8,6 +8,15 @@ from typing import Any, TypeVar
 from demo.github.check_state import CheckRun, CheckSuite, Status
 from demo.github.errors import ApiError
 from demo.github.graphql_nodes import BlobNode, CommitNode, RefNode
+from demo.github.issue_events import (
+    AssignedEvent,
+    LabeledEvent,
+    RenamedTitleEvent,
+    TransferredEvent,
+    UnassignedEvent,
+    UnlabeledEvent,
+    UserContentEdit,
+)
 from demo.github.queue_state import (
     AddedToMergeQueueEvent,
     AutoMergeDisabledEvent,
@@ -50,6 +59,13 @@ TYPE_NAMES: dict[type, str] = {
     RemovedFromMergeQueueEvent: "RemovedFromMergeQueueEvent",
     AutoMergeEnabledEvent: "AutoMergeEnabledEvent",
     AutoMergeDisabledEvent: "AutoMergeDisabledEvent",
+    LabeledEvent: "LabeledEvent",
+    UnlabeledEvent: "UnlabeledEvent",
+    AssignedEvent: "AssignedEvent",
+    UnassignedEvent: "UnassignedEvent",
+    RenamedTitleEvent: "RenamedTitleEvent",
+    TransferredEvent: "TransferredEvent",
+    UserContentEdit: "UserContentEdit",
     Status: "StatusContext",
     CommitNode: "Commit",
     BlobNode: "Blob",

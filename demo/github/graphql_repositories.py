@@ -151,6 +151,10 @@ def issues_of(repo: Repository, info: Any, **arguments: Any) -> Connection:
         found = [item for item in found if item.updated_at >= datetime.fromisoformat(since)]
     if creator := filters.get("createdBy"):
         found = [item for item in found if item.author.login == creator]
+    if assignee := filters.get("assignee"):
+        found = [
+            item for item in found if assignee.lower() in {user.login.lower() for user in item.assignees}
+        ]
     return Connection("issues", _ordered(found, arguments.get("orderBy")), arguments)
 
 

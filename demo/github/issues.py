@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from demo.github.errors import ApiError, forbidden, invalid
 from demo.github.forge import Forge, require, writable
+from demo.github.issue_events import LabeledEvent, RenamedTitleEvent, UnlabeledEvent, UserContentEdit
 from demo.github.state import Comment, Issue, Label, PullRequest, Repository, User, now
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def create_issue(
     )
     if repository.allows(actor, "triage"):
         issue.labels = labels_named(forge, repository, labels)
+        _tell_labels(forge, issue, actor, [])
     repository.issues[issue.number] = forge.store.add(issue)
     forge.mutations.record(
         "issue.opened", repository.full_name, actor=actor.login, number=issue.number, title=issue.title
@@ -157,11 +159,14 @@ def edit_text(forge: Forge, subject: Issue | PullRequest, actor: User, changes: 
         return
     may_edit(subject, actor)
     kind = "PullRequest" if isinstance(subject, PullRequest) else "Issue"
+    before = (subject.title, subject.body)
     if "title" in wanted:
         subject.title = check_text(kind, "title", wanted["title"], required=True)
     if "body" in wanted:
         subject.body = check_text(kind, "body", wanted["body"])
     subject.touch()
+    if isinstance(subject, Issue):
+        _tell_edits(forge, subject, actor, *before)
     noun = "pull_request" if isinstance(subject, PullRequest) else "issue"
     forge.mutations.record(
         f"{noun}.edited",
@@ -175,7 +180,9 @@ def edit_text(forge: Forge, subject: Issue | PullRequest, actor: User, changes: 
 def set_labels(forge: Forge, subject: Issue | PullRequest, actor: User, names: Iterable[str]) -> None:
     """Replace the labels of an issue or a pull request."""
     require(subject.repository, actor, "triage")
-    subject.labels = labels_named(forge, subject.repository, names)
+    before, subject.labels = subject.labels, labels_named(forge, subject.repository, names)
+    if isinstance(subject, Issue):
+        _tell_labels(forge, subject, actor, before)
     subject.touch()
     forge.mutations.record(
         "labels.changed",
@@ -183,13 +190,39 @@ def set_labels(forge: Forge, subject: Issue | PullRequest, actor: User, names: I
         actor=actor.login,
         number=subject.number,
         labels=[label.name for label in subject.labels],
+        added=[label.name for label in subject.labels if label not in before],
+        removed=[label.name for label in before if label not in subject.labels],
     )
+
+
+def _tell_labels(forge: Forge, issue: Issue, actor: User, before: list[Label]) -> None:
+    """Write into the timeline of an issue how its labels changed."""
+    for label in before:
+        if label not in issue.labels:
+            issue.timeline.append(forge.store.add(UnlabeledEvent(issue=issue, actor=actor, label=label)))
+    for label in issue.labels:
+        if label not in before:
+            issue.timeline.append(forge.store.add(LabeledEvent(issue=issue, actor=actor, label=label)))
+
+
+def _tell_edits(forge: Forge, issue: Issue, actor: User, title: str, body: str) -> None:
+    """Keep who changed title and body; the first edit of a body brings the body as it was written."""
+    if issue.title != title:
+        event = RenamedTitleEvent(issue=issue, actor=actor, previous_title=title, current_title=issue.title)
+        issue.timeline.append(forge.store.add(event))
+    if issue.body != body:
+        if not issue.edits:
+            written = UserContentEdit(issue=issue, editor=issue.author, edited_at=issue.created_at)
+            issue.edits.append(forge.store.add(written))
+        issue.edits.append(forge.store.add(UserContentEdit(issue=issue, editor=actor)))
 
 
 def add_comment(forge: Forge, subject: Issue | PullRequest, actor: User, body: object) -> Comment:
     """Add to the conversation of an issue or a pull request."""
     require(subject.repository, actor, "read")
     writable(subject.repository)
+    if isinstance(subject, Issue) and subject.locked and not subject.repository.allows(actor, "write"):
+        raise forbidden("Unable to create comment because issue is locked.")
     text = check_text("IssueComment", "body", body, required=True)
     comment = forge.store.add(Comment(subject=subject, author=actor, body=text))
     subject.comments.append(comment)

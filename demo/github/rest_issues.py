@@ -50,6 +50,15 @@ async def get_permission(call: Call) -> web.StreamResponse:
     return answer(facts)
 
 
+async def get_team_membership(call: Call) -> web.StreamResponse:
+    info = call.request.match_info
+    members = call.forge.store.teams.get(f"{info['organisation']}/{info['team']}".lower(), {})
+    state = members.get(info["login"].lower())
+    if state is None:
+        raise not_found()
+    return answer({"state": state, "role": "member"})
+
+
 async def list_issues(call: Call) -> web.StreamResponse:
     repository = call.repository
     state, wanted = call.query("state", "open"), {n.lower() for n in call.query("labels").split(",") if n}
@@ -168,6 +177,7 @@ _COMMENT = _REPOSITORY + "/issues/comments/{id:\\d+}"
 ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/user", get_viewer),
     ("GET", "/rate_limit", get_rate_limit),
+    ("GET", "/orgs/{organisation}/teams/{team}/memberships/{login}", get_team_membership),
     ("GET", _REPOSITORY, get_repository),
     ("GET", _REPOSITORY + "/collaborators/{login}/permission", get_permission),
     ("GET", _REPOSITORY + "/issues", list_issues),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from demo.github.check_state import CheckRun, CheckSuite, Status
+    from demo.github.issue_events import IssueEvent, UserContentEdit
     from demo.github.planned_checks import ScriptedOutcome
     from demo.github.queue_state import AutoMerge, MergeQueue, QueueEntry, TimelineEvent
     from demo.github.repositories import BareRepository
@@ -55,6 +56,8 @@ class User(Entity):
     login: str
     name: str | None = None
     is_bot: bool = False
+    is_deleted: bool = False
+    """Whether the account is gone; what it wrote is without an author."""
 
     @property
     def email(self) -> str:
@@ -106,6 +109,7 @@ class Repository(Entity):
     description: str | None = None
     is_private: bool = True
     is_archived: bool = False
+    has_issues: bool = True
     permissions: dict[str, Permission] = field(default_factory=dict)
     rules: dict[str, BranchRules] = field(default_factory=dict)
     squash_merge_allowed: bool = True
@@ -204,6 +208,14 @@ class Subject(Entity):
 class Issue(Subject):
     prefix: ClassVar[str] = "I"
     state_reason: str | None = None
+    assignees: list[User] = field(default_factory=list)
+    timeline: list[IssueEvent] = field(default_factory=list)
+    """Labels, assignments, titles and moves, oldest first."""
+    edits: list[UserContentEdit] = field(default_factory=list)
+    """Of the body, oldest first."""
+    locked: bool = False
+    parent: Issue | None = None
+    sub_issues: list[Issue] = field(default_factory=list)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -318,6 +330,10 @@ class Store:
         self.apps: dict[str, App] = {}
         self.repositories: dict[str, Repository] = {}
         self.nodes: dict[str, Entity] = {}
+        self.redirects: dict[str, str] = {}
+        """Former full names of repositories, in lower case, with the present ones."""
+        self.teams: dict[str, dict[str, str]] = {}
+        """Members of ``organisation/team`` by login, both in lower case: ``active`` or ``pending``."""
         self._last_id = 1000
 
     def add(self, entity: EntityT) -> EntityT:
@@ -347,5 +363,8 @@ class Store:
         return None
 
     def repository(self, full_name: str) -> Repository | None:
-        """Return the repository ``owner/name``, whatever the letter case."""
-        return self.repositories.get(full_name.lower())
+        """Return the repository ``owner/name``, whatever the letter case, or the one that was named so."""
+        name = full_name.lower()
+        while name not in self.repositories and name in self.redirects:
+            name = self.redirects[name]
+        return self.repositories.get(name)

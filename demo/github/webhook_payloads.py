@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from demo.github.check_state import CheckRun, CheckSuite
-from demo.github.state import Comment, PullRequest, Review, ReviewComment
+from demo.github.state import Comment, Issue, PullRequest, Review, ReviewComment
 
 if TYPE_CHECKING:
     from demo.github.check_state import Status
     from demo.github.forge import Forge
     from demo.github.mutations import Entry
-    from demo.github.state import Issue, Repository, User
+    from demo.github.state import Repository, User
 
 Payload = dict[str, Any]
 Event = tuple[str, Payload]
@@ -34,6 +34,17 @@ PULL_REQUEST_ACTIONS = {
 }
 """Kind of change → action of the event ``pull_request``."""
 
+ISSUE_ACTIONS = {
+    "issue.opened": "opened",
+    "issue.edited": "edited",
+    "issue.closed": "closed",
+    "issue.reopened": "reopened",
+    "issue.assigned": "assigned",
+    "issue.locked": "locked",
+    "issue.unlocked": "unlocked",
+}
+"""Kind of change → action of the event ``issues``; those of labels have one event for each label."""
+
 DEQUEUE_REASONS = {"failed_checks": "CI_FAILURE", "closed": "PULL_REQUEST_CLOSED"}
 """The queue's word for why → that of the event, where it is not the same in capitals."""
 
@@ -43,6 +54,7 @@ EVENTS = frozenset(
         "pull_request_review",
         "pull_request_review_comment",
         "pull_request_review_thread",
+        "issues",
         "issue_comment",
         "check_run",
         "check_suite",
@@ -71,6 +83,8 @@ Maker = Callable[["Forge", "Repository", dict[str, Any], "User"], Iterator[Event
 
 
 def _maker(kind: str) -> Maker | None:
+    if kind in ISSUE_ACTIONS:
+        return _issue
     return _pull_request if kind in PULL_REQUEST_ACTIONS else _MAKERS.get(kind)
 
 
@@ -100,6 +114,18 @@ def _labels(forge: Forge, repository: Repository, entry: dict[str, Any], sender:
         # GitHub sends one event for each label; the log has one entry for them all.
         view = pull_view(forge, pull)
         yield "pull_request", {"action": "labeled", "number": pull.number, "pull_request": view}
+    if issue := repository.issues.get(entry["number"]):
+        for action, names in (
+            ("labeled", entry["details"]["added"]),
+            ("unlabeled", entry["details"]["removed"]),
+        ):
+            for name in names:
+                yield "issues", {"action": action, "issue": issue_view(forge, issue), "label": {"name": name}}
+
+
+def _issue(forge: Forge, repository: Repository, entry: dict[str, Any], sender: User) -> Iterator[Event]:
+    if issue := repository.issues.get(entry["number"]):
+        yield "issues", {"action": ISSUE_ACTIONS[entry["kind"]], "issue": issue_view(forge, issue)}
 
 
 def _review(forge: Forge, repository: Repository, entry: dict[str, Any], sender: User) -> Iterator[Event]:
@@ -291,6 +317,8 @@ def issue_view(forge: Forge, subject: Issue | PullRequest) -> Payload:
         "title": subject.title,
         "user": user_view(subject.author),
     }
+    if isinstance(subject, Issue):
+        view["labels"] = [{"name": label.name} for label in subject.labels]
     if isinstance(subject, PullRequest):
         view["pull_request"] = {"html_url": forge.link(subject.repository.full_name, "pull", subject.number)}
     return view

@@ -259,7 +259,9 @@ class World:
         """Settings and connections of the deployment."""
         config = self.folder / "agents"
         config.mkdir(exist_ok=True)
-        (config / "coding_task.yaml").write_text(f"repository: {REPOSITORY}\nmerge_method: squash\n")
+        (config / "repositories.yaml").write_text(
+            f"defaults:\n  repository: {REPOSITORY}\n  merge_method: squash\n"
+        )
         return {
             "AIRFLOW_CONN_GITHUB_DEFAULT": json.dumps(self.github_connection()),
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(self.kubernetes_connection()),
@@ -342,7 +344,9 @@ def fill_metadata() -> None:
     from sqlalchemy import delete
 
     from airflow_provider_agents.cli.checks.airflow_parts import DAGS
+    from airflow_provider_agents.plugins.pools import ensure_pools
 
+    ensure_pools()
     with create_session() as session:
         for model in (Job, DagModel, ParseImportError, Connection, DagBundleModel):
             session.execute(delete(model))

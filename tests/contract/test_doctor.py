@@ -98,7 +98,7 @@ def dag_broken(world: World, patch: pytest.MonkeyPatch) -> None:
     from airflow.models.errors import ParseImportError
     from airflow.utils.session import create_session
 
-    trace = "Traceback\nValueError: coding_task.yaml: unknown field(s) repo"
+    trace = "Traceback\nValueError: repositories.yaml:2: defaults.repo: unknown key"
     with create_session() as session:
         session.add(ParseImportError(filename="coding_task.py", bundle_name="agents", stacktrace=trace))
 
@@ -112,7 +112,8 @@ def option(name: str, value: str) -> Callable[[World, pytest.MonkeyPatch], None]
 
 def form(text: str) -> Callable[[World, pytest.MonkeyPatch], None]:
     def act(world: World, patch: pytest.MonkeyPatch) -> None:
-        (world.folder / "agents" / "coding_task.yaml").write_text(text)
+        lines = "".join(f"  {line}\n" for line in text.splitlines())
+        (world.folder / "agents" / "repositories.yaml").write_text(f"defaults:\n{lines}")
 
     return act
 
@@ -224,14 +225,14 @@ FAULTS: dict[str, tuple[Callable[[World, pytest.MonkeyPatch], None], str, str, t
     "triggerer dead": (triggerer_dead, "airflow.triggerer", "failed", ("airflow triggerer",)),
     "DAG paused": (dag_paused, "airflow.dags", "warning", ("airflow dags unpause coding_task",)),
     "DAG absent": (dag_absent, "airflow.dags", "failed", ("dag_bundle_config_list", "AgentsDagBundle")),
-    "DAG broken": (dag_broken, "airflow.dags", "failed", ("unknown field(s) repo", "list-import-errors")),
+    "DAG broken": (dag_broken, "airflow.dags", "failed", ("defaults.repo: unknown key", "list-import-errors")),
     "not a number": (option("max_rounds", "five"), "airflow.config", "failed", ("max_rounds", "whole number")),
     "prices": (option("prices", "{"), "airflow.config", "failed", ("prices", "not JSON", '"input"')),
     "image name": (option("image", "agent:{version}"), "airflow.config", "failed", ("{preset}",)),
     "URL": (option("anthropic_url", "proxy:80"), "airflow.config", "failed", ("anthropic_url", "https://")),
     "misspelt option": (option("namespce", "x"), "airflow.config", "warning", ("namespce", "'namespace'")),
     "source": (option("credentials", "vault"), "airflow.config", "failed", ("secret or connections",)),
-    "form": (form("repo: a/b\n"), "airflow.form", "failed", ("unknown field", "coding_task.yaml")),
+    "form": (form("repo: a/b\n"), "airflow.form", "failed", ("repositories.yaml:2: defaults.repo: unknown key; did you mean `repository`?",)),
     "pod template": (
         template("apiVersion: v1\nkind: Pod\nspec:\n  hostNetwork: true\n"),
         "airflow.pod_template", "failed", ("hostNetwork", "pod_template.yaml"),

@@ -118,11 +118,14 @@ def test_from_nothing_to_a_deployment_in_order(
     assert connection("github_default").password == FORGE
     assert connection("kubernetes_default").extra_dejson["kube_config_path"] == str(tmp_path / "kubeconfig")
     assert values(empty) == {"github-token": FORGE, "anthropic-api-key": ANTHROPIC}
-    defaults = yaml.safe_load((tmp_path / "config" / "coding_task.yaml").read_text())
-    assert defaults == {"repository": REPOSITORY, "base_branch": "main", "merge_method": "squash"}
+    defaults = yaml.safe_load((tmp_path / "config" / "repositories.yaml").read_text())
+    assert defaults == {
+        "defaults": {"repository": REPOSITORY},
+        "repositories": {REPOSITORY: {"base_branch": "main", "merge_method": "squash"}},
+    }
     assert f"AIRFLOW__AGENTS__CONFIG_PATH={tmp_path / 'config'}" in shown
     assert_no_secret(shown)
-    assert_no_secret((tmp_path / "config" / "coding_task.yaml").read_text())
+    assert_no_secret((tmp_path / "config" / "repositories.yaml").read_text())
 
 
 @pytest.mark.usefixtures("secrets")
@@ -130,7 +133,7 @@ def test_a_second_run_changes_nothing_and_says_so(
     empty: World, run: Callable[..., tuple[int, str]], flags: list[str], tmp_path: Path
 ) -> None:
     run(*flags, "--no-doctor")
-    file = tmp_path / "config" / "coding_task.yaml"
+    file = tmp_path / "config" / "repositories.yaml"
     before = (json.dumps(empty.cluster.objects), file.read_bytes(), file.stat().st_mtime_ns)
     code, shown = run(*flags, "--no-doctor")
     assert code == 0
@@ -148,8 +151,8 @@ def test_what_is_there_is_kept_but_for_force(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run(*flags, "--no-doctor")
-    file = tmp_path / "config" / "coding_task.yaml"
-    file.write_text("# ours\n" + file.read_text() + "max_rounds: 2\n")
+    file = tmp_path / "config" / "repositories.yaml"
+    file.write_text("# ours\n" + file.read_text() + "    max_rounds: 2  # few\n")
     new = empty.github.add_token("agent", "ghp_canary_newer_11")
     monkeypatch.setenv("AGENTS_INIT_GITHUB_TOKEN", new)
     _, shown = run(*flags, "--no-doctor", "--merge-method", "rebase")
@@ -158,9 +161,13 @@ def test_what_is_there_is_kept_but_for_force(
     assert connection("github_default").password == new
     assert values(empty)["github-token"] == new
     assert file.read_text().startswith("# ours\n")
+    assert file.read_text().endswith("    max_rounds: 2  # few\n")
     assert yaml.safe_load(file.read_text()) == {
-        "repository": REPOSITORY, "base_branch": "main", "max_rounds": 2, "merge_method": "rebase",
-    }  # fmt: skip
+        "defaults": {"repository": REPOSITORY},
+        "repositories": {
+            REPOSITORY: {"base_branch": "main", "merge_method": "rebase", "max_rounds": 2},
+        },
+    }
     assert new not in shown
 
 

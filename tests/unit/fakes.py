@@ -156,6 +156,7 @@ class GitHub:
         self.rerun: tuple[str, ...] | None = None
         self.faults: dict[str, Exception] = {}
         self.root: frozenset[str] | Exception = frozenset()
+        self.texts: dict[tuple[str, str], str | Exception] = {}
 
     async def repository(self, name: str) -> RepositoryInfo:
         return _value(self.info)
@@ -166,6 +167,9 @@ class GitHub:
     async def root_files(self, repository: str, sha: str) -> frozenset[str]:
         self.asked.append(f"root_files {repository} {sha}")
         return _value(self.root)
+
+    async def text_file(self, repository: str, path: str, sha: str, *, most_bytes: int) -> str | None:
+        return _value(self.texts.get((path, sha)))
 
     async def issue(self, repository: str, number: int) -> Issue:
         return _value(self.issues[number]) if number in self.issues else issue(number)

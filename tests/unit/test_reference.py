@@ -11,10 +11,10 @@ import pytest
 
 from agent_runner.contract import Failure, FailureCategory, StepResult
 from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
+from airflow_provider_agents.domain.settings_layers import REPOSITORIES_FILE
 from airflow_provider_agents.get_provider_info import get_provider_info
 from airflow_provider_agents.operators import pod_parts, step_outcome
 from airflow_provider_agents.operators.failure_reason import FAILURE_KEY
-from airflow_provider_agents.task_groups.coding_task_form import DEFAULTS_FILE
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference.md").read_text()
 
@@ -65,4 +65,4 @@ def test_keys_labels_and_files() -> None:
         assert f"`{pod_parts.LABEL_PREFIX}{name}`" in PAGE
     assert f"`{pod_parts.SPEC_ANNOTATION}`" in PAGE
     assert f"`{FAILURE_KEY}`" in PAGE
-    assert f"`{DEFAULTS_FILE}`" in PAGE
+    assert f"`{REPOSITORIES_FILE}`" in PAGE

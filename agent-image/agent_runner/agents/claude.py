@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 
 from agent_runner.agents.base import AgentProgram, AgentTask, Invocation
 from agent_runner.agents.claude_events import ClaudeTranscript
+from agent_runner.agents.tools import check_servers, link_skills
 from agent_runner.failure import failed
 from agent_runner.files import make_folder, remove, write_fresh
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from agent_runner.contract import AgentSettings, McpServer
 
 API_KEY = "held-by-the-gateway"
 """What the program is given as its key; the gateway puts the real one in its place."""
@@ -30,6 +33,9 @@ MAX_ARGUMENT_BYTES = 120_000
 _EDITING_TOOLS = ("Write", "Edit", "NotebookEdit")
 _SERVER_TOOLS = ("WebSearch",)
 """What the model's side does, past the pod's network policy: the gateway refuses the request."""
+_LONG = "[1m]"
+"""What the program takes at the end of a model's name for its variant with a context window of 1m."""
+_SHORT_WINDOW = 200_000
 _SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -49,7 +55,9 @@ class Claude(AgentProgram):
                 "agent_missing",
                 f"Claude Code ({self.environment.claude_program}) is not on the PATH of the image.",
             )
+        check_servers(task.settings.mcp_servers, self.environment.search_path)
         self._clear_configuration()
+        link_skills(task.settings.skills, self.config_dir / "skills")
         session_id = task.session_id or str(uuid.uuid4())
         instructions = self.environment.home / "instructions.md"
         write_fresh(instructions, task.instructions)
@@ -62,7 +70,7 @@ class Claude(AgentProgram):
                 "--append-system-prompt-file",
                 str(instructions),
             ),
-            env=self._variables(gateway_url),
+            env={**self._variables(gateway_url), **_model_variables(task.settings)},
             stdin=task.prompt.encode(errors="replace"),
             session_id=session_id,
             resumed=task.session_id is not None,
@@ -124,9 +132,13 @@ def _arguments(task: AgentTask) -> list[str]:
     if task.settings.max_turns is not None:
         arguments += ["--max-turns", str(task.settings.max_turns)]
     if task.settings.model is not None:
-        arguments += ["--model", task.settings.model]
+        arguments += ["--model", _model_name(task.settings.model, task.settings.context_window)]
     if task.settings.effort is not None:
         arguments += ["--effort", task.settings.effort]
+    if task.settings.mcp_servers:
+        arguments += ["--mcp-config", _mcp_config(task.settings.mcp_servers)]
+    if task.settings.thinking in ("on", "off"):
+        arguments += ["--thinking", "adaptive" if task.settings.thinking == "on" else "disabled"]
     if task.output_schema is not None:
         schema = json.dumps(task.output_schema, separators=(",", ":"))
         if len(schema.encode()) > MAX_ARGUMENT_BYTES:
@@ -136,3 +148,28 @@ def _arguments(task: AgentTask) -> list[str]:
             )
         arguments += ["--json-schema", schema]
     return arguments
+
+
+def _mcp_config(servers: tuple[McpServer, ...]) -> str:
+    entries = {
+        server.name: {"command": server.command[0], "args": list(server.command[1:])} for server in servers
+    }
+    return json.dumps({"mcpServers": entries}, separators=(",", ":"))
+
+
+def _model_name(model: str, context_window: str | None) -> str:
+    return f"{model}{_LONG}" if context_window == "1m" and not model.lower().endswith(_LONG) else model
+
+
+def _model_variables(settings: AgentSettings) -> dict[str, str]:
+    variables = {}
+    if settings.context_window == "200k":
+        # The first holds for models that have more on request, the second for those that always have more.
+        variables["CLAUDE_CODE_DISABLE_1M_CONTEXT"] = "1"
+        variables["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(_SHORT_WINDOW)
+    if settings.mcp_servers:
+        # Their tools are in each request, so that no search of the model's side is needed to find them.
+        variables["ENABLE_TOOL_SEARCH"] = "false"
+    if settings.thinking is not None and settings.thinking.isdecimal():
+        variables["MAX_THINKING_TOKENS"] = settings.thinking
+    return variables

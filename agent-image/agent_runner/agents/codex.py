@@ -16,6 +16,7 @@ from agent_runner.agents.codex_config import KEY_VARIABLE, config_toml
 from agent_runner.agents.codex_events import CodexTranscript
 from agent_runner.agents.codex_rollout import Rollout, rollout_file
 from agent_runner.agents.codex_schema import strict
+from agent_runner.agents.tools import check_servers
 from agent_runner.failure import failed
 from agent_runner.files import make_folder, remove, write_fresh
 
@@ -55,6 +56,7 @@ class Codex(AgentProgram):
         program = shutil.which(PROGRAM, path=self.environment.search_path)
         if program is None:
             raise failed("agent_missing", f"Codex ({PROGRAM}) is not on the PATH of the image.")
+        check_servers(task.settings.mcp_servers, self.environment.search_path)
         self._clear_configuration()
         session_id = task.session_id if task.session_id and self.has_session(task.session_id) else None
         rollout = Rollout(self.config_dir / _SESSIONS)

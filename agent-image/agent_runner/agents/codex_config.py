@@ -76,6 +76,17 @@ def config_toml(gateway_url: str, checkout: Path, settings: AgentSettings, instr
             ),
             *(
                 line
+                for server in settings.mcp_servers
+                for line in _table(
+                    f"mcp_servers.{_toml(server.name)}",
+                    [
+                        f"command = {_toml(server.command[0])}",
+                        f"args = [{', '.join(_toml(argument) for argument in server.command[1:])}]",
+                    ],
+                )
+            ),
+            *(
+                line
                 for folder in untrusted
                 for line in _table(f"projects.{_toml(folder)}", ['trust_level = "untrusted"'])
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,10 +27,29 @@ Step = Literal["plan", "implement", "test", "fix", "review"]
 READING_STEPS: frozenset[Step] = frozenset({"plan", "review"})
 """Steps whose agent only reads: nothing that it does to the checkout is kept."""
 Outcome = Literal["succeeded", "failed", "no_changes", "cancelled"]
+_THINKING = re.compile(r"on|off|[1-9][0-9]{3,5}")
+_TOOL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 FailureCategory = Literal[
     "image", "auth", "network", "rate_limit", "quota", "timeout", "budget", "agent", "context", "tests",
     "git", "conflict", "resource", "evicted", "scheduling", "storage", "config", "unknown",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McpServer:
+    """A program of the image that gives the agent tools, over its standard input and output."""
+
+    name: str
+    command: tuple[str, ...]
+    """The program and its arguments. No secret."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skill:
+    """A folder of the image with a ``SKILL.md``, which tells the agent how to do something."""
+
+    name: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +63,15 @@ class AgentSettings:
     effort: str | None = None
     max_turns: int | None = None
     """Most model turns of the step. The agent is told the number."""
+    context_window: Literal["200k", "1m"] | None = None
+    """How much the model keeps in mind, in tokens; ``None`` is the program's default. Claude Code only; ``1m`` counts
+    beside a :attr:`model`."""
+    thinking: str | None = None
+    """``on``, ``off``, or the most tokens of one thought; ``None`` is the program's default. Claude Code only."""
+    mcp_servers: tuple[McpServer, ...] = ()
+    """Claude Code and Codex."""
+    skills: tuple[Skill, ...] = ()
+    """Claude Code only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +114,8 @@ class StepSpec:
     session_key: str | None = None
     """Names the conversation of the run: it goes on where the workspace has it, else a new one is kept under
     this name. ``None``: a new one, which nobody will look for."""
+    run_setup: bool = True
+    """Run the repository's set-up script."""
     submodules: bool = True
     """Check out submodules, those of repositories that the gateway serves."""
     lfs: bool = True
@@ -117,6 +148,23 @@ class StepSpec:
         ]
         if not PROGRAM_PATTERN.fullmatch(self.agent.program):
             faults.append(f"agent.program: {self.agent.program!r} is not a name of an agent program")
+        if self.agent.thinking is not None and not _THINKING.fullmatch(self.agent.thinking):
+            faults.append(
+                f"agent.thinking: {self.agent.thinking!r} is none of on, off and a number of tokens"
+            )
+        faults += [
+            f"agent: {name!r} is no name of an MCP server or a skill"
+            for name in (
+                *(server.name for server in self.agent.mcp_servers),
+                *(skill.name for skill in self.agent.skills),
+            )
+            if not _TOOL_NAME.fullmatch(name)
+        ]
+        faults += [
+            f"agent.mcp_servers: {server.name} has no command"
+            for server in self.agent.mcp_servers
+            if not server.command
+        ]
         if self.session_key is not None and not SESSION_KEY_PATTERN.fullmatch(self.session_key):
             faults.append(f"session_key: {self.session_key!r} is not letters, digits and -")
         if self.step != "test" and not self.prompt.strip():

@@ -54,7 +54,10 @@ def options(deployment: Deployment) -> Iterator[Finding]:
         faults.append(warning(f"[agents] {name} is no option and has no effect", remedy, f"[agents] {name}"))
     for name, option in declared.items():
         value = present.get(name, option["default"])
-        fault = _fault(name, str(option["type"]), "" if value is None else str(value).strip())
+        text = "" if value is None else str(value).strip()
+        if not text and not option["default"]:
+            continue  # empty, and that means something
+        fault = _fault(name, str(option["type"]), text)
         if fault:
             faults.append(failed(f"[agents] {name}: {fault[0]}", fault[1], f"[agents] {name}"))
     yield from faults or [ok(f"{len(declared)} options of [agents] are valid")]
@@ -156,16 +159,17 @@ _CHECKS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
 
 def form(deployment: Deployment) -> Iterator[Finding]:
     """Check the defaults of the trigger form, as the DAG reads them at its parse."""
+    from airflow_provider_agents.domain.config_files import FORMER_FILE
+    from airflow_provider_agents.domain.settings_layers import REPOSITORIES_FILE
     from airflow_provider_agents.task_groups.coding_task_form import (
-        DEFAULTS_FILE,
         installed_bounds,
         installed_defaults,
         request_params,
     )
 
     folder = settings.text("config_path")
-    if not folder or not (Path(folder) / DEFAULTS_FILE).is_file():
-        yield ok("the trigger form has its own defaults; no coding_task.yaml")
+    if not folder or not any((Path(folder) / name).exists() for name in (REPOSITORIES_FILE, FORMER_FILE)):
+        yield ok(f"all settings have their defaults; no {REPOSITORIES_FILE}")
         return
     try:
         defaults = installed_defaults()
@@ -173,11 +177,11 @@ def form(deployment: Deployment) -> Iterator[Finding]:
     except Exception as error:
         yield failed(
             one_line(error),
-            f"Correct {Path(folder) / DEFAULTS_FILE}; until then the DAG coding_task does not import.",
-            DEFAULTS_FILE,
+            f"Correct {Path(folder) / REPOSITORIES_FILE}; until then the DAG coding_task does not import.",
+            REPOSITORIES_FILE,
         )
         return
-    yield ok(f"{Path(folder) / DEFAULTS_FILE} sets {len(defaults)} defaults", DEFAULTS_FILE)
+    yield ok(f"{Path(folder) / REPOSITORIES_FILE} sets {len(defaults)} defaults", REPOSITORIES_FILE)
 
 
 def pod_template(deployment: Deployment) -> Iterator[Finding]:

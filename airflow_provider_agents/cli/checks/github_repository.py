@@ -25,7 +25,7 @@ MERGE_METHODS = {
     "rebase": "allow_rebase_merge",
 }
 _NONE = "no repository is named"
-_NAME_ONE = "Name one: --repository owner/name, or `repository` in coding_task.yaml."
+_NAME_ONE = "Name one: --repository owner/name, or `repository` below `defaults` in repositories.yaml."
 
 
 def access(deployment: Deployment) -> Iterator[Finding]:
@@ -106,12 +106,13 @@ def _of_repository(identity: Identity, repository: str, facts: dict[str, Any]) -
 
 
 def merging(deployment: Deployment) -> Iterator[Finding]:
-    """Check that the repository allows what the form's defaults ask for at the merge."""
+    """Check that each repository allows what its settings ask for at the merge."""
     if not deployment.repositories:
         yield skipped(_NONE, _NAME_ONE)
-    method = str(deployment.form_defaults.get("merge_method") or "squash")
-    wants_auto = bool(deployment.form_defaults.get("github_auto_merge"))
     for repository in deployment.repositories:
+        wanted = deployment.settings_of(repository)
+        method = str(wanted.get("merge_method") or "squash")
+        wants_auto = bool(wanted.get("github_auto_merge"))
         facts = asyncio.run(_facts(deployment, repository))
         if facts is None:
             yield skipped(f"{repository} cannot be read", subject=repository)
@@ -122,9 +123,9 @@ def merging(deployment: Deployment) -> Iterator[Finding]:
         if told and method not in allowed:
             bad = True
             yield failed(
-                f"{repository} does not allow merge_method {method}, the form's default (it allows "
+                f"{repository} does not allow merge_method {method} (it allows "
                 f"{', '.join(allowed) or 'none'})",
-                f"Set merge_method: {(allowed or ['squash'])[0]} in coding_task.yaml, or allow it in the repository's "
+                f"Set merge_method: {(allowed or ['squash'])[0]} in repositories.yaml, or allow it in the repository's "
                 "settings.",
                 repository,
             )
@@ -148,12 +149,14 @@ def branch_rules(deployment: Deployment) -> Iterator[Finding]:
         if facts is None:
             yield skipped(f"{repository} cannot be read", subject=repository)
             continue
-        branch = str(deployment.form_defaults.get("base_branch") or facts.get("default_branch") or "main")
+        branch = str(
+            deployment.settings_of(repository).get("base_branch") or facts.get("default_branch") or "main"
+        )
         answer = asyncio.run(_branch(deployment, repository, branch))
         if answer.status == 404:
             yield failed(
                 f"{repository} has no branch {branch}",
-                f"Set base_branch in coding_task.yaml to a branch that is there: {facts.get('default_branch')}.",
+                f"Set base_branch in repositories.yaml to a branch that is there: {facts.get('default_branch')}.",
                 f"{repository} {branch}",
             )
         elif answer.status != 200 or not isinstance(answer.body, dict):

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import pod as stand_ins
 import pytest
 
 from agent_runner.agents.claude import API_KEY
-from agent_runner.contract import AgentSettings, Limits
+from agent_runner.contract import AgentSettings, Limits, McpServer, Skill
 from agent_runner.gateway.anthropic_api import ANTHROPIC
 from agent_runner.gateway.request_policy import RefusedRequestError, read_request
 
@@ -61,6 +62,28 @@ def tool(name: str, **arguments: Any) -> dict[str, Any]:
     return {"type": "tool_use", "name": name, "input": arguments}
 
 
+MCP_SERVER = """#!PYTHON
+import json, sys
+
+def answer(request):
+    if request["method"] == "initialize":
+        version = request["params"]["protocolVersion"]
+        return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "docs", "version": "1"}}
+    if request["method"] == "tools/list":
+        schema = {"type": "object", "properties": {"word": {"type": "string"}}}
+        return {"tools": [{"name": "look_up", "description": "Look up.", "inputSchema": schema}]}
+    if request["method"] == "tools/call":
+        said = f"found {request['params']['arguments']['word']} with {sys.argv[1]}"
+        return {"content": [{"type": "text", "text": said}]}
+    return {}
+
+for line in sys.stdin:
+    request = json.loads(line)
+    if "id" in request:
+        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": answer(request)}), flush=True)
+"""
+
+
 class Model(stand_ins.GitServer):
     """Also speaks as much of the Messages API as the program asks for and the real gateway lets through: each turn
     is scripted."""
@@ -72,6 +95,8 @@ class Model(stand_ins.GitServer):
         """A content block, an HTTP status, or ``None`` for no answer at all."""
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
+        self.betas: list[str] = []
+        """Of each request."""
 
 
 class ModelHandler(stand_ins.Handler):
@@ -84,6 +109,7 @@ class ModelHandler(stand_ins.Handler):
         data = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked.append(json.loads(data))
         self.server.keys.add(self.headers["x-api-key"])
+        self.server.betas.append(self.headers["anthropic-beta"] or "")
         try:
             ANTHROPIC.check(read_request(data))
         except RefusedRequestError as error:
@@ -229,6 +255,73 @@ def test_implement_then_fix_in_the_same_session(pod: stand_ins.Pod, model: Model
     assert fixed.result.files_changed == ("left.py",)
     assert fixed.result.tokens.output == 20 * (len(model.asked) - before)
     assert 0 < fixed.result.cost_usd < ran.result.cost_usd
+
+
+@pytest.mark.parametrize(
+    ("settings", "thinking", "long"),
+    [
+        (AgentSettings(model="claude-sonnet-4-5", thinking="off"), "disabled", False),
+        (AgentSettings(model="claude-sonnet-4-5", thinking="2048", context_window="1m"), "enabled", True),
+        (AgentSettings(model="claude-sonnet-4-5[1m]", context_window="200k"), None, False),
+        (AgentSettings(model="claude-opus-5-5", thinking="on"), "adaptive", False),
+    ],
+)
+def test_thinking_and_context_window(
+    pod: stand_ins.Pod, model: Model, settings: AgentSettings, thinking: str | None, long: bool
+) -> None:
+    model.turns.append(text("Planned."))
+    ran = pod.run(pod.spec("plan", agent=settings))
+    assert ran.result.outcome == "succeeded", ran.log
+    asked = model.asked[0]
+    if thinking is not None:
+        assert asked["thinking"]["type"] == thinking
+    if thinking == "enabled":
+        assert asked["thinking"]["budget_tokens"] == 2048
+    assert asked["model"] == (settings.model or "").removesuffix("[1m]")
+    assert any("context-1m" in beta for beta in model.betas[0].split(",")) == long
+
+
+def test_an_mcp_server_and_a_skill_of_the_image(pod: stand_ins.Pod, model: Model, tmp_path: Path) -> None:
+    server = tmp_path / "docs-mcp"
+    server.write_text(MCP_SERVER.replace("PYTHON", sys.executable))
+    server.chmod(0o755)
+    skill = tmp_path / "skill"
+    skill.mkdir()
+    (skill / "SKILL.md").write_text(
+        "---\nname: migrations\ndescription: How migrations are written here.\n---\nDo.\n"
+    )
+    model.turns.extend([tool("mcp__docs__look_up", word="basket"), text("Planned.")])
+    settings = AgentSettings(
+        mcp_servers=(McpServer(name="docs", command=(str(server), "--stdio")),),
+        skills=(Skill(name="migrations", path=str(skill)),),
+    )
+    ran = pod.run(pod.spec("plan", agent=settings))
+    assert ran.result.outcome == "succeeded", ran.log
+    assert "mcp__docs__look_up" in {entry["name"] for entry in model.asked[0]["tools"]}
+    assert "found basket with --stdio" in json.dumps(model.asked[1]["messages"])
+    assert "How migrations are written here." in json.dumps(model.asked[0])
+    # The next step has them no more.
+    model.turns.append(text("Planned."))
+    before = len(model.asked)
+    pod.run(pod.spec("plan"))
+    later = json.dumps(model.asked[before])
+    assert "mcp__docs" not in later
+    assert "How migrations are written here." not in later
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        AgentSettings(mcp_servers=(McpServer(name="docs", command=("no-such-server",)),)),
+        AgentSettings(skills=(Skill(name="docs", path="/no/such/skill"),)),
+    ],
+)
+def test_what_the_image_has_not_fails_the_step(
+    pod: stand_ins.Pod, model: Model, settings: AgentSettings
+) -> None:
+    ran = pod.run(pod.spec("plan", agent=settings))
+    assert ran.failure == ("image", "agent_missing"), ran.log
+    assert model.asked == []
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,13 @@ def test_without_a_script_nothing_changes(pod: Pod, cache: Path) -> None:
     assert names(cache / "setup") == []
 
 
+def test_it_can_be_turned_off(pod: Pod) -> None:
+    give(pod, "touch made\n")
+    ran = run_tests(pod, "test ! -e made", run_setup=False)
+    assert ran.result.outcome == "succeeded", ran.log
+    assert "set-up:" not in ran.log
+
+
 def test_the_tests_find_what_it_made(pod: Pod) -> None:
     give(pod, TOOL)
     ran = run_tests(pod, 'tool; echo "$VIRTUAL_ENV"; echo "$PATH"')

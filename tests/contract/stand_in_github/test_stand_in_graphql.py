@@ -7,6 +7,13 @@ from demo.github.graphql import load_schema
 
 REPOSITORY = "acme/calc"
 STORED = {
+    "AssignedEvent",
+    "LabeledEvent",
+    "RenamedTitleEvent",
+    "TransferredEvent",
+    "UnassignedEvent",
+    "UnlabeledEvent",
+    "UserContentEdit",
     "AddedToMergeQueueEvent",
     "App",
     "AutoMergeDisabledEvent",
@@ -227,6 +234,12 @@ async def test_every_field_of_every_stored_object_is_answered(with_checks, seede
     await seeded.act("alice", "enqueue", REPOSITORY, number=pull)
     await seeded.act("alice", "dequeue", REPOSITORY, number=pull)
     await seeded.act("alice", "enqueue", REPOSITORY, number=pull)
+    await seeded.seed_synthetic("acme/old", {"a.py": "1\n"})
+    seeded.create_issue("acme/old", "Old", labels=["bug"])
+    await seeded.act("acme", "transfer", "acme/old", number=1, to=REPOSITORY)
+    await seeded.act("alice", "edit", REPOSITORY, number=1, title="New", body="Text", labels=["agent"])
+    for people in (["alice", "dependabot[bot]"], []):
+        await seeded.act("alice", "assign", REPOSITORY, number=1, to=people)
     schema = load_schema()
     ids = [entity.id for entity in seeded.forge.store.nodes.values()]
     names = sorted(type_.name for type_ in schema.get_possible_types(schema.type_map["Node"]))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runner.agents.codex_config import KEY_VARIABLE, PROVIDER, config_toml
-from agent_runner.contract import AgentSettings
+from agent_runner.contract import AgentSettings, McpServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,14 @@ def test_everything_goes_to_the_gateway_and_ends(tmp_path: Path) -> None:
 
 def test_without_an_effort_the_programs_own_counts(tmp_path: Path) -> None:
     assert "model_reasoning_effort" not in config_toml(URL, tmp_path, AgentSettings(), "")
+
+
+def test_mcp_servers_of_the_platform(tmp_path: Path) -> None:
+    servers = (McpServer(name="docs", command=("docs-mcp", '--say="x"')), McpServer(name="b", command=("b",)))
+    config = tomllib.loads(config_toml(URL, tmp_path, AgentSettings(mcp_servers=servers), ""))
+    assert config["mcp_servers"] == {
+        "docs": {"command": "docs-mcp", "args": ['--say="x"']}, "b": {"command": "b", "args": []},
+    }  # fmt: skip
 
 
 def test_the_checkout_is_not_trusted_by_any_of_its_names(tmp_path: Path) -> None:

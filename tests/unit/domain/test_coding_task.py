@@ -78,7 +78,7 @@ def request(**changes: Any) -> CodingTaskRequest:
         ({"no_checks": "ignore"}, "no_checks", "'escalate', 'merge' or 'wait'"),
         ({"land_timeout": 0}, "land_timeout", "greater than 0"),
         ({"step_timeout": 1_441}, "step_timeout", "less than or equal to 1440"),
-        ({"step_timeout": float("nan")}, "step_timeout", "less than or equal to 1440"),
+        ({"step_timeout": float("nan")}, "step_timeout", "finite number"),
         ({"image": "-v /:/host"}, "image", "match pattern"),
         ({"cpu": "0"}, "cpu", "match pattern"),
         ({"cpu": "0.0"}, "cpu", "match pattern"),

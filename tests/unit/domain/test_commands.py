@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from landing_cases import AN_HOUR_AGO, JUST_NOW, MINUTES_AGO, RETRY, SEEN, STOP, a_round
 
-from airflow_provider_agents.domain.commands import COMMANDS, parse_command, pending_commands
+from airflow_provider_agents.domain.authority_rules import AuthorityRules, Standing, Who
+from airflow_provider_agents.domain.commands import (
+    COMMANDS,
+    command_action,
+    parse_command,
+    pending_commands,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +98,30 @@ def test_which_head_a_command_was_written_about(seen: dict[str, object], about: 
     assert command.about_head is about
     (undated,) = pending_commands(snapshot(comments=(dataclasses.replace(STOP, created_at=None),)), history)
     assert undated.about_head is (set(seen) <= {HEAD})
+
+
+def test_rules_of_the_run_decide_what_counts() -> None:
+    rules = AuthorityRules(merge=Who(permission="admin"), steer=Who(users=("mona",)))
+    merge = dataclasses.replace(STOP, body="/merge", author="mona")
+    assert parse_command(merge, rules=rules) is None
+    assert parse_command(dataclasses.replace(merge, body="/stop"), rules=rules) is not None
+    admin = dataclasses.replace(merge, author="ada", standing=Standing(login="ada", permission="admin"))
+    assert parse_command(admin, rules=rules) is not None
+    assert parse_command(dataclasses.replace(admin, body="/stop"), rules=rules) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "action"),
+    [
+        ("/merge", "merge"),
+        ("/tell do it", "steer"),
+        ("/tell", None),
+        ("/stop now", "steer"),
+        ("/explain", "steer"),
+        ("please /merge", None),
+        ("    /merge", None),
+        ("/agent", None),
+    ],
+)
+def test_what_a_command_does(body: str, action: str | None) -> None:
+    assert command_action(body) == action

@@ -11,6 +11,7 @@ from hypothesis import given
 from landing_cases import LONG_AGO, POLICY, SEEN, Changes, a_round, reviewed
 from landing_properties import HISTORIES, POLICIES
 
+from airflow_provider_agents.domain.authority_rules import AuthorityRules, Who
 from airflow_provider_agents.domain.landing_history import LandingHistory
 from airflow_provider_agents.domain.landing_policy import LandingPolicy
 
@@ -49,3 +50,11 @@ def test_what_it_counts() -> None:
 def test_an_unknown_knob_is_refused() -> None:
     with pytest.raises(TypeError):
         LandingPolicy.from_dict({"auto_merg": True})
+
+
+def test_the_rules_of_the_run_travel_along() -> None:
+    rules = AuthorityRules(merge=Who(permission="admin", users=("mona",)))
+    history = LandingHistory(authority=rules)
+    assert LandingHistory.from_dict(json.loads(json.dumps(history.to_dict()))).authority == rules
+    # Where nothing is written down, nothing is stored at every gate.
+    assert LandingHistory().to_dict()["authority"] == {}

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_agents.domain.authority_rules import Standing
 from airflow_provider_agents.hooks import github_authority
-from airflow_provider_agents.hooks.github_authority import KEPT_SECONDS, MOST_ASKED, forget_people
+from airflow_provider_agents.hooks.github_authority import (
+    KEPT_SECONDS,
+    MOST_ASKED,
+    MOST_TEAMS,
+    ask_about,
+    forget_people,
+    read_membership,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +157,77 @@ async def test_nobody_is_asked_about_when_all_is_over(client, stub) -> None:
     with_comments(stub, said("mona"), state="MERGED")
     await client.snapshot("acme/shop", 7)
     assert len(stub.asked) == 1
+
+
+# What the rules of runs need to know
+
+
+def team_route(team: str, login: str) -> str:
+    return f"GET /api/v3/orgs/acme/teams/{team}/memberships/{login}"
+
+
+async def test_facts_stand_beside_the_command(client, stub) -> None:
+    ask_about(["acme/core", "acme/docs"])
+    with_comments(stub, said("mona", authorAssociation="MEMBER"))
+    stub.on(route("mona"), {"permission": "read", "role_name": "triage"})
+    stub.on(team_route("core", "mona"), {"state": "active"})
+    stub.on(team_route("docs", "mona"), {"state": "pending"})
+    (comment,) = (await client.snapshot("acme/shop", 7)).comments
+    assert comment.standing == Standing(
+        login="mona", permission="triage", teams=frozenset({"acme/core"}), association="member"
+    )
+    assert not comment.can_write
+
+
+async def test_a_team_that_is_named_later_is_asked_about_anew(client, stub) -> None:
+    with_comments(stub, said("mona"))
+    stub.on(route("mona"), {"permission": "write"})
+    await client.snapshot("acme/shop", 7)
+    ask_about(["acme/core"])
+    stub.on(team_route("core", "mona"), {"state": "active"})
+    for _ in range(2):
+        (comment,) = (await client.snapshot("acme/shop", 7)).comments
+        assert comment.standing is not None
+        assert comment.standing.teams == {"acme/core"}
+    assert (stub.times(route("mona")), stub.times(team_route("core", "mona"))) == (2, 1)
+
+
+async def test_a_team_that_may_not_be_asked_about_silences_nobody(client, stub) -> None:
+    """The rules of another run name it: whoever may push is heard all the same."""
+    ask_about(["acme/core"])
+    with_comments(stub, said("mona", "/stop"))
+    stub.on(route("mona"), {"permission": "write"})
+    stub.on(team_route("core", "mona"), (403, {"message": "Resource not accessible"}))
+    snapshot = await client.snapshot("acme/shop", 7)
+    assert snapshot.comments[0].can_write
+    (note,) = snapshot.degraded
+    assert note.startswith("teams: ")
+    assert "Members: read" in note
+
+
+async def test_an_unreachable_team_makes_the_comments_missing(client, stub) -> None:
+    ask_about(["acme/core"])
+    with_comments(stub, said("mona", "/stop"))
+    stub.on(route("mona"), {"permission": "write"})
+    stub.on(team_route("core", "mona"), (502, {"message": "Bad Gateway"}))
+    (note,) = (await client.snapshot("acme/shop", 7)).missing
+    assert note.startswith("comments: ")
+
+
+async def test_a_bot_has_its_name_and_nothing_else(client, stub) -> None:
+    with_comments(stub, said("helper", kind="Bot"))
+    (comment,) = (await client.snapshot("acme/shop", 7)).comments
+    assert comment.standing == Standing(login="helper[bot]", is_bot=True)
+    assert len(stub.asked) == 1
+
+
+@pytest.mark.parametrize("team", ["core", "acme/", "acme/../../user", "acme/core/memberships", "a b/c"])
+async def test_what_is_no_team_is_not_asked_about(client, stub, team: str) -> None:
+    assert not await read_membership(client._transport, team, "mona")
+    assert stub.asked == []
+
+
+def test_the_teams_are_bounded() -> None:
+    ask_about(f"acme/t{i}" for i in range(MOST_TEAMS + 10))
+    assert len(github_authority._teams) == MOST_TEAMS
+    assert f"acme/t{MOST_TEAMS + 9}" in github_authority._teams

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import pytest
 from aiohttp import web
 
@@ -105,6 +108,45 @@ async def test_files_of_the_root(client, stub) -> None:
 async def test_files_that_may_not_be_read_name_the_permission(client) -> None:
     with pytest.raises(ForgeAccessError, match="Contents: read"):
         await client.root_files("acme/shop", HEAD)
+
+
+OWN_FILE = f"GET {API}/contents/.agents.yaml"
+
+
+def content(text: bytes, **values: Any) -> dict[str, Any]:
+    encoded = base64.encodebytes(text).decode()
+    return {"type": "file", "size": len(text), "encoding": "base64", "content": encoded, **values}
+
+
+async def test_a_text_file(client, stub) -> None:
+    stub.on(OWN_FILE, content("lfs: no # ä\n".encode()))
+    assert await client.text_file("acme/shop", ".agents.yaml", HEAD, most_bytes=100) == "lfs: no # ä\n"
+    assert stub.asked[-1].query == {"ref": HEAD}
+
+
+async def test_a_text_file_that_is_not_there(client, stub) -> None:
+    stub.on(OWN_FILE, (404, {"message": "Not Found"}), (404, {"message": "No commit found for the ref x"}))
+    assert await client.text_file("acme/shop", ".agents.yaml", HEAD, most_bytes=100) is None
+    with pytest.raises(ForgeAccessError):
+        await client.text_file("acme/shop", ".agents.yaml", HEAD, most_bytes=100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (content(b"x" * 101), ForgeConflictError, "has 101 bytes, at most 100"),
+        (content(b"\xff"), ForgeConflictError, "is not UTF-8"),
+        ([{"type": "file"}], ForgeConflictError, "is no file"),
+        ({"type": "submodule"}, ForgeConflictError, "is no file"),
+        (content(b"x", encoding="none", content=""), ForgeUnavailableError, "is incomplete"),
+        (content(b"x", content="%%%%"), ForgeUnavailableError, "is incomplete"),
+        ((403, {"message": "Resource not accessible"}), ForgeAccessError, "Contents: read"),
+    ],
+)
+async def test_a_text_file_that_is_none(client, stub, answer: Any, error: Any, words: str) -> None:
+    stub.on(OWN_FILE, answer)
+    with pytest.raises(error, match=words):
+        await client.text_file("acme/shop", ".agents.yaml", HEAD, most_bytes=100)
 
 
 async def test_issue(client, stub) -> None:

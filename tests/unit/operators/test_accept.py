@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes import GitHub, TaskInstance, context, issue, repository
 
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.coding_task_request import Bounds
-from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError, InvalidInputError
+from airflow_provider_agents.exceptions import (
+    ForgeAccessError,
+    ForgeConflictError,
+    ForgeUnavailableError,
+    InvalidInputError,
+)
 from airflow_provider_agents.operators.accept import AcceptTaskOperator
 from airflow_provider_agents.operators.credential_check import CredentialCheck
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD = {"repository": "acme/shop", "issue_number": 3}
 
@@ -143,9 +151,9 @@ def test_all_that_is_wrong_is_named_at_once(github: GitHub) -> None:
     assert [fault.split(":")[0] for fault in found] == [
         "repository",
         "repository",
-        "merge_method",
         "base_branch",
         "issue_number",
+        "merge_method",
     ]
 
 
@@ -242,3 +250,129 @@ def test_a_preset_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     (fault,) = faults(image_preset="rust")
     assert fault.startswith("image_preset: `[agents] image` of this installation contains no {preset}")
     assert accept(image_preset="rust", image="own:1").image("agent:1") == "own:1"
+
+
+# Settings of several places
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIRFLOW__AGENTS__CONFIG_PATH", str(tmp_path))
+    return tmp_path
+
+
+FILE = """\
+defaults:
+  base_branch: trunk
+  plan_turns: 20
+  max_rounds: 9
+  protected_paths: [ci/**]
+  prompts: {plan: {file: plan.md}, fix: Mend it.}
+  authority: {merge: {permission: admin}}
+  limits: {budget_usd: 30}
+repositories:
+  acme/shop:
+    plan_turns: 30
+    fix_turns: 10
+    test_command: make test
+    mcp_servers: [docs]
+mcp_servers:
+  docs: {command: [docs-mcp]}
+"""
+
+
+def test_the_task_has_the_settings_of_all_places(
+    github: GitHub, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "repositories.yaml").write_text(FILE)
+    (folder / "plan.md").write_text("Plan it.\n")
+    github.branches["trunk"] = "d" * 40
+    github.texts[".agents.yaml", "d" * 40] = (
+        "plan_turns: 25\nfix_turns: 90\nprotected_paths: [db/**]\nauto_merge: false\n"
+    )
+    ti = TaskInstance("accept")
+    with caplog.at_level("INFO"):
+        # The form shows what `defaults:` has: a run that leaves it has not set it.
+        task = accept(ti, base_branch="trunk", plan_turns=20, max_rounds=5, budget_usd=100)
+    request = task.request
+    assert (request.base_branch, task.base_sha) == ("trunk", "d" * 40)
+    assert (request.plan_turns, request.fix_turns, request.test_command) == (25, 10, "make test")
+    assert (request.budget_usd, request.auto_merge) == (30, False)
+    assert request.max_rounds == 5  # no more than the graph has
+    assert task.platform.protected_paths == ("ci/**", "db/**")
+    assert (task.platform.prompts.plan, task.platform.prompts.fix) == ("Plan it.", "Mend it.")
+    assert task.authority.merge.permission == "admin"
+    assert task.mcp_servers["docs"].command == ("docs-mcp",)
+    assert task.settings_origin["plan_turns"] == ".agents.yaml:1"
+    assert task.settings_origin["budget_usd"] == "repositories.yaml:8"
+    assert ti.pushed["settings"]["plan_turns"] == {"value": 25, "from": ".agents.yaml:1"}
+    assert set(ti.pushed["settings"]) == set(task.settings_origin)
+    assert "plan_turns       25  (.agents.yaml:1)" in caplog.text
+    assert (
+        ".agents.yaml:2: fix_turns does not count in full: 10 is tighter (repositories.yaml:12)"
+        in caplog.text
+    )
+    assert "budget_usd: 100.0 (run) is over the limit 30.0 (repositories.yaml:8)" in caplog.text
+
+
+def test_what_the_run_sets_itself_wins(github: GitHub, folder: Path) -> None:
+    (folder / "repositories.yaml").write_text("repositories:\n  acme/*: {plan_turns: 30}\n")
+    github.texts[".agents.yaml", "c" * 40] = "plan_turns: 25\n"
+    task = accept(plan_turns=40)
+    assert (task.request.plan_turns, task.settings_origin["plan_turns"]) == (40, "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "plan_turn: 3\n",
+            ".agents.yaml:1: plan_turn: unknown key; did you mean `plan_turns`? (in acme/shop at ccc",
+        ),
+        ("lfs: true\nimage: evil\n", ".agents.yaml:2: image: is not set by the repository"),
+        ("a: [", ".agents.yaml:1: is not YAML"),
+        (ForgeConflictError("it has 70,000 bytes"), "it has 70,000 bytes"),
+    ],
+)
+def test_a_broken_file_of_the_repository_fails_the_run(github: GitHub, text: Any, words: str) -> None:
+    github.texts[".agents.yaml", "c" * 40] = text
+    (fault,) = faults()
+    assert words in fault
+
+
+def test_a_file_that_could_not_be_read_is_not_taken_for_none(github: GitHub) -> None:
+    github.texts[".agents.yaml", "c" * 40] = ForgeUnavailableError("502")
+    with pytest.raises(ForgeUnavailableError):
+        accept()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("defaults: {plan_turn: 3}\n", "repositories.yaml:1: defaults.plan_turn: unknown key"),
+        ("defaults: {prompts: {plan: {file: none.md}}}\n", "prompts.plan: none.md: cannot be read"),
+        (
+            "defaults: {context_window: 1m, agent: codex}\n",
+            "context_window: 1m (repositories.yaml:1) is of Claude",
+        ),
+    ],
+)
+def test_a_fault_of_the_installation_is_named(folder: Path, text: str, words: str) -> None:
+    (folder / "repositories.yaml").write_text(text)
+    (fault,) = faults()
+    assert words in fault
+
+
+def test_a_combination_is_refused_before_anything_is_paid(checked: Checked) -> None:
+    (fault,) = faults(agent="codex", thinking="off")
+    assert fault == "thinking: off (run) is of Claude Code only; agent: codex (run)"
+    assert checked.asked == []
+
+
+@pytest.mark.parametrize("budget", [0, 15])
+def test_an_installed_budget_is_what_an_empty_one_means(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTS__BUDGET_USD", str(budget))
+    github.texts[".agents.yaml", "c" * 40] = "budget_usd: 100\n"
+    assert accept().request.budget_usd == (None if budget else 100)

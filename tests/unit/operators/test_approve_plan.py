@@ -169,6 +169,15 @@ def test_looking_again_writes_and_asks_nothing_again(run: Run) -> None:
     assert len(run.asked) == len(run.world.comments) == 1
 
 
+def test_for_a_ticket_elsewhere_it_is_asked_in_airflow_alone(run: Run) -> None:
+    run.operator.coding_task["ticket"] = {"kind": "linear", "key": "ENG-12", "title": "Add a discount"}
+    assert isinstance(run.do(), TaskAwaitingInput)
+    assert run.world.comments == []
+    run.answer("Plan again", feedback="Smaller.")
+    assert run.result["feedback"]
+    assert run.world.comments == []
+
+
 @pytest.mark.parametrize("way", ["thumb", "command", "airflow"])
 def test_approval(run: Run, way: str) -> None:
     run.do()
@@ -416,3 +425,19 @@ def test_a_long_plan_is_shown_in_parts_with_all_of_it(run: Run) -> None:
     run.world.comments[-1].thumbs.append(("mona", run.world.now()))
     run.look()
     assert run.result["choices"]["db"] == "lite"
+
+
+def test_the_rules_of_the_run_say_who_approves(run: Run) -> None:
+    run.operator.coding_task["authority"] = {"approve": {"permission": "admin"}, "steer": {}}
+    waiting = run.do()
+    assert isinstance(waiting, TaskDeferred)
+    assert waiting.trigger.authority["approve"] == {"permission": "admin"}
+    assert "To approve is for people with admin access" in run.world.plan().body
+    run.world.tick(seconds=5)
+    run.world.thumb("mona")
+    run.said("mona", "/approve")
+    assert isinstance(run.look(), TaskDeferred)
+    run.said("rita", "/approve")
+    run.look()
+    assert approved(run)
+    assert run.result["by"] == "rita"

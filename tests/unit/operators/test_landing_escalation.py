@@ -181,3 +181,14 @@ def test_no_round_is_offered_where_the_graph_has_none(gate: Gate) -> None:
     gate.arguments["rounds_left"] = 0
     gate.look(STUCK)
     assert gate.questions[0]["options"] == ["Merge", "Close", "Leave"]
+
+
+def test_the_rules_of_the_run_say_whose_command_answers(gate: Gate) -> None:
+    gate.arguments["coding_task"]["authority"] = {"steer": {"users": ["ada"]}}
+    asked = gate.look(STUCK)
+    assert isinstance(asked, TaskDeferred)
+    assert asked.trigger.authority == {"steer": {"users": ["ada"]}}
+    said = snapshot(checks=(FAILED,), comments=(comment("/retry"),))
+    assert isinstance(gate.look(said, event={"status": "spoken"}), TaskDeferred)
+    said = snapshot(checks=(FAILED,), comments=(comment("/retry", author="ada", can_write=False),))
+    assert handed_on(gate.look(said, event={"status": "spoken"}))

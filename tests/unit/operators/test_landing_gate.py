@@ -23,6 +23,7 @@ from fakes import (
 )
 from landing_world import LATER, MERGED, RETRIES, Gate, after, comment, fixed, handed_on
 
+from airflow_provider_agents.domain.authority_rules import Standing
 from airflow_provider_agents.domain.landing_history import LandingHistory, Rerun
 from airflow_provider_agents.domain.pull_request import Comment, Review, ReviewThread
 from airflow_provider_agents.exceptions import (
@@ -518,3 +519,37 @@ def test_what_came_of_a_review_is_taken_over(
     assert len(history.rounds) == rounds
     if rounds:
         assert history.rounds[0].head_after == NEXT_HEAD
+
+
+ONLY_ADA = {"steer": {"users": ["ada"]}, "merge": {"permission": "admin"}}
+
+
+@pytest.mark.parametrize(
+    ("author", "permission", "merged"),
+    [("olga", "write", False), ("ada", "read", False), ("pat", "admin", True)],
+)
+def test_the_rules_of_the_run_say_who_merges(
+    monkeypatch: pytest.MonkeyPatch, author: str, permission: Any, merged: bool
+) -> None:
+    gate = Gate(monkeypatch, auto_merge=False)
+    gate.arguments["coding_task"]["authority"] = ONLY_ADA
+    standing = Standing(login=author, permission=permission)
+    told = dataclasses.replace(comment("/merge", author=author), standing=standing)
+    gate.look(snapshot(comments=(told,)), *[MERGED] * merged)
+    assert bool(gate.merges) is merged
+
+
+def test_the_rules_of_the_run_hold_at_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from the task, not from what an earlier try wrote down; the trigger has them too."""
+    gate = Gate(monkeypatch, auto_merge=False)
+    waits = gate.look(snapshot())
+    assert isinstance(waits, TaskDeferred)
+    assert waits.trigger.history["authority"] == {}
+    gate.arguments["coding_task"]["authority"] = ONLY_ADA
+    gate.ti.retry()
+    stays = gate.look(snapshot(comments=(comment("/stop"),)))
+    assert isinstance(stays, TaskDeferred)
+    assert stays.trigger.history["authority"] == {
+        "steer": {"users": ["ada"]},
+        "merge": {"permission": "admin"},
+    }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Param
 
 SECTIONS = {
+    "Ticket of a source",
     "Agent",
     "Branches",
     "Budget",
@@ -31,7 +32,7 @@ SECTIONS = {
     "Review",
     "Tests",
 }
-TICKET = {"repository", "issue_number", "prompt"}
+TICKET = {"repository", "issue_number", "prompt", "priority"}
 FIELDS = list(CodingTaskRequest.model_fields)
 
 
@@ -144,7 +145,7 @@ def test_bounds_come_from_the_configuration(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AIRFLOW__AGENTS__CONFIG_PATH", str(tmp_path))
-    return tmp_path / "coding_task.yaml"
+    return tmp_path / "repositories.yaml"
 
 
 def test_without_a_folder_or_a_file_there_are_no_defaults(
@@ -157,7 +158,9 @@ def test_without_a_folder_or_a_file_there_are_no_defaults(
 
 def test_the_file_sets_what_stands_in_the_form(file: Path) -> None:
     file.write_text(
-        "repository: acme/shop\nplan_turns: 20\nauto_merge: false\nimplement_model: m-1\nmax_rounds: 9\n"
+        "defaults:\n  repository: acme/shop\n  plan_turns: 20\n  auto_merge: false\n  implement_model: m-1\n"
+        "  max_rounds: 9\n  paused: true\n  freeze: [2026-12-20/2027-01-04]\n  limits: {plan_turns: 30}\n"
+        "repositories:\n  acme/shop: {plan_turns: 25}\n"
     )
     made = request_params(Bounds(), installed_defaults())
     assert made["repository"].resolve() == "acme/shop"
@@ -166,6 +169,8 @@ def test_the_file_sets_what_stands_in_the_form(file: Path) -> None:
     assert made["implement_model"].value == "m-1"
     assert made["max_rounds"].value == 5  # no more than the graph has
     assert made["fix_turns"].value == 50
+    assert made["freeze"].value == ["2026-12-20/2027-01-04"]
+    assert list(made) == FIELDS
 
 
 def test_an_empty_file_sets_nothing(file: Path) -> None:
@@ -176,16 +181,25 @@ def test_an_empty_file_sets_nothing(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("- a\n- b\n", "a mapping of fields to defaults is needed"),
-        ("just text", "a mapping of fields to defaults is needed"),
-        ("plan_turn: 3\nsecret: x\n", "unknown field(s) plan_turn, secret"),
+        ("- a\n- b\n", "repositories.yaml:1: the top is a list"),
+        ("just text", "repositories.yaml:1: the top is a single value"),
+        (
+            "defaults:\n  plan_turn: 3\n  secret: x\n",
+            "2: defaults.plan_turn: unknown key; did you mean `plan_turns`?\nrepositories.yaml:3: defaults.secret: unknown",
+        ),
     ],
 )
 def test_a_bad_file_is_named(file: Path, text: str, words: str) -> None:
     file.write_text(text)
-    with pytest.raises(ValueError, match=r"coding_task\.yaml") as caught:
+    with pytest.raises(ValueError, match=r"repositories\.yaml") as caught:
         installed_defaults()
     assert words in str(caught.value)
+
+
+def test_the_former_file_is_an_import_error(file: Path) -> None:
+    file.with_name("coding_task.yaml").write_text("plan_turns: 3\n")
+    with pytest.raises(ValueError, match="is not read any more; put its lines, indented by two spaces"):
+        installed_defaults()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 TASKS = [
     "accept",
+    "admit",
     "workspace",
     *(f"plan.round_{n}.{task}" for n in (1, 2, 3) for task in ("plan", "approve")),
     *(f"build.attempt_{n}.{task}" for n in (1, 2, 3) for task in ("implement", "test", "gate")),
@@ -111,6 +112,30 @@ def test_each_agent_goes_on_with_the_steps_before_it_and_shares_the_budget(dag: 
         assert repr(dag.get_task(task_id).workspace) == "return_value of workspace"
 
 
+def test_nothing_is_made_before_the_run_is_admitted(dag: DAG) -> None:
+    admit = dag.get_task("admit")
+    assert admit.upstream_task_ids == {"accept"}
+    assert admit.downstream_task_ids == {"workspace"}
+    assert (admit.pool, admit.pool_slots) == ("agents_admission", 1)
+    assert "admit" in dag.get_task("finish").tasks.all()
+
+
+def test_steps_share_a_pool_in_which_later_ones_go_first(dag: DAG) -> None:
+    weights = {"plan": 100, "implement": 200, "test": 200, "fix": 300, "review": 300}
+    steps = {task_id: task_id.rpartition(".")[2] for task_id in dag.task_ids}
+    for task_id, step in steps.items():
+        task = dag.get_task(task_id)
+        assert (task.pool == "agents") == (step in weights)
+        if step in weights:
+            assert task.priority_weight == weights[step]
+            assert task.weight_rule == "absolute"
+
+
+def test_steps_may_have_another_pool() -> None:
+    dag = build(Bounds(), step_arguments={"pool": "mine"})
+    assert dag.get_task("plan.round_1.plan").pool == "mine"
+
+
 def test_accept_is_the_only_root(dag: DAG) -> None:
     assert [task.task_id for task in dag.tasks if not task.upstream_task_ids] == ["accept"]
 
@@ -155,7 +180,8 @@ def test_trigger_rules(dag: DAG, task_id: str, rule: TriggerRule) -> None:
 
 
 EDGES = {
-    "accept": {"workspace"},
+    "accept": {"admit"},
+    "admit": {"workspace"},
     "workspace": {"plan.round_1.plan", "release_workspace"},
     "plan.round_1.plan": {"plan.round_1.approve"},
     "plan.round_1.approve": {"plan.round_2.plan", "build.attempt_1.implement"},
@@ -242,7 +268,7 @@ def test_bounds_change_the_number_of_groups(attempts: int, rounds: int) -> None:
     assert f"build.attempt_{attempts + 1}.gate" not in ids
     assert f"land.round_{rounds + 1}.gate" in ids
     assert f"land.round_{rounds + 1}.fix" not in ids
-    assert len(ids) == 12 + 3 * attempts + 3 * rounds + 1
+    assert len(ids) == 13 + 3 * attempts + 3 * rounds + 1
 
 
 def test_params_that_the_dag_is_given_after_its_tasks_reach_form_and_tasks() -> None:
@@ -290,7 +316,7 @@ def test_two_groups_in_one_dag() -> None:
         two = coding_task_group("two", bounds=Bounds(1, 0, 0))
     assert isinstance(one, TaskGroup)
     assert isinstance(two, TaskGroup)
-    assert len(dag.tasks) == 2 * 16
+    assert len(dag.tasks) == 2 * 17
 
 
 def test_step_arguments_reach_every_step() -> None:

@@ -303,3 +303,13 @@ async def test_nothing_is_left_running_when_it_is_cancelled(world: TicketWorld) 
 async def test_a_moment_needs_a_zone(name: str) -> None:
     with pytest.raises(ValueError, match="time zone"):
         trigger(**{name: "2026-01-01T00:00:00"})
+
+
+async def test_the_rules_of_the_run_say_whose_command_wakes(world: TicketWorld) -> None:
+    rules = {"steer": {"users": ["guest"]}, "merge": {"permission": "admin"}}
+    later(100, lambda: world.say("mona", "/merge"))
+    later(700, lambda: world.say("rita", "/stop"))
+    later(1300, lambda: world.say("guest", "/merge"))
+    later(1900, lambda: world.say("guest", "/retry"))
+    assert await fired({"authority": rules, "poll_interval": 60.0}) == {"status": "spoken"}
+    assert asyncio.get_running_loop().time() >= 1900

@@ -13,8 +13,9 @@ from airflow.sdk.api.datamodels._generated import VariableResponse
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
 
+from airflow_provider_agents.domain.webhook_marks import MOST_CHARACTERS, MOST_NAMES
 from airflow_provider_agents.triggers import wake_variable
-from airflow_provider_agents.triggers.wake_variable import MOST_CHARACTERS, MOST_NAMES, pull_request_of
+from airflow_provider_agents.triggers.wake_variable import pull_request_of
 from tests.unit.triggers.pull_request_world import GREEN, MERGED, Forge, Triggerer, alone, time, trigger
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(start=0, end=10_000_000)]
@@ -43,7 +44,7 @@ class FakeVariable:
 @pytest.fixture
 def variable(monkeypatch: pytest.MonkeyPatch) -> FakeVariable:
     variable = FakeVariable()
-    monkeypatch.setenv("AIRFLOW__AGENTS__WAKE_VARIABLE", "agents_wake")
+    monkeypatch.setenv("AIRFLOW__AGENTS__WAKE_SECONDS", "5")
     monkeypatch.setattr(wake_variable, "read_variable", variable)
     return variable
 
@@ -136,10 +137,36 @@ async def test_it_is_read_at_most_once_a_second(
     assert [at for at, _ in variable.read[:4]] == [0, 1, 2, 3]
 
 
+async def test_it_is_read_every_two_seconds_by_default(
+    forge: Forge, variable: FakeVariable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW__AGENTS__WAKE_SECONDS")
+    await ends(*start(Triggerer(), 1))
+    assert variable.read[:3] == [(0, "agents_wake"), (2, "agents_wake"), (4, "agents_wake")]
+
+
+async def test_it_is_read_once_for_the_polls_of_all_connections(forge: Forge, variable: FakeVariable) -> None:
+    variable.history = [(0, {}), (242, {"acme/shop": 1})]
+    triggerer = Triggerer()
+    first = triggerer.start(trigger(1))
+    await asyncio.sleep(12)
+    second = triggerer.start(trigger(2, github_conn_id="other"))
+    assert await ends(first, second) == [245, 245]
+    assert [at for at, _ in variable.read] == list(range(0, 250, 5))
+
+
+async def test_a_missing_variable_is_no_reason_for_a_warning(
+    forge: Forge, variable: FakeVariable, caplog: pytest.LogCaptureFixture
+) -> None:
+    variable.history = [(242, {"acme/shop#1": 1})]
+    assert await ends(*start(Triggerer(), 1)) == [245]
+    assert [record for record in caplog.records if record.name == wake_variable.__name__] == []
+
+
 async def test_without_the_option_nothing_is_read(
     forge: Forge, variable: FakeVariable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AIRFLOW__AGENTS__WAKE_VARIABLE")
+    monkeypatch.setenv("AIRFLOW__AGENTS__WAKE_VARIABLE", "")
     assert await ends(*start(Triggerer(), 1)) == [360]
     assert variable.read == []
 
@@ -173,7 +200,7 @@ async def test_what_cannot_be_read_is_told_once_and_ends_no_wait(
 async def test_names_that_name_nothing_wake_nobody(forge: Forge, variable: FakeVariable) -> None:
     variable.history = [
         (0, {}),
-        (242, dict.fromkeys(("", "#", "#1", "acme/shop#", "acme/shop#x", "acme"), 1)),
+        (242, dict.fromkeys(("", "#", "#1", "acme/shop#", "acme/shop#x", "acme", "tickets:acme/shop#1"), 1)),
     ]
     assert await ends(*start(Triggerer(), 1)) == [360]
 
@@ -197,6 +224,7 @@ async def test_a_wait_that_is_cancelled_ends_the_reading(forge: Forge, variable:
         ("acme/shop#7", ("acme/shop", 7)),
         ("acme/shop#٧", None),
         ("acme/shop#-7", None),
+        ("tickets:acme/shop", None),
     ],
 )
 async def test_names(name: str, named: Any) -> None:

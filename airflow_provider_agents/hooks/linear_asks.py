@@ -1,0 +1,154 @@
+"""Who asked for an agent on a ticket of Linear, and who changed its text: read from the ticket's history.
+
+Linear keeps no entry for what a ticket was created with. What its history does not explain was there from the
+beginning, and is its creator's ask.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_agents.domain.tickets import Ask, Edit
+from airflow_provider_agents.hooks.github_fields import mapping, moment, text
+from airflow_provider_agents.hooks.linear_entries import any_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from airflow_provider_agents.domain.source_definition import AskRules
+    from airflow_provider_agents.domain.tickets import AskKind, TicketComment
+
+# Four spaces or a tab before it would make it code, and so somebody's quotation.
+_COMMAND = re.compile(r"(?:[ \t]*\r?\n)* {0,3}/agent(?=\s|$)")
+
+
+def asks_of(
+    issue: Mapping[str, Any],
+    labels: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]],
+    comments: Sequence[TicketComment],
+    rules: AskRules,
+    *,
+    viewer: str,
+) -> tuple[Ask, ...]:
+    """Return all asks, oldest first.
+
+    :param labels: that the ticket has now, with ``id`` and ``name``.
+    :param history: all of it, oldest first.
+    :param comments: without ours.
+    :param viewer: our own id at Linear: that we move a ticket is no ask.
+    """
+    found: list[Ask] = []
+    for entry in history:
+        found += _of_entry(entry, rules, viewer)
+    found += _from_the_beginning(issue, labels, history, rules)
+    found += [
+        Ask(key=comment.key, kind="command", by=comment.author, at=comment.at)
+        for comment in comments
+        if _COMMAND.match(comment.body)
+    ]
+    return tuple(sorted(found, key=lambda ask: (ask.at, ask.key)))
+
+
+def edits_of(history: Sequence[Mapping[str, Any]]) -> tuple[Edit, ...]:
+    """Return the changes of title and body, oldest first.
+
+    Linear puts a person's changes of some minutes into one entry, so each counts from its last moment.
+    """
+    found: list[Edit] = []
+    for entry in history:
+        at = moment(entry.get("updatedAt")) or moment(entry.get("createdAt"))
+        if at is None:
+            continue
+        people: list[str] = []
+        if entry.get("updatedDescription"):
+            listed = entry.get("descriptionUpdatedBy")
+            writers = [text(mapping(user).get("id")) for user in listed] if isinstance(listed, list) else []
+            people += writers or [text(entry.get("actorId"))]
+        if text(entry.get("fromTitle")):
+            people.append(text(entry.get("actorId")))
+        found += [Edit(by=person, at=at) for person in dict.fromkeys(people)]
+    return tuple(sorted(found, key=lambda edit: edit.at))
+
+
+def _of_entry(entry: Mapping[str, Any], rules: AskRules, viewer: str) -> Iterator[Ask]:
+    at, by, key = moment(entry.get("createdAt")), text(entry.get("actorId")), text(entry.get("id"))
+    if at is None or not key:
+        return
+    for label in _objects(entry.get("addedLabels")):
+        if any_of([text(label.get("name"))], rules.labels):
+            yield _ask(key, "label", label, by, at)
+    for role in ("toAssignee", "toDelegate"):
+        person = mapping(entry.get(role))
+        if _is_wanted(person, rules):
+            yield _ask(key, "assignee", person, by, at)
+    state = mapping(entry.get("toState"))
+    # What nobody moved, an integration did, for instance when a pull request was opened; or we, as an app.
+    if any_of([text(state.get("name"))], rules.states) and by not in ("", viewer):
+        yield _ask(key, "state", state, by, at)
+
+
+def _from_the_beginning(
+    issue: Mapping[str, Any],
+    labels: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]],
+    rules: AskRules,
+) -> Iterator[Ask]:
+    at, by = moment(issue.get("createdAt")), text(mapping(issue.get("creator")).get("id"))
+    if at is None:
+        return
+    for label in _first_labels(labels, history):
+        if any_of([text(label.get("name"))], rules.labels):
+            yield _ask("created", "label", label, by, at)
+    for now, before, after in (
+        ("assignee", "fromAssignee", "toAssignee"),
+        ("delegate", "fromDelegate", "toDelegate"),
+    ):
+        person = _first(issue, history, now, before, after)
+        if _is_wanted(person, rules):
+            yield _ask("created", "assignee", person, by, at)
+    state = _first(issue, history, "state", "fromState", "toState")
+    if any_of([text(state.get("name"))], rules.states) and by:
+        yield _ask("created", "state", state, by, at)
+
+
+def _first_labels(
+    labels: Sequence[Mapping[str, Any]], history: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return the labels that the ticket was created with: of which the history tells a removal first, or nothing."""
+    seen: set[str] = set()
+    found: list[Mapping[str, Any]] = []
+    for entry in history:
+        added = _objects(entry.get("addedLabels"))
+        seen |= {text(label.get("id")) for label in added}
+        for label in _objects(entry.get("removedLabels")):
+            if text(label.get("id")) not in seen:
+                seen.add(text(label.get("id")))
+                found.append(label)
+    return found + [label for label in labels if text(label.get("id")) not in seen]
+
+
+def _first(
+    issue: Mapping[str, Any], history: Sequence[Mapping[str, Any]], now: str, before: str, after: str
+) -> Mapping[str, Any]:
+    """Return who was assigned, or the state, when the ticket was created; empty: nobody."""
+    for entry in history:
+        if any(entry.get(name) or entry.get(f"{name}Id") for name in (before, after)):
+            return mapping(entry.get(before))
+    return mapping(issue.get(now))
+
+
+def _is_wanted(person: Mapping[str, Any], rules: AskRules) -> bool:
+    return any_of(filter(None, (text(person.get("id")), text(person.get("email")))), rules.assignees)
+
+
+def _ask(event: str, kind: AskKind, about: Mapping[str, Any], by: str, at: datetime) -> Ask:
+    label = text(about.get("name")) if kind == "label" else ""
+    # One entry of the history may hold several changes, and a ticket is created with several.
+    return Ask(key=f"{event}:{kind}:{text(about.get('id'))}", kind=kind, by=by, at=at, label=label)
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

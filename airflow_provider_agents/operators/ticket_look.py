@@ -1,0 +1,479 @@
+"""One look of a ticket sync: list, read whose turn it may be, decide, claim.
+
+It carries out the steps of :mod:`airflow_provider_agents.domain.intake` for many tickets at a time. Airflow's
+own records are asked between the conversations with the source, never inside them: its synchronous calls must
+not be made in an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_provider_agents import settings
+from airflow_provider_agents.domain.capacity import Place, Waiting, admit, with_waits
+from airflow_provider_agents.domain.capacity_wait import estimated, in_words
+from airflow_provider_agents.domain.dependencies import blocked_by, keys_needed, node_of
+from airflow_provider_agents.domain.intake import Terms, decide, people_needed, runs_needed
+from airflow_provider_agents.domain.sync_state import (
+    FAILURES_BEFORE_BACKOFF,
+    Starting,
+    SyncState,
+    in_line,
+    to_recheck,
+)
+from airflow_provider_agents.domain.ticket_comment import begun_comment, refusal_comment, waiting_comment
+from airflow_provider_agents.exceptions import (
+    ForgeError,
+    ForgeRateLimitedError,
+)
+from airflow_provider_agents.operators.capacity_caps import installed_caps, limits_money
+from airflow_provider_agents.operators.capacity_records import read_capacity
+from airflow_provider_agents.operators.ticket_runs import ASKS_KEY, TicketRuns, run_url
+from airflow_provider_agents.operators.ticket_sources import definition_files, load_definition, source_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_agents.domain.authority_rules import Standing
+    from airflow_provider_agents.domain.capacity import Position
+    from airflow_provider_agents.domain.dependencies import Node
+    from airflow_provider_agents.domain.intake import Intake, RunFacts
+    from airflow_provider_agents.domain.sync_state import KnownTicket
+    from airflow_provider_agents.domain.tickets import Claim, TicketReading
+    from airflow_provider_agents.hooks.ticket_source import TicketSource
+    from airflow_provider_agents.operators.ticket_sync import LookForTicketsOperator
+
+VARIABLE_PREFIX = "agents_tickets__"
+"""Airflow Variable with a sync's memory: this and the source's name."""
+MOST_CHANGED = 100
+"""New and changed tickets that one look reads; the others stand in the line unread, and are read in their turn."""
+MOST_RECHECKED = 20
+MOST_ROUNDS = 5
+"""How often a look goes on reading, where those at the head of the line turn out not to start."""
+MOST_WORDS = 20
+"""Comments about waiting that one look writes; claims and refusals are always written."""
+SHOWN_IN_LINE = 50
+LISTING_SECONDS = 900.0
+SESSION_SECONDS = 300.0
+
+
+@dataclass(slots=True)
+class _Decided:
+    """What this look found out about a ticket."""
+
+    reading: TicketReading
+    intake: Intake
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one conversation with the source brought."""
+
+    readings: dict[str, TicketReading] = field(default_factory=dict)
+    standings: dict[tuple[str, str], Standing] = field(default_factory=dict)
+    """By person and repository."""
+    faults: dict[str, ForgeError] = field(default_factory=dict)
+
+
+class TicketLook:
+    """One look at one source."""
+
+    def __init__(self, operator: LookForTicketsOperator, context: Context) -> None:
+        self.operator = operator
+        self.context = context
+        self.log = operator.log
+        self.name = operator.source
+        self.now = datetime.now(UTC)
+        self.definition = load_definition(self.name)
+        self.source: TicketSource = source_for(self.definition)
+        self.terms = Terms.of(self.definition)
+        self.runs = TicketRuns(context["ti"], operator.dag_id_to_start)
+        self.decided: dict[str, _Decided] = {}
+        self.nodes: dict[str, Node] = {}
+        """What each ticket that was read waits for, by its key."""
+        self.state = SyncState()
+
+    def run(self) -> list[dict[str, Any]]:
+        """Look, and return the arguments of the runs that start now."""
+        if not self.definition.enabled:
+            raise AirflowSkipException(f"tickets/{self.name}.yaml says `enabled: false`")
+        self.state = SyncState.from_text(Variable.get(self.variable, None))
+        if self.state.retry_at and self.now < self.state.retry_at:
+            raise AirflowSkipException(
+                f"{self.state.failures} looks in a row failed, the last one with: {self.state.fault} "
+                f"The next one is at {self.state.retry_at:%Y-%m-%d %H:%M:%S} UTC."
+            )
+        try:
+            changed = self._list()
+            positions, starting = self._decide(changed)
+            begun = self._write(starting, positions)
+        except (ForgeError, TimeoutError) as error:
+            self._failed(error)
+            raise
+        self._save()
+        self._show(positions, begun)
+        return [self._arguments(each) for each in begun]
+
+    @property
+    def variable(self) -> str:
+        """Return the name of the Variable with this sync's memory."""
+        return VARIABLE_PREFIX + self.name
+
+    def _list(self) -> list[str]:
+        """Bring the list up to date; return the ids to read first."""
+        cursor = None if self.state.is_due_for_all(self.now) else self.state.cursor
+
+        async def fetch() -> Any:
+            async with asyncio.timeout(LISTING_SECONDS), self.source.open() as source:
+                return await source.fetch(cursor)
+
+        listing = asyncio.run(fetch())
+        # A source knows its host once it was open.
+        self.terms = Terms.of(self.definition, self.source.host)
+        for fault in listing.faults:
+            self.log.warning("Not everything could be listed: %s", fault)
+        self.state, changed = self.state.with_listing(
+            listing.entries, listing.cursor, complete=listing.complete and not listing.faults, now=self.now
+        )
+        self.log.info(
+            "%d tickets listed, %d of them new or changed; %d are known to wait.",
+            len(listing.entries),
+            len(changed),
+            len(self.state.tickets),
+        )
+        recheck = to_recheck(self.state.tickets.values(), MOST_RECHECKED)
+        return list(dict.fromkeys((*changed[:MOST_CHANGED], *recheck)))
+
+    def _decide(self, first: Sequence[str]) -> tuple[dict[str, Position], list[str]]:
+        """Read and decide until those that could start now have all been read.
+
+        :return: the places of those that wait, by ticket id, and the ids of those that start.
+        """
+        wanted = list(first)
+        for _ in range(MOST_ROUNDS):
+            self._read_and_decide(wanted)
+            positions, starts = self._line()
+            wanted = [id_ for id_ in starts if id_ not in self.decided]
+            if not wanted:
+                break
+        return positions, [id_ for id_ in starts if id_ in self.decided]
+
+    def _read_and_decide(self, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        found = asyncio.run(self._read(ids))
+        for id_, fault in found.faults.items():
+            self.log.warning("Ticket %s could not be read: %s", self._key(id_), fault)
+            self._note(id_, standing="recheck", why=str(fault))
+        needed = [run for reading in found.readings.values() for run in runs_needed(reading, self.terms)]
+        facts = self.runs.facts(needed)
+        readings = list(found.readings.values())
+        self.nodes |= {reading.entry.key: node_of(reading) for reading in readings}
+        decided = {reading.entry.id: self._decided(reading, found, facts) for reading in readings}
+        blocked = self._blocked([each.reading for each in decided.values() if each.intake.starts])
+        for id_, each in decided.items():
+            if why := blocked.get(id_):
+                each = self._decided(each.reading, found, facts, why)
+            self.decided[id_] = each
+            self._file(id_, each.intake)
+
+    def _decided(
+        self, reading: TicketReading, found: _Found, facts: Mapping[str, RunFacts], blocked: str = ""
+    ) -> _Decided:
+        standings = {
+            person: standing
+            for (person, repository), standing in found.standings.items()
+            if repository == reading.entry.repository
+        }
+        own = {run_id: facts[run_id] for run_id in runs_needed(reading, self.terms)}
+        intake = decide(reading, standings, self.terms, own, now=self.now, blocked=blocked)
+        return _Decided(reading=reading, intake=intake)
+
+    def _blocked(self, readings: Sequence[TicketReading]) -> dict[str, str]:
+        """Say by ticket id what other tickets keep some of these from starting."""
+        wanted = {key for reading in readings for key in keys_needed(self.nodes[reading.entry.key])}
+        if absent := sorted(wanted - set(self.nodes))[:MOST_CHANGED]:
+            for reading in asyncio.run(self._read(absent)).readings.values():
+                self.nodes[reading.entry.key] = node_of(reading)
+        found = {}
+        for reading in readings:
+            if blocked := blocked_by(self.nodes[reading.entry.key], self.nodes):
+                found[reading.entry.id] = f"{blocked.why[:1].upper()}{blocked.why[1:]}."
+        return found
+
+    async def _read(self, ids: Sequence[str]) -> _Found:
+        found = _Found()
+        async with asyncio.timeout(SESSION_SECONDS), self.source.open() as source:
+            for id_, reading in (await source.read(ids)).items():
+                if isinstance(reading, ForgeError):
+                    if isinstance(reading, ForgeRateLimitedError):
+                        raise reading
+                    found.faults[id_] = reading
+                else:
+                    found.readings[id_] = reading
+            for reading in found.readings.values():
+                repository = reading.entry.repository
+                for person in people_needed(reading):
+                    if (person, repository) in found.standings:
+                        continue
+                    try:
+                        found.standings[person, repository] = await source.standing(person, repository)
+                    except ForgeRateLimitedError:
+                        raise
+                    except ForgeError as error:
+                        self.log.warning("What %s may do is not known: %s", person, error)
+        return found
+
+    def _file(self, id_: str, intake: Intake) -> None:
+        """Keep in the memory what is still to be done about a ticket."""
+        if intake.starts:
+            known = self.state.tickets.get(id_)
+            if known is not None and not known.repository:
+                self._note(id_, standing="recheck", why="No rule of `works_in` names a repository for it.")
+                return
+            self._note(id_, standing="waiting", why="", since=intake.asked_at)
+        elif intake.verdict == "refuse" or (intake.verdict == "wait" and intake.reason != "held"):
+            self._note(id_, standing="recheck", why=intake.why)
+        elif intake.verdict in ("nothing", "confirm", "wait"):
+            self.state = self.state.without([id_])
+
+    def _note(self, id_: str, **changes: Any) -> None:
+        known = self.state.tickets.get(id_)
+        if known is not None:
+            if changes.get("since", ...) is None:
+                del changes["since"]
+            self.state = self.state.with_ticket(dataclasses.replace(known, looked_at=self.now, **changes))
+
+    def _line(self) -> tuple[dict[str, Position], list[str]]:
+        """Say who of this source may start now, and where the others are.
+
+        Tickets of other sources, and runs that people started, stand in the same line.
+        """
+        own = {
+            ticket.id: self._waiting(ticket, self.name)
+            for ticket in self.state.tickets.values()
+            if ticket.standing != "recheck" and ticket.repository
+        }
+        others, starting = self._others()
+        everybody = [*own.values(), *others]
+        caps = installed_caps({each.repository for each in everybody})
+        capacity = read_capacity(self.context["ti"], self.now, money=limits_money(caps))
+        line = [*everybody, *capacity.waiting]
+        places = [
+            *capacity.places,
+            *(
+                Place(key=each.run_id, repository=each.repository, since=each.at, source=name)
+                for name, each in starting
+                if not capacity.knows(self.operator.dag_id_to_start, each.run_id)
+                and self.runs.facts([each.run_id])[each.run_id].active
+            ),
+        ]
+        day = capacity.ledger.use(self.now)
+        admission = admit(line, places, day, caps, self.now, priorities=capacity.priorities)
+        waits = estimated(
+            line,
+            places,
+            day,
+            caps,
+            self.now,
+            durations=capacity.ledger.durations,
+            priorities=capacity.priorities,
+        )
+        positions = with_waits(admission.positions, waits)
+        return (
+            {id_: positions[each.key] for id_, each in own.items() if each.key in positions},
+            [each.key for each in admission.starts if each.key in own],
+        )
+
+    def _others(self) -> tuple[list[Waiting], list[tuple[str, Starting]]]:
+        """Return who waits at the other sources, the first of each, and all runs that are just being started."""
+        waiting: list[Waiting] = []
+        starting = [(self.name, each) for each in self.state.starting]
+        for file in definition_files():
+            definition = file.definition
+            if file.name == self.name or definition is None or not definition.enabled:
+                continue
+            state = SyncState.from_text(Variable.get(VARIABLE_PREFIX + file.name, None))
+            starting += [(file.name, each) for each in state.starting]
+            # One that is paused, or cannot be read, does not hold up the others.
+            fresh = (
+                state.looked_at and (self.now - state.looked_at).total_seconds() < 3 * definition.every + 60
+            )
+            if fresh:
+                theirs = [
+                    t for t in in_line(state.tickets.values()) if t.standing == "waiting" and t.repository
+                ]
+                waiting += [self._waiting(ticket, file.name) for ticket in theirs[:SHOWN_IN_LINE]]
+        return waiting, starting
+
+    def _waiting(self, ticket: KnownTicket, source: str) -> Waiting:
+        budget = self.definition.task.get("budget_usd") if source == self.name else None
+        return Waiting(
+            key=ticket.id,
+            repository=ticket.repository,
+            source=source,
+            since=ticket.since,
+            priority=ticket.priority,
+            usd=float(budget) if isinstance(budget, int | float) else settings.amount("budget_usd", 20.0),
+            names=(ticket.key,),
+        )
+
+    def _write(self, starts: Sequence[str], positions: Mapping[str, Position]) -> list[_Decided]:
+        """Write claims, refusals and words about waiting; return those whose claim stands, to be started."""
+        begun: list[_Decided] = []
+
+        async def write() -> None:
+            async with asyncio.timeout(SESSION_SECONDS), self.source.open() as source:
+                for id_ in starts:
+                    if await self._claim(source, self.decided[id_]):
+                        begun.append(self.decided[id_])
+                for id_, each in self.decided.items():
+                    if id_ not in starts and each.intake.verdict in ("refuse", "confirm"):
+                        await self._answer(source, each)
+                await self._tell_waiting(
+                    source, [id_ for id_ in self.decided if id_ not in starts], positions
+                )
+
+        asyncio.run(write())
+        ids = [each.reading.entry.id for each in begun]
+        self.state = self.state.without(ids).with_starts(
+            (
+                Starting(run_id=each.intake.run.run_id, repository=each.reading.entry.repository, at=self.now)
+                for each in begun
+                if each.intake.run
+            ),
+            self.now,
+        )
+        return begun
+
+    async def _claim(self, source: TicketSource, each: _Decided) -> bool:
+        assert each.intake.run is not None
+        run_id = each.intake.run.run_id
+        text = begun_comment(run_id, run_url(self.operator.dag_id_to_start, run_id))
+        return await self._status(source, each.reading, each.intake.claim, text)
+
+    async def _answer(self, source: TicketSource, each: _Decided) -> None:
+        claim = each.intake.claim
+        if each.intake.verdict == "refuse":
+            if await self._status(source, each.reading, claim, refusal_comment([each.intake.why])):
+                self.state = self.state.without([each.reading.entry.id])
+            return
+        known = {run.run_id: run.state for run in (each.reading.claim or claim).runs}
+        latest = claim.latest
+        # What a run told of itself is not overwritten: only one that could not is spoken for.
+        if latest is not None and known.get(latest.run_id, "claimed") == "claimed":
+            dag_id = self.operator.dag_id_to_start
+            text = begun_comment(latest.run_id, run_url(dag_id, latest.run_id), ended=latest.state == "ended")
+            await self._status(source, each.reading, claim, text)
+
+    async def _tell_waiting(
+        self, source: TicketSource, ids: Iterable[str], positions: Mapping[str, Position]
+    ) -> None:
+        words = 0
+        for id_ in ids:
+            each, known = self.decided[id_], self.state.tickets.get(id_)
+            if known is None or words >= MOST_WORDS:
+                continue
+            if each.intake.starts and (position := positions.get(id_)) is not None:
+                why = position.why[:1].upper() + position.why[1:]
+                text = waiting_comment(f"{why}.", position=position.number, waits=_about(position))
+            elif each.intake.reason == "dependency" or (known.why and each.intake.starts):
+                text = waiting_comment(known.why)
+            else:
+                continue
+            if text == known.told:
+                continue
+            words += 1
+            if await self._status(source, each.reading, each.intake.noted, text):
+                self._note(id_, told=text)
+
+    async def _status(self, source: TicketSource, reading: TicketReading, claim: Claim, text: str) -> bool:
+        """Write our comment; say whether it stands. One ticket that refuses it takes no other along."""
+        try:
+            await source.write_status(reading, claim, text)
+        except ForgeRateLimitedError:
+            raise
+        except ForgeError as error:
+            self.log.warning("%s could not be told: %s", reading.entry.key, error)
+            self._note(reading.entry.id, standing="recheck", why=str(error))
+            return False
+        return True
+
+    def _arguments(self, each: _Decided) -> dict[str, Any]:
+        """Return the arguments of the operator that triggers the run."""
+        entry, run = each.reading.entry, each.intake.run
+        assert run is not None
+        conf: dict[str, Any] = {
+            **self.definition.task,
+            "repository": entry.repository,
+            "ticket_source": self.name,
+            "ticket_id": entry.id,
+            "ticket_digest": each.intake.digest,
+            ASKS_KEY: list(run.asks),
+        }
+        if entry.priority:
+            conf["priority"] = entry.priority
+        return {"trigger_run_id": run.run_id, "conf": conf}
+
+    def _failed(self, error: Exception) -> None:
+        """Count the failure; from the fifth in a row on say so, and come back later."""
+        retry_at = error.retry_at if isinstance(error, ForgeRateLimitedError) else None
+        text = str(error) or type(error).__name__
+        self.state = SyncState.from_text(Variable.get(self.variable, None)).with_failure(
+            text, self.now, every=self.definition.every, retry_at=retry_at
+        )
+        self._save()
+        if self.state.failures >= FAILURES_BEFORE_BACKOFF and self.state.retry_at:
+            self.log.error(
+                "Source %s has failed %d times in a row. The next look is at %s.",
+                self.name,
+                self.state.failures,
+                self.state.retry_at.isoformat(),
+            )
+
+    def _save(self) -> None:
+        Variable.set(
+            self.variable,
+            self.state.to_text(),
+            description=f"What the DAG ticket_sync__{self.name} remembers",
+        )
+
+    def _show(self, positions: Mapping[str, Position], begun: Sequence[_Decided]) -> None:
+        for each in begun:
+            self.log.info("%s starts: %s", each.reading.entry.key, each.intake.why)
+        line = sorted(positions.items(), key=lambda item: item[1].number)[:SHOWN_IN_LINE]
+        for id_, position in line:
+            self.log.info("%s is %s: %s.", self._key(id_), in_words(position), position.why)
+        waiting_else = [t for t in in_line(self.state.tickets.values()) if t.standing == "recheck"]
+        for ticket in waiting_else[:SHOWN_IN_LINE]:
+            self.log.info("%s waits: %s", ticket.key, ticket.why)
+        shown = [
+            {
+                "ticket": self._key(id_),
+                "number": p.number,
+                "of": p.of,
+                "wait_seconds": p.wait_seconds,
+                "why": p.why,
+            }
+            for id_, p in line
+        ]
+        self.context["ti"].xcom_push(key="line", value=shown)
+
+    def _key(self, id_: str) -> str:
+        known = self.state.tickets.get(id_)
+        return known.key if known else id_
+
+
+def _about(position: Position) -> str:
+    """Return the estimate in words; empty where there is none."""
+    words = in_words(position)
+    return words.partition(", ")[2]
