@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from airflow.sdk.configuration import conf
 
 SECTION = "agents"
@@ -20,3 +22,9 @@ def amount(option: str, fallback: float) -> float:
 def number(option: str, fallback: int) -> int:
     """Return an option as a whole number."""
     return int(conf.getint(SECTION, option, fallback=fallback))
+
+
+def config_folder() -> Path | None:
+    """Return ``[agents] config_path``, the folder with the installation's own files; ``None`` where it is not set."""
+    folder = text("config_path")
+    return Path(folder) if folder else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent_runner.agent_runs import AgentRuns
 from agent_runner.agents.base import AgentReport, AgentTask
+from agent_runner.attachments import save_images
 from agent_runner.checkout import Checkout, discard_changes
 from agent_runner.console import say
 from agent_runner.contract import READING_STEPS
@@ -46,8 +47,9 @@ def run_agent_step(
     :param draft: filled in with all that is learned, also when the step fails.
     :raises StepFailed: the agent failed, gave no result, or its work cannot be published.
     """
+    images = save_images(spec.images, environment.workspace, gateway, supervision.deadline, supervision.stop)
     task = AgentTask(
-        prompt=spec.prompt,
+        prompt=spec.prompt + images.note,
         instructions=instructions_for(
             spec, _repository_files(git, spec, checkout), cut_off=(git.directory / "shallow").exists()
         ),
@@ -55,6 +57,7 @@ def run_agent_step(
         read_only=spec.step in READING_STEPS,
         settings=spec.agent,
         output_schema=spec.output_schema,
+        images=images.folder,
     )
     deadline = supervision.deadline.earlier(closing_seconds(spec.limits.seconds))
     write_fresh(environment.git_config, git_config(environment, lfs=checkout.lfs))

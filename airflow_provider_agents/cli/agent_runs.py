@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.cli.api_client import ApiError, part
@@ -24,11 +26,14 @@ WORKING = frozenset({"scheduled", "queued", "running", "restarting", "deferred",
 }
 """States of a task that somebody or something is at."""
 
+MOST_LOOKED_AT = 200
+"""Runs whose ticket is looked up when one is named by its key."""
 CANCELLED = "Cancelled"
 """First word of the note of a run that a person cancelled."""
 
 _NEWEST_FIRST = ("-run_after", "-id")
-_TICKET = re.compile(r"(?:[^/\s#]+/[^/\s#]+)?#(?P<number>[0-9]+)")
+_ISSUE = re.compile(r"(?:[^/\s#]+/[^/\s#]+)?#(?P<number>[0-9]+)")
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*-[0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,8 @@ class Run:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     user: str = ""
+    ticket_key: str = ""
+    """Of a ticket that a source brought, where it was looked up."""
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Run:
@@ -85,15 +92,14 @@ class Run:
 
     @property
     def ticket(self) -> str:
-        """The ticket as people write it, ``acme/shop#7``; empty: a prompt."""
-        for key in ("ticket", "ticket_key"):
-            value = self.conf.get(key)
-            if isinstance(value, dict):
-                value = value.get("key")
-            if isinstance(value, str) and value:
-                return value
+        """The ticket as people write it, ``acme/shop#7``; empty: a prompt, or not known yet."""
         number = self.conf.get("issue_number")
-        return f"{self.repository}#{number}" if number else ""
+        return f"{self.repository}#{number}" if number else self.ticket_key
+
+    @property
+    def ticket_id(self) -> str:
+        """The tracker's own id of a ticket that a source brought."""
+        return str(self.conf.get("ticket_id") or "")
 
     @property
     def name(self) -> str:
@@ -102,7 +108,7 @@ class Run:
 
     def is_called(self, reference: str) -> bool:
         """Tell whether a person may mean this run by ``reference``: its id, its manifest or its ticket."""
-        if reference in (self.run_id, self.name):
+        if reference in (self.run_id, self.name, self.ticket_id):
             return True
         if self.ticket and reference.lower() == self.ticket.lower():
             return True
@@ -173,13 +179,39 @@ class AgentRuns:
         if run := self.run(reference):
             return [run]
         # The server narrows it down; whether it is the one is seen here.
-        narrowed: list[dict[str, Any]] = [{"run_id_pattern": reference}, {"conf_contains": reference}]
-        if found := _TICKET.fullmatch(reference):
-            narrowed = [{"conf_contains": f'"issue_number": {found["number"]}'}]
-        for query in narrowed:
-            if runs := [run for run in self.listed(**query) if run.is_called(reference)]:
-                return runs
-        return []
+        if (found := _ISSUE.fullmatch(reference)) is None:
+            for query in ({"run_id_pattern": reference}, {"conf_contains": reference}):
+                if runs := [run for run in self.listed(**query) if run.is_called(reference)]:
+                    return runs
+            return self._brought(reference) if _KEY.fullmatch(reference) else []
+        issues = self.listed(conf_contains=f'"issue_number": {found["number"]}')
+        runs = [*(run for run in issues if run.is_called(reference)), *self._brought(reference)]
+        never = datetime.min.replace(tzinfo=UTC)
+        return sorted(runs, key=lambda run: run.run_after or never, reverse=True)
+
+    def _brought(self, reference: str) -> list[Run]:
+        """Return the runs of a ticket that a source brought, up to the newest that ended.
+
+        Their conf has the tracker's own id; how people write it, the task ``accept`` has found out. So only the
+        newest ones are looked at.
+        """
+        runs = []
+        for listed in islice(self.listed(conf_contains='"ticket_id"'), MOST_LOOKED_AT):
+            run = self.with_ticket(listed)
+            if run.is_called(reference):
+                runs.append(run)
+                if not run.active:
+                    break
+        return runs
+
+    def with_ticket(self, run: Run) -> Run:
+        """Return a run with the key of the ticket that a source brought, where it is known by now."""
+        if run.ticket or not run.ticket_id:
+            return run
+        accepted = self.xcom(run, "accept")
+        ticket = accepted.get("ticket") if isinstance(accepted, dict) else None
+        key = ticket.get("key") if isinstance(ticket, dict) else None
+        return dataclasses.replace(run, ticket_key=str(key or ""))
 
     def find(self, reference: str, *, active: bool | None = None) -> Run:
         """Return the one run that a person means: an active one first, else the newest.

@@ -46,8 +46,8 @@ def command(function: Callable[[Namespace, AirflowApi], int]) -> Callable[[Names
             code = _guarded(function, args)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read the output has seen enough. Python would complain again at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read the output has seen enough.
+            _no_output()
             code = 0
         raise SystemExit(code)
 
@@ -74,3 +74,8 @@ def _guarded(function: Callable[[Namespace, AirflowApi], int], args: Namespace) 
         say(f"airflow agents: {error}")
         passing = error.status is None or error.status >= 500 or error.status == 429
         return EXIT_UNREACHABLE if passing else EXIT_FAILED
+
+
+def _no_output() -> None:
+    """Lead the output nowhere; Python would complain again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

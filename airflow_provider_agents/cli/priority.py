@@ -25,8 +25,10 @@ _DESCRIPTION = "Priorities that people gave with `airflow agents priority`: run 
 @command
 def priority(args: Namespace, api: AirflowApi) -> int:
     """Give a waiting run, or a ticket that has none yet, another place in the line."""
+    from airflow_provider_agents.domain.capacity_ledger import priorities_of
+
     number = _number(args.number)
-    known = read_priorities(variable(api, PRIORITIES))
+    known = priorities_of(variable(api, PRIORITIES))
     name = _name(AgentRuns(api, args.dag), args.run)
     before = known.pop(name, None)
     if number is not None:
@@ -37,7 +39,7 @@ def priority(args: Namespace, api: AirflowApi) -> int:
         known[name] = number
     if number != before:
         set_variable(api, PRIORITIES, json.dumps(known), _DESCRIPTION)
-        if read_priorities(variable(api, PRIORITIES)).get(name) != number:
+        if priorities_of(variable(api, PRIORITIES)).get(name) != number:
             raise FailedError("somebody else changed priorities at the same moment; run it again")
     shown = "as it came" if number is None else str(number)
     show({"name": name, "priority": number, "before": before}, f"{name}: priority {shown}\n", args.output)
@@ -76,18 +78,3 @@ def _number(text: str) -> int | None:
             f"{text}: should be a whole number up to {_MOST:,}, the higher the earlier, or `default`"
         )
     return number
-
-
-def read_priorities(text: str) -> dict[str, int]:
-    """Return the numbers that the Variable holds; anything else in it is left out."""
-    try:
-        values = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(values, dict):
-        return {}
-    return {
-        str(name): number
-        for name, number in values.items()
-        if isinstance(number, int) and not isinstance(number, bool)
-    }

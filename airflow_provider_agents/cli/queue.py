@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_agents.cli.agent_runs import since
 from airflow_provider_agents.cli.command import command
 from airflow_provider_agents.cli.output import as_table, say, show
-from airflow_provider_agents.cli.priority import PRIORITIES, read_priorities
+from airflow_provider_agents.cli.priority import PRIORITIES
 from airflow_provider_agents.cli.variables import variable, variables
 
 if TYPE_CHECKING:
@@ -45,8 +45,10 @@ class Line:
 @command
 def queue(args: Namespace, api: AirflowApi) -> int:
     """Show the runs at work, the line of those that wait, and the tickets behind them."""
+    from airflow_provider_agents.domain.capacity_ledger import priorities_of
+
     now = datetime.now(UTC)
-    priorities = read_priorities(variable(api, PRIORITIES))
+    priorities = priorities_of(variable(api, PRIORITIES))
     lines = [
         *_runs(read_ledger(variable(api, CAPACITY)), priorities, now),
         *_tickets(variables(api, TICKETS), priorities),

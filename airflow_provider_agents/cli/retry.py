@@ -137,7 +137,7 @@ def _last(task: Task) -> str:
 
 def _is_superseded(runs: AgentRuns, run: Run) -> bool:
     """Tell whether a newer run of the same ticket or manifest is there, so that this one is history."""
-    reference = run.ticket or run.name
+    reference = run.ticket_id or run.ticket or run.name
     if not reference:
         return False
     latest = runs.called(reference)

@@ -66,7 +66,7 @@ def _from_file(runs: AgentRuns, file: str) -> list[Started]:
     if faults:
         raise UsageError("nothing was started:\n" + "\n".join(f"  {fault}" for fault in faults))
     for note in (note for manifest in manifests for note in manifest.notes):
-        say(f"{note}")
+        say(note)
     return [_apply(runs, manifest) for manifest in manifests]
 
 

@@ -2,7 +2,8 @@
 
 How one ticket is handled, by whomever and however often at the same time:
 
-1. read it; ask for the :func:`people_needed` and then for the runs of :func:`runs_needed`;
+1. read it; ask for the :func:`people_needed`, and after the reading for the runs of :func:`runs_needed`: the other
+   way round a run that began between the two would not be seen;
 2. :func:`decide`;
 3. carry out the :func:`next_steps`, in their order: the claim is written on the ticket *before* its run is
    triggered, and nothing is triggered where the write may have failed;

@@ -79,7 +79,7 @@ class PlatformSettings(_Part):
     off_peak: tuple[str, ...] = Field(
         default=(),
         max_length=50,
-        description="Times in which nothing is started, in the form of `freeze`.",
+        description="Times in which nothing is started: `Mon-Fri 08:00-14:00 America/New_York`, or as of `freeze`.",
     )
     protected_paths: tuple[PathPattern, ...] = Field(
         default=(),

@@ -81,6 +81,10 @@ class Attachment:
     """As the source says; empty: unknown."""
     size: int | None = None
     """Bytes; ``None``: unknown."""
+    author: str = ""
+    """Login or id of who attached it; empty: the source does not tell, or the text that names it does."""
+    comment: str = ""
+    """Key of the comment that names it; empty: the ticket's own text does, or it is attached to the ticket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.exceptions import (
@@ -17,7 +17,7 @@ from airflow_provider_agents.exceptions import (
 from airflow_provider_agents.hooks.github_batches import check_not_too_much, in_batches
 from airflow_provider_agents.hooks.github_errors import Operation, absent
 from airflow_provider_agents.hooks.github_fields import mapping, moment, text
-from airflow_provider_agents.hooks.github_ticket_looks import NEEDS, OVERLAP, Look, read_looks, since_text
+from airflow_provider_agents.hooks.github_ticket_looks import NEEDS, Look, read_looks, since_text
 from airflow_provider_agents.hooks.github_ticket_queries import DETAILS, DETAILS_BATCH
 from airflow_provider_agents.hooks.github_ticket_rules import assignee_logins, label_names
 from airflow_provider_agents.hooks.github_ticket_text import asks_for_agent
@@ -26,13 +26,15 @@ from airflow_provider_agents.hooks.ticket_source import Listing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from airflow_provider_agents.domain.source_definition import SourceDefinition
+    from airflow_provider_agents.domain.source_definition import AskRules, SourceDefinition
     from airflow_provider_agents.domain.tickets import TicketEntry
     from airflow_provider_agents.hooks.github_ticket_looks import Found, Node
     from airflow_provider_agents.hooks.github_ticket_rules import TicketRules
     from airflow_provider_agents.hooks.github_transport import GitHubTransport
 
 CURSOR_VERSION = 1
+FIRST_WINDOW = timedelta(days=7)
+"""How far back commands are looked for where there is no cursor."""
 
 _logger = logging.getLogger(__name__)
 
@@ -49,10 +51,11 @@ class TicketListing:
         self._definition = definition
         self._rules = rules
         self._transports = transports
+        self._digest = _digest(definition.ask)
         self.node_ids: dict[str, str] = {}
         """Names of the definition by the node id of their repository, as far as they were seen."""
-        self.homes: dict[str, GitHubTransport] = {}
-        """Session of each ticket that was listed, by its node id."""
+        self.homes: dict[str, str] = {}
+        """Repository of each ticket that was listed, as the definition spells it, by the ticket's node id."""
 
     async def listing(self, cursor: Mapping[str, Any] | None) -> Listing:
         """Return what changed since the cursor, and without one what is open and asked for.
@@ -63,29 +66,29 @@ class TicketListing:
         :raises ForgeRateLimitedError: a rate limit is used up.
         :raises ForgeError: no repository could be listed; the first one's error.
         """
-        known, digest = _places(cursor), self._digest()
-        anew = mapping(cursor).get("ask") != digest
+        known = _places(cursor)
         found: dict[str, Found] = {}
         entries: dict[str, TicketEntry] = {}
         for transport in dict.fromkeys(self._transports.values()):
             names = [name for name, its in self._transports.items() if its is transport]
-            looks = [look for name in names for look in self._looks(name, known, anew=anew)]
+            looks = [look for name in names for look in self._looks(name, known)]
             here = await read_looks(transport, looks)
             for name, one in here.items():
                 one.fault = one.fault or _replaced(name, one, known)
             whole = {name: one for name, one in here.items() if one.fault is None}
-            for entry in await self._entries(transport, whole):
-                entries.setdefault(entry.id, entry)
-                self.homes[entry.id] = transport
+            for name, entry in await self._entries(transport, whole):
+                self.homes[entry.id] = name
+                # Without a cursor nobody knows of what is not to be worked on.
+                if entry.actionable or name.lower() in known:
+                    entries.setdefault(entry.id, entry)
             found |= here
-        return self._listing(found, entries.values(), known, digest)
+        return self._listing(found, entries.values(), known)
 
     def _listing(
         self,
         found: Mapping[str, Found],
         entries: Iterable[TicketEntry],
         known: Mapping[str, Mapping[str, str]],
-        digest: str,
     ) -> Listing:
         places: dict[str, Mapping[str, str]] = {}
         faults: list[ForgeError] = []
@@ -100,31 +103,34 @@ class TicketListing:
             if one.name.lower() != name.lower():
                 _logger.warning("%s is named %s now: change the definition", name, one.name)
             self.node_ids[one.node_id] = name
-            places[name.lower()] = {"id": one.node_id, "since": one.since}
+            places[name.lower()] = {"id": one.node_id, "since": one.since, "ask": self._digest}
         if faults and len(faults) == len(found):
             raise faults[0]
         return Listing(
             entries=tuple(entry for entry in entries if entry.repository not in spoiled),
-            cursor={"version": CURSOR_VERSION, "ask": digest, "repositories": places},
+            cursor={"version": CURSOR_VERSION, "repositories": places},
             complete=not known and not faults,
             faults=tuple(str(fault) for fault in faults),
         )
 
-    def _looks(self, name: str, known: Mapping[str, Mapping[str, str]], *, anew: bool) -> Iterator[Look]:
+    def _looks(self, name: str, known: Mapping[str, Mapping[str, str]]) -> Iterator[Look]:
         place = known.get(name.lower())
-        if place:
-            yield Look(repository=name, since=place["since"])
-        if anew or not place:
+        recently = since_text(datetime.now(UTC) - FIRST_WINDOW)
+        # Nothing lists comments: who asked by a command alone is found by having changed.
+        yield Look(repository=name, since=place["since"] if place else recently)
+        if not place or place["ask"] != self._digest:
             # One label a list: whether several in a filter mean any or all of them, GitHub does not say.
             yield from (Look(repository=name, label=label) for label in self._definition.ask.labels)
             yield from (Look(repository=name, assignee=login) for login in self._definition.ask.assignees)
-            if not self._definition.ask.labels and not self._definition.ask.assignees and not place:
-                # Commands alone ask: there is nothing to list by, and only a place to begin at.
-                yield Look(repository=name, since=since_text(datetime.now(UTC) - OVERLAP))
 
-    async def _entries(self, transport: GitHubTransport, found: Mapping[str, Found]) -> list[TicketEntry]:
-        """Return the entries of what was found; a repository of which one cannot be made gets its fault."""
-        entries = []
+    async def _entries(
+        self, transport: GitHubTransport, found: Mapping[str, Found]
+    ) -> list[tuple[str, TicketEntry]]:
+        """Return the entries of what was found, each with its repository.
+
+        A repository of which one cannot be made gets its fault.
+        """
+        entries: list[tuple[str, TicketEntry]] = []
         wanted = {
             node_id: name
             for name, one in found.items()
@@ -140,11 +146,11 @@ class TicketListing:
             details = dict.fromkeys(wanted, error)
         for name, one in found.items():
             try:
-                for node in one.asked.values():
-                    entries.append(self._asked(node, one.name))
+                entries += [(name, self._asked(node, one.name)) for node in one.asked.values()]
                 for node_id, node in one.changed.items():
                     if node_id not in one.asked:
-                        entries.append(self._changed(node, details.get(node_id), one.name))
+                        entry = self._changed(node, details.get(node_id), one.name)
+                        entries.append((name, entry))
             except ForgeError as error:
                 _logger.warning("listing %s: %s", name, error)
                 one.fault = error
@@ -167,10 +173,11 @@ class TicketListing:
         )
         return self._rules.entry(detail, repository, labels, actionable=actionable)
 
-    def _digest(self) -> str:
-        ask = self._definition.ask
-        rules = json.dumps([sorted(ask.labels), sorted(ask.assignees)])
-        return hashlib.sha256(rules.encode()).hexdigest()[:16]
+
+def _digest(ask: AskRules) -> str:
+    """Return a hash of what issues are listed by."""
+    rules = json.dumps([sorted(ask.labels), sorted(ask.assignees)])
+    return hashlib.sha256(rules.encode()).hexdigest()[:8]
 
 
 def _places(cursor: Mapping[str, Any] | None) -> dict[str, Mapping[str, str]]:
@@ -179,7 +186,7 @@ def _places(cursor: Mapping[str, Any] | None) -> dict[str, Mapping[str, str]]:
     if fields.get("version") != CURSOR_VERSION:
         return {}
     return {
-        str(name): {"id": text(mapping(place).get("id")), "since": text(mapping(place).get("since"))}
+        str(name): {key: text(mapping(place).get(key)) for key in ("id", "since", "ask")}
         for name, place in mapping(fields.get("repositories")).items()
         if moment(mapping(place).get("since")) and mapping(place).get("id")
     }

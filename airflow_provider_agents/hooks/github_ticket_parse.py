@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.tickets import (
     Ask,
+    Attachment,
     Claim,
     Edit,
     LinkedTicket,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from airflow_provider_agents.hooks.github_ticket_rules import TicketRules
 
 Node = Mapping[str, Any]
+
+MOST_FILES = 100
+"""Files that a reading names, of all texts of an issue."""
 
 
 @dataclass(slots=True)
@@ -84,14 +89,15 @@ def parse_ticket(
     asks = _asks(raw, rules, claim)
     commanded = any(ask.kind == "command" for ask in asks)
     actionable = rules.actionable(text(node.get("state")), labels, assignees, commanded=commanded)
+    comments = tuple(_comment(each) for each in raw.comments if each.get("viewerDidAuthor") is not True)
     return TicketReading(
         entry=rules.entry(node, raw.repository, labels, actionable=actionable),
         body=body,
         author=actor_login(node.get("author")) or GHOST,
         edits=_edits(raw),
         asks=asks,
-        comments=tuple(_comment(each) for each in raw.comments if each.get("viewerDidAuthor") is not True),
-        attachments=attachments_in(body, web_host, hosts),
+        comments=comments,
+        attachments=_attachments(body, comments, web_host, hosts),
         links=tuple(links),
         claim=claim,
         missing=tuple(dict.fromkeys(notes)),
@@ -102,6 +108,19 @@ def parse_ticket(
             "archived": mapping(node.get("repository")).get("isArchived") is True,
         },
     )
+
+
+def _attachments(
+    body: str, comments: Sequence[TicketComment], web_host: str, hosts: Collection[str]
+) -> tuple[Attachment, ...]:
+    """Return the files that the issue's text names, and then those of its comments, each with its comment."""
+    found = list(attachments_in(body, web_host, hosts))
+    for comment in comments:
+        found += [
+            dataclasses.replace(each, comment=comment.key)
+            for each in attachments_in(comment.body, web_host, hosts)
+        ]
+    return tuple(found[:MOST_FILES])
 
 
 def associations(raw: RawTicket) -> dict[str, str]:

@@ -7,8 +7,9 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_provider_agents.domain.authority import is_bot
-from airflow_provider_agents.domain.authority_rules import Association, AuthorityRules, Standing
+from airflow_provider_agents.domain.authority import is_bot, may, named_teams
+from airflow_provider_agents.domain.authority_rules import Action, Association, Standing
+from airflow_provider_agents.exceptions import ForgeAccessError
 from airflow_provider_agents.hooks.github_authority import read_membership, read_permission
 from airflow_provider_agents.hooks.github_errors import Operation, absent
 from airflow_provider_agents.hooks.github_fields import mapping, text
@@ -17,6 +18,7 @@ from airflow_provider_agents.hooks.github_mutations import VIEWER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_agents.domain.authority_rules import AuthorityRules
     from airflow_provider_agents.hooks.github_transport import GitHubTransport
 
 KEPT_SECONDS = 60.0
@@ -33,10 +35,10 @@ class Standings:
     """
 
     def __init__(self, rules: AuthorityRules) -> None:
-        named = (team for action in AuthorityRules.model_fields for team in getattr(rules, action).teams)
-        self._teams = tuple(dict.fromkeys(named))
+        self._rules = rules
+        self._teams = sorted(named_teams(rules))
         self._kept: OrderedDict[tuple[str, str], tuple[float, Standing]] = OrderedDict()
-        self._viewers: dict[GitHubTransport, str] = {}
+        self._viewers: dict[str, str] = {}
         self._associations: dict[tuple[str, str], str] = {}
 
     def saw(self, repository: str, associations: Mapping[str, str]) -> None:
@@ -72,25 +74,45 @@ class Standings:
             # A right of theirs would not count; only the rules' `users` may name them.
             return Standing(login=login, is_bot=True, own=own)
         held: Any = (await read_permission(transport, repository, login) or "").lower() or None
-        teams = [team for team in self._teams if await read_membership(transport, team, login)]
-        return Standing(
+        teams, refused = await self._teams_of(transport, login)
+        standing = Standing(
             login=login,
             permission=held,
-            teams=frozenset(teams),
+            teams=teams,
             association=self._association(login, repository),
             own=own,
         )
+        for action in get_args(Action):
+            # Where they may do it anyway, the team need not be known.
+            of_action = refused.keys() & set(getattr(self._rules, action).teams)
+            if of_action and not may(standing, action, self._rules):
+                raise refused[min(of_action)]
+        return standing
+
+    async def _teams_of(
+        self, transport: GitHubTransport, login: str
+    ) -> tuple[frozenset[str], dict[str, ForgeAccessError]]:
+        """Return the teams that somebody is in, and those that the credential may not ask about."""
+        found: set[str] = set()
+        refused: dict[str, ForgeAccessError] = {}
+        for team in self._teams:
+            try:
+                if await read_membership(transport, team, login):
+                    found.add(team)
+            except ForgeAccessError as error:
+                refused[team] = error
+        return frozenset(found), refused
 
     async def _own_login(self, transport: GitHubTransport) -> str:
         """Return the login that the credential writes with, in lower case."""
-        if transport not in self._viewers:
+        if transport.rest_url not in self._viewers:
             operation = Operation("ask whose the credential is", "no permission")
             answer = await transport.query(VIEWER, {}, operation)
             login = text(mapping(answer.data.get("viewer")).get("login"))
             if not login:
                 raise absent(operation, answer.errors)
-            self._viewers[transport] = login.lower()
-        return self._viewers[transport]
+            self._viewers[transport.rest_url] = login.lower()
+        return self._viewers[transport.rest_url]
 
     def _association(self, login: str, repository: str) -> Association | None:
         if login.lower() == repository.partition("/")[0].lower():

@@ -76,6 +76,7 @@ class GitHubTickets:
         self._transports: dict[str, GitHubTransport] = {}
         self._web_host = ""
         self._listing: TicketListing | None = None
+        self._homes: dict[str, str] = {}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[GitHubTickets]:
@@ -96,6 +97,7 @@ class GitHubTickets:
                 transports |= dict.fromkeys(group, client._transport)
             self._transports = transports
             self._listing = TicketListing(self._definition, self._rules, transports)
+            self._listing.homes = self._homes
             try:
                 yield self
             finally:
@@ -104,8 +106,8 @@ class GitHubTickets:
     async def fetch(self, cursor: Mapping[str, Any] | None) -> Listing:
         """List the issues that changed since ``cursor``; without one, those that are open and asked for.
 
-        The first listing of a repository finds what has a label or an assignee that asks. A command in a comment
-        is found once its issue changes.
+        The first listing of a repository finds what has a label or an assignee that asks, and commands in the
+        comments of issues that changed within a week; from then on everything that changes is seen.
 
         :raises ForgeError: a rate limit is used up, or no repository could be listed.
         """
@@ -218,7 +220,7 @@ class GitHubTickets:
                 except ForgeAccessError as error:
                     found[given] = error
             elif given in self._opened.homes:
-                located.append((given, given, self._opened.homes[given]))
+                located.append((given, given, self._transports[self._opened.homes[given]]))
             else:
                 strays.append(given)
         for transport, named in keys.items():

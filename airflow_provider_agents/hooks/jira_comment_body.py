@@ -30,8 +30,8 @@ def comment_body(text: str, *, cloud: bool) -> Document | str:
     write: Callable[[str], Document | str] = document_of if cloud else wiki_of
     kept = text[: 2 * MOST_CHARACTERS]
     body = write(kept if kept == text else kept + CUT)
-    while _size(body) > MOST_CHARACTERS:
-        kept = kept[: len(kept) * 3 // 4]
+    while (size := _size(body)) > MOST_CHARACTERS:
+        kept = kept[: min(len(kept) * 9 // 10, len(kept) * MOST_CHARACTERS // size)]
         body = write(kept + CUT)
     return body
 

@@ -155,6 +155,7 @@ def attachments_of(fields: Mapping[str, Any]) -> tuple[Attachment, ...]:
             url=str(one.get("content") or ""),
             content_type=str(one.get("mimeType") or ""),
             size=one["size"] if isinstance(one.get("size"), int) else None,
+            author=person_id(one.get("author")),
         )
         for one in mappings(fields.get("attachment"))
         if one.get("content")
@@ -211,7 +212,7 @@ def _linked(
 
 def is_ticket(value: str) -> bool:
     """Tell whether ``value`` can be an issue's id or key, so that it goes nowhere else in a path or a query."""
-    return re.fullmatch(r"\d{1,19}|[A-Za-z][A-Za-z0-9_]{0,254}-\d{1,19}", value) is not None
+    return re.fullmatch(r"[0-9]{1,19}|[A-Za-z][A-Za-z0-9_]{0,254}-[0-9]{1,19}", value) is not None
 
 
 def author_of(fields: Mapping[str, Any]) -> str:

@@ -54,9 +54,10 @@ async def read_standing(client: JiraClient, person: str, rules: AuthorityRules) 
 
 async def _user(client: JiraClient, person: str) -> Mapping[str, Any] | None:
     what = f"read who {person} is"
+    more = {} if client.server.cloud else {"expand": "groups"}
     for name in ("accountId",) if client.server.cloud else ("key", "username"):
         try:
-            found = await client.get("user", what=what, expand="groups", **{name: person})
+            found = await client.get("user", what=what, **{name: person}, **more)
         except JiraAbsentError:
             continue
         return mapping(found)

@@ -103,7 +103,7 @@ def _reading(
         edits=edits_of(history),
         asks=asks_of(issue, parts["labels"], history, comments, definition.ask, viewer=viewer.id),
         comments=comments,
-        attachments=tuple(_attachments(parts["attachments"], entry.id, [body, *(c.body for c in comments)])),
+        attachments=tuple(_attachments(parts["attachments"], entry.id, body, comments)),
         links=tuple(_links(issue, parts)),
         claim=claim,
         missing=(*missing, *([fault] if fault else [])),
@@ -130,17 +130,19 @@ def _comments(found: Sequence[Mapping[str, Any]]) -> Iterator[TicketComment]:
 
 
 def _attachments(
-    found: Sequence[Mapping[str, Any]], ticket_id: str, bodies: Sequence[str]
+    found: Sequence[Mapping[str, Any]], ticket_id: str, body: str, comments: Sequence[TicketComment]
 ) -> Iterator[Attachment]:
-    """Yield what is attached, without our claim, and then the files in the texts."""
-    seen = {claim_url(ticket_id)}
-    listed = [(text(node.get("title")), text(node.get("url"))) for node in found]
-    for body in bodies:
-        listed += [(name, url) for name, url in _LINK.findall(body) if urlsplit(url).hostname == UPLOAD_HOST]
-    for name, url in listed:
-        if url and url not in seen and len(seen) <= MOST_FILES:
-            seen.add(url)
-            yield Attachment(name=name, url=url)
+    """Yield what is attached, without our claim, and then the files in the texts, each once in each of them."""
+    seen = {(claim_url(ticket_id), "")}
+    listed = [(text(node.get("title")), text(node.get("url")), "") for node in found]
+    for key, words in [("", body), *((comment.key, comment.body) for comment in comments)]:
+        listed += [
+            (name, url, key) for name, url in _LINK.findall(words) if urlsplit(url).hostname == UPLOAD_HOST
+        ]
+    for name, url, comment in listed:
+        if url and (url, comment) not in seen and len(seen) <= MOST_FILES:
+            seen.add((url, comment))
+            yield Attachment(name=name, url=url, comment=comment)
 
 
 def _links(issue: Mapping[str, Any], parts: Mapping[str, list[Mapping[str, Any]]]) -> Iterator[LinkedTicket]:

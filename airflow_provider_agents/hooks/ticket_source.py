@@ -47,9 +47,18 @@ class TicketSource(Protocol):
     by the source; all of them may be called twice with the same values and then change nothing.
     """
 
-    kind: SourceKind
-    host: str
-    """For :func:`~airflow_provider_agents.domain.tickets.run_id_of`; empty where ids are unique without it."""
+    @property
+    def kind(self) -> SourceKind:
+        """What kind of tracker it is."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """For :func:`~airflow_provider_agents.domain.tickets.run_id_of`; empty where ids are unique without it.
+
+        Known once the source was open.
+        """
+        ...
 
     def open(self) -> AbstractAsyncContextManager[TicketSource]:
         """Open the session; inside it the other methods work."""

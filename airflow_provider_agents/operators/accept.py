@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
 from airflow_provider_agents import settings
-from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
+from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.coding_task_request import Bounds, CodingTaskRequest
 from airflow_provider_agents.domain.image_preset import PLACEHOLDER
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_agents.domain.image_preset import ImagePreset
     from airflow_provider_agents.hooks.github_client import GitHubClient
     from airflow_provider_agents.hooks.github_models import RepositoryInfo
     from airflow_provider_agents.operators.effective_settings import Asked, Settled
+    from airflow_provider_agents.operators.ticket_reading import ReadTicket
 
 SETTINGS_KEY = "settings"
 """XCom with each setting of the run, its value and where it comes from."""
@@ -72,13 +75,43 @@ class AcceptTaskOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_agents.hooks.github import AgentsGitHubHook
         from airflow_provider_agents.operators.credential_check import CredentialCheck
+        from airflow_provider_agents.operators.ticket_reading import read_ticket
 
         ti = context["ti"]
         with leaving_reason(context):
             asked = read_asked(dict(self.conf if self.conf is not None else context["params"]), self.bounds)
-            run_key = f"{ti.dag_id}/{ti.run_id}"
             hook = AgentsGitHubHook(self.github_conn_id, repository=asked.request.repository)
-            task, settled = hook.run(lambda client: _look_up(client, asked, run_key))
+            faults: list[str] = []
+            found: _Found | None = None
+            try:
+                found = hook.run(lambda client: _look_up(client, asked))
+            except InvalidInputError as error:
+                faults += error.faults
+            authority = found.settled.effective.authority if found else None
+            read: ReadTicket | None = None
+            try:
+                read = read_ticket(
+                    asked.request,
+                    run_id=ti.run_id,
+                    github_conn_id=self.github_conn_id,
+                    authority=authority,
+                )
+            except InvalidInputError as error:
+                faults += error.faults
+            if faults or found is None:
+                raise InvalidInputError(faults)
+            settled = found.settled
+            task = settled.put_into(
+                CodingTask.accept(
+                    settled.request,
+                    run_key=f"{ti.dag_id}/{ti.run_id}",
+                    base_sha=found.base_sha,
+                    ticket=read.ticket if read else None,
+                    image_preset=found.preset,
+                )
+            )
+            if read is not None and read.authority is not None:
+                task = task.model_copy(update={"authority": read.authority})
             settled.log()
             ti.xcom_push(SETTINGS_KEY, settled.to_show())
             request = task.request
@@ -101,7 +134,16 @@ class AcceptTaskOperator(BaseOperator):
         return task.model_dump(mode="json")
 
 
-async def _look_up(client: GitHubClient, asked: Asked, run_key: str) -> tuple[CodingTask, Settled]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What was looked up in the repository."""
+
+    base_sha: str
+    settled: Settled
+    preset: ImagePreset | None
+
+
+async def _look_up(client: GitHubClient, asked: Asked) -> _Found:
     request, base_branch = asked.request, asked.base_branch()
     try:
         repository = await client.repository(request.repository)
@@ -124,10 +166,6 @@ async def _look_up(client: GitHubClient, asked: Asked, run_key: str) -> tuple[Co
         )
     if request.work_branch == repository.default_branch:
         faults.append("work_branch: is the default branch of the repository; choose another name")
-    ticket = None
-    if request.issue_number is not None:
-        ticket, fault = await _ticket(client, request.repository, request.issue_number)
-        faults += [fault] if fault else []
     try:
         own = None if base_sha is None else await read_own_file(client, request.repository, base_sha)
         settled = asked.settle(own)
@@ -137,11 +175,10 @@ async def _look_up(client: GitHubClient, asked: Asked, run_key: str) -> tuple[Co
     faults += _setting_faults(request, repository)
     if faults or base_sha is None:
         raise InvalidInputError(faults)
-    found = None
+    preset = None
     if has_presets() and not (request.image or request.image_preset):
-        found = await find_preset(client, request.repository, base_sha)
-    task = CodingTask.accept(request, run_key=run_key, base_sha=base_sha, ticket=ticket, image_preset=found)
-    return settled.put_into(task), settled
+        preset = await find_preset(client, request.repository, base_sha)
+    return _Found(base_sha=base_sha, settled=settled, preset=preset)
 
 
 def _setting_faults(request: CodingTaskRequest, repository: RepositoryInfo) -> Iterator[str]:
@@ -159,16 +196,3 @@ def _setting_faults(request: CodingTaskRequest, repository: RepositoryInfo) -> I
             f"image_preset: `[agents] image` of this installation contains no {PLACEHOLDER}, so that no preset "
             "can be chosen; leave it empty, or name an image in `image`"
         )
-
-
-async def _ticket(client: GitHubClient, repository: str, number: int) -> tuple[Ticket | None, str | None]:
-    try:
-        issue = await client.issue(repository, number)
-    except ForgeAccessError as error:
-        return None, f"issue_number: {error}"
-    if issue.is_pull_request:
-        return None, f"issue_number: #{number} is a pull request, not an issue"
-    if issue.state != "OPEN":
-        return None, f"issue_number: #{number} is closed; reopen it or start from a prompt"
-    ticket = Ticket(number=number, title=issue.title, body=issue.body, url=issue.url, author=issue.author)
-    return ticket, None

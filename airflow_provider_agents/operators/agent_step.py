@@ -18,16 +18,7 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from kubernetes.client.exceptions import ApiException
 
-from agent_runner.contract import (
-    AgentSettings,
-    Budget,
-    Limits,
-    McpServer,
-    Skill,
-    Step,
-    StepSpec,
-    failure,
-)
+from agent_runner.contract import AgentSettings, Budget, Limits, Step, StepSpec, failure
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
@@ -37,6 +28,7 @@ from airflow_provider_agents.domain.workspace import Workspace
 from airflow_provider_agents.exceptions import InvalidInputError, StepError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
 from airflow_provider_agents.operators import kept_pods
+from airflow_provider_agents.operators.agent_settings import agent_settings
 from airflow_provider_agents.operators.cache_claim import usable_cache
 from airflow_provider_agents.operators.earlier_steps import EarlierSteps
 from airflow_provider_agents.operators.failure_reason import leaving_reason
@@ -216,17 +208,8 @@ class AgentStepOperator(KubernetesPodOperator):
         :param turns: that the run allows this step.
         :param effort: that the run asks for at this step; ``None``: that of all steps.
         """
-        return AgentSettings(
-            program=task.request.agent or settings.text("agent", "claude"),
-            model=self.model or model or settings.text("model") or None,
-            effort=self.effort or effort or task.request.effort,
-            max_turns=self.max_turns or turns,
-            context_window=task.request.context_window,
-            thinking=task.request.thinking,
-            mcp_servers=tuple(
-                McpServer(name=name, command=server.command) for name, server in task.mcp_servers.items()
-            ),
-            skills=tuple(Skill(name=name, path=skill.path) for name, skill in task.skills.items()),
+        return agent_settings(
+            task, model=self.model or model, effort=self.effort or effort, turns=self.max_turns or turns
         )
 
     def must_have_changed(self, result: StepResult) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.agent_combinations import combination_faults
 from airflow_provider_agents.domain.coding_task_request import parse_request
 from airflow_provider_agents.domain.config_files import read_prompt, repositories_file
 from airflow_provider_agents.domain.form_values import form_defaults, form_values
-from airflow_provider_agents.domain.repository_settings import PromptFile, Prompts
+from airflow_provider_agents.domain.model_faults import fault_lines
+from airflow_provider_agents.domain.repository_settings import PlatformSettings, PromptFile, Prompts
 from airflow_provider_agents.domain.run_settings import RunSettings
 from airflow_provider_agents.domain.settings_layers import (
     AGENTS_FILE,
@@ -30,7 +32,9 @@ from airflow_provider_agents.exceptions import ForgeConflictError, InvalidInputE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from airflow_provider_agents.domain.authority_rules import AuthorityRules
     from airflow_provider_agents.domain.coding_task import CodingTask
     from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
     from airflow_provider_agents.domain.run_settings import Bounds
@@ -70,21 +74,25 @@ class Asked:
             if found.origins[name] != RUN:
                 values[name] = min(values[name], getattr(self.bounds, name))
         request, faults = parse_request(values, self.bounds)
-        if request is not None:
-            faults = combination_faults(
+        platform, wrong = _platform(found)
+        faults += wrong
+        if request is not None and platform is not None:
+            faults += combination_faults(
                 request,
                 found.origins,
                 program=settings.text("agent", "claude"),
                 model=settings.text("model") or None,
-                platform=found.platform,
+                platform=platform,
             )
-        if request is None or faults:
+        if request is None or platform is None or faults:
             raise InvalidInputError(faults)
         return Settled(
             request=request,
             effective=found,
             installed=self.installed,
-            prompts=_prompt_texts(found.platform.prompts, config_folder()),
+            platform=platform.model_copy(
+                update={"prompts": _prompt_texts(platform.prompts, settings.config_folder())}
+            ),
         )
 
     def _effective(self, own: OwnFile | None) -> Effective:
@@ -100,16 +108,16 @@ class Settled:
     request: CodingTaskRequest
     effective: Effective
     installed: Installed
-    prompts: Prompts
-    """Texts, no files."""
+    platform: PlatformSettings
+    """Its prompts are texts, no files."""
 
     def put_into(self, task: CodingTask) -> CodingTask:
         """Return the task with its settings."""
-        platform = self.effective.platform
+        platform = self.platform
         declared = self.installed.repositories
         return task.model_copy(
             update={
-                "platform": platform.model_copy(update={"prompts": self.prompts}),
+                "platform": platform,
                 "authority": self.effective.authority,
                 "mcp_servers": {name: declared.mcp_servers[name] for name in platform.mcp_servers},
                 "skills": {name: declared.skills[name] for name in platform.skills},
@@ -119,7 +127,7 @@ class Settled:
 
     def to_show(self) -> dict[str, dict[str, Any]]:
         """Return each setting with its value and origin, as JSON values."""
-        values = {**self.request.model_dump(mode="json"), **self.effective.platform.model_dump(mode="json")}
+        values = {**self.request.model_dump(mode="json"), **self.platform.model_dump(mode="json")}
         values["authority"] = self.effective.authority.model_dump(mode="json", exclude_defaults=True)
         return {key: {"value": values[key], "from": origin} for key, origin in self.effective.origins.items()}
 
@@ -144,7 +152,7 @@ def read_asked(given: Mapping[str, Any], bounds: Bounds) -> Asked:
     :param given: conf or params of the run. What equals the start of the trigger form counts as not set.
     :raises InvalidInputError: naming each fault.
     """
-    folder = config_folder()
+    folder = settings.config_folder()
     installed, faults = repositories_file(folder)
     if installed is None:
         raise InvalidInputError(faults)
@@ -175,10 +183,15 @@ async def read_own_file(client: GitHubClient, repository: str, sha: str) -> OwnF
     return own
 
 
-def config_folder() -> Path | None:
-    """Return ``[agents] config_path``."""
-    folder = settings.text("config_path")
-    return Path(folder) if folder else None
+def authority_of(repository: str) -> AuthorityRules:
+    """Return who may do what in a repository, as ``repositories.yaml`` says.
+
+    :raises InvalidInputError: that file has faults.
+    """
+    installed, faults = repositories_file(settings.config_folder())
+    if installed is None:
+        raise InvalidInputError(faults)
+    return effective(installed, repository, options=installed_options()).authority
 
 
 def installed_options() -> dict[str, Any]:
@@ -188,6 +201,15 @@ def installed_options() -> dict[str, Any]:
         "workspace_size": settings.text("workspace_size", "10Gi"),
         "max_runs": settings.number("max_runs_per_repository", 2),
     }
+
+
+def _platform(found: Effective) -> tuple[PlatformSettings | None, list[str]]:
+    """Return the settings that no run can ask for, or what is wrong with them: lists that are too long together."""
+    try:
+        return found.platform, []
+    except ValidationError as error:
+        faults = fault_lines(PlatformSettings, dict(found.values), error)
+        return None, [f"{text} ({found.origins[str(path[0])]})" for path, text in faults]
 
 
 def _prompt_texts(prompts: Prompts, folder: Path | None) -> Prompts:

@@ -20,7 +20,14 @@ from airflow_provider_agents import settings
 from airflow_provider_agents.domain.capacity import Place, Waiting, admit, with_waits
 from airflow_provider_agents.domain.capacity_wait import estimated, in_words
 from airflow_provider_agents.domain.dependencies import blocked_by, keys_needed, node_of
-from airflow_provider_agents.domain.intake import Terms, decide, people_needed, runs_needed
+from airflow_provider_agents.domain.intake import (
+    Terms,
+    WriteClaim,
+    decide,
+    next_steps,
+    people_needed,
+    runs_needed,
+)
 from airflow_provider_agents.domain.sync_state import (
     FAILURES_BEFORE_BACKOFF,
     Starting,
@@ -35,6 +42,7 @@ from airflow_provider_agents.exceptions import (
 )
 from airflow_provider_agents.operators.capacity_caps import installed_caps, limits_money
 from airflow_provider_agents.operators.capacity_records import read_capacity
+from airflow_provider_agents.operators.effective_settings import authority_of
 from airflow_provider_agents.operators.ticket_runs import ASKS_KEY, TicketRuns, run_url
 from airflow_provider_agents.operators.ticket_sources import definition_files, load_definition, source_for
 
@@ -95,7 +103,7 @@ class TicketLook:
         self.now = datetime.now(UTC)
         self.definition = load_definition(self.name)
         self.source: TicketSource = source_for(self.definition)
-        self.terms = Terms.of(self.definition)
+        self._terms: dict[str, Terms] = {}
         self.runs = TicketRuns(context["ti"], operator.dag_id_to_start)
         self.decided: dict[str, _Decided] = {}
         self.nodes: dict[str, Node] = {}
@@ -137,8 +145,6 @@ class TicketLook:
                 return await source.fetch(cursor)
 
         listing = asyncio.run(fetch())
-        # A source knows its host once it was open.
-        self.terms = Terms.of(self.definition, self.source.host)
         for fault in listing.faults:
             self.log.warning("Not everything could be listed: %s", fault)
         self.state, changed = self.state.with_listing(
@@ -174,7 +180,11 @@ class TicketLook:
         for id_, fault in found.faults.items():
             self.log.warning("Ticket %s could not be read: %s", self._key(id_), fault)
             self._note(id_, standing="recheck", why=str(fault))
-        needed = [run for reading in found.readings.values() for run in runs_needed(reading, self.terms)]
+        needed = [
+            run
+            for reading in found.readings.values()
+            for run in runs_needed(reading, self._terms_of(reading))
+        ]
         facts = self.runs.facts(needed)
         readings = list(found.readings.values())
         self.nodes |= {reading.entry.key: node_of(reading) for reading in readings}
@@ -186,6 +196,15 @@ class TicketLook:
             self.decided[id_] = each
             self._file(id_, each.intake)
 
+    def _terms_of(self, reading: TicketReading) -> Terms:
+        """Return what a ticket is judged by: the rules of the source, else those of its repository."""
+        repository = reading.entry.repository
+        if repository not in self._terms:
+            rules = authority_of(repository) if repository else None
+            # A source knows its host once it was open.
+            self._terms[repository] = Terms.of(self.definition, self.source.host, rules)
+        return self._terms[repository]
+
     def _decided(
         self, reading: TicketReading, found: _Found, facts: Mapping[str, RunFacts], blocked: str = ""
     ) -> _Decided:
@@ -194,8 +213,9 @@ class TicketLook:
             for (person, repository), standing in found.standings.items()
             if repository == reading.entry.repository
         }
-        own = {run_id: facts[run_id] for run_id in runs_needed(reading, self.terms)}
-        intake = decide(reading, standings, self.terms, own, now=self.now, blocked=blocked)
+        terms = self._terms_of(reading)
+        own = {run_id: facts[run_id] for run_id in runs_needed(reading, terms)}
+        intake = decide(reading, standings, terms, own, now=self.now, blocked=blocked)
         return _Decided(reading=reading, intake=intake)
 
     def _blocked(self, readings: Sequence[TicketReading]) -> dict[str, str]:
@@ -356,10 +376,14 @@ class TicketLook:
         return begun
 
     async def _claim(self, source: TicketSource, each: _Decided) -> bool:
-        assert each.intake.run is not None
-        run_id = each.intake.run.run_id
-        text = begun_comment(run_id, run_url(self.operator.dag_id_to_start, run_id))
-        return await self._status(source, each.reading, each.intake.claim, text)
+        """Carry out the steps of a start up to its trigger; say whether that may follow."""
+        for step in next_steps(each.intake):
+            if isinstance(step, WriteClaim):
+                run_id = each.intake.run.run_id if each.intake.run else ""
+                text = begun_comment(run_id, run_url(self.operator.dag_id_to_start, run_id))
+                if not await self._status(source, each.reading, step.claim, text):
+                    return False
+        return True
 
     async def _answer(self, source: TicketSource, each: _Decided) -> None:
         claim = each.intake.claim

@@ -34,6 +34,8 @@ class ReadTicket:
     reading: TicketReading
     standings: dict[str, Standing]
     """Of whoever asked, or changed the text since."""
+    authority: AuthorityRules | None = None
+    """Rules for all of the run, where the source's definition has its own."""
 
 
 def read_ticket(
@@ -59,15 +61,20 @@ def read_ticket(
         return None
     source = source_for(definition)
     reading, standings = asyncio.run(_read(source, named, request))
+    rules = None
     if request.ticket_source:
         terms = Terms.of(definition, source.host, authority)
+        rules = terms.authority
         _check(reading, standings, terms, request, run_id)
     elif reading.fields.get("state") == "CLOSED":
         raise InvalidInputError(
             [f"issue_number: #{request.issue_number} is closed; reopen it or start from a prompt"]
         )
     return ReadTicket(
-        ticket=_ticket(reading, request, definition.source), reading=reading, standings=standings
+        ticket=_ticket(reading, request, definition.source),
+        reading=reading,
+        standings=standings,
+        authority=rules,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_agents import settings
@@ -26,15 +25,9 @@ SESSION_SECONDS = 60.0
 """Bound of a conversation with a tracker about one ticket."""
 
 
-def config_folder() -> Path | None:
-    """Return ``[agents] config_path``; ``None`` where it is not set."""
-    folder = settings.text("config_path")
-    return Path(folder) if folder else None
-
-
 def definition_files() -> list[DefinitionFile]:
     """Return the files of the installation's sources, by name, those with faults too."""
-    folder = config_folder()
+    folder = settings.config_folder()
     return source_definitions(folder) if folder else []
 
 

@@ -38,6 +38,7 @@ from airflow_provider_agents.operators.steps import (
     AgentPlanOperator,
     AgentTestOperator,
 )
+from airflow_provider_agents.operators.ticket_status import TicketStatusNotifier
 from airflow_provider_agents.operators.workspace import (
     PrepareWorkspaceOperator,
     ReleaseWorkspaceOperator,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import BaseOperator
 
+    from airflow_provider_agents.domain.tickets import Stage
     from airflow_provider_agents.operators.agent_step import AgentStepOperator
 
 
@@ -166,6 +168,16 @@ def coding_task_group(
             kubernetes_conn_id=cluster["kubernetes_conn_id"],
         ).as_teardown(setups=workspace)
 
+        _tell_ticket(
+            tasks,
+            github_conn_id,
+            ("The agent waits for its place.", "working", [accept]),
+            ("The agent makes a plan.", "working", [workspace]),
+            ("The agent works on it.", "working", approvals),
+            ("The pull request is open; checks and reviews are next.", "in_review", [open_pull_request]),
+            ("Checks and reviews are watched; what fails goes back to the agent.", "in_review", gates),
+            ("", None, [report]),
+        )
         accept >> admit >> workspace >> plans[0]
         approvals >> attempts[0][0]
         [gate for _, _, gate in attempts] >> open_pull_request >> gates[0]
@@ -199,6 +211,23 @@ class LandingRound:
             review=self.review.task_id if self.review else None,
             fix=self.fix.task_id if self.fix else None,
         )
+
+
+def _tell_ticket(
+    tasks: RunTasks,
+    github_conn_id: str | None,
+    *moments: tuple[str, Stage | None, Sequence[BaseOperator]],
+) -> None:
+    """Have the ticket told where the run is, each time when one of these tasks is done.
+
+    :param moments: what comes next (empty: the run has ended), where the ticket is moved to, after which tasks.
+    """
+    for headline, stage, done in moments:
+        notifier = TicketStatusNotifier(
+            tasks=tasks, headline=headline, stage=stage, github_conn_id=github_conn_id
+        )
+        for task in done:
+            task.on_success_callback = [notifier]
 
 
 def _weigh(steps: Sequence[BaseOperator], weight: int) -> None:

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from unittest import mock
 
+from airflow_provider_agents.cli import api_access
 from demo.airflow_client import AirflowClient, Login
 from demo.environment import base_environment
 from demo.processes import Parts, free_port, wait_for
+from tests.unit.cli.command_line import Ended, call_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,9 +179,14 @@ class AirflowApiWorld:
         with (folder / f"attempt={try_number}.log").open("a") as log:
             log.writelines(line + "\n" for line in lines)
 
-    def cli(
-        self, *arguments: str, user: str = "admin", password: str = "correct-horse", stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def call(self, *line: str, user: str = "admin", password: str = "correct-horse") -> Ended:
+        """Run ``airflow agents …`` in this process."""
+        environ = {api_access.URL: self.url, api_access.USERNAME: user, api_access.PASSWORD: password}
+        with mock.patch.dict(os.environ, environ):
+            os.environ.pop(api_access.TOKEN, None)
+            return call_line(*line)
+
+    def cli(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run ``airflow agents …`` in an environment of its own, whose database cannot be used."""
         home = self.folder / "client"
         home.mkdir(exist_ok=True)
@@ -190,8 +198,8 @@ class AirflowApiWorld:
                 "AIRFLOW_HOME": str(home),
                 "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/there/is/none.db",
                 "AIRFLOW_AGENTS_API_URL": self.url,
-                "AIRFLOW_AGENTS_API_USERNAME": user,
-                "AIRFLOW_AGENTS_API_PASSWORD": password,
+                "AIRFLOW_AGENTS_API_USERNAME": self.login.user,
+                "AIRFLOW_AGENTS_API_PASSWORD": self.login.password,
                 "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "agent-image")]),
             },
             cwd=home,

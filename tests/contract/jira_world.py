@@ -132,6 +132,8 @@ class JiraWorld:
         self.answers: deque[tuple[str, Any]] = deque(maxlen=500)
         """Name of the type in Jira's API, and what was said."""
         self.before_page: Callable[[int], None] | None = None
+        self.lag = timedelta()
+        """How long the search knows nothing of a change."""
         self.keeps_lists = False
         """Whether a query finds the same on all its pages, so that a long one is quick."""
         self._lists: dict[str, list[Issue]] = {}
@@ -437,8 +439,13 @@ class JiraWorld:
             fits = parse(jql, self.clock)
         except JqlError as error:
             return _error(400, str(error))
-        self._lists = {jql: [issue for issue in self.issues.values() if fits(issue)]}
+        self._lists = {
+            jql: [issue for issue in self.issues.values() if fits(issue) and self._is_known(issue)]
+        }
         return self._lists[jql]
+
+    def _is_known(self, issue: Issue) -> bool:
+        return issue.updated <= self.clock - self.lag
 
     # What things look like
 

@@ -34,9 +34,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowApiWorld]
 
 
 def shown(world: AirflowApiWorld, *line: str, code: int = 0) -> Any:
-    ended = world.cli(*line, "-o", "json")
-    assert ended.returncode == code, ended.stderr
-    return json.loads(ended.stdout)
+    ended = world.call(*line, "-o", "json")
+    assert ended.code == code, ended.err
+    return json.loads(ended.out)
 
 
 def done(minute: int, state: str = "success") -> dict[str, Any]:
@@ -56,7 +56,7 @@ def implementing(world: AirflowApiWorld, number: int) -> str:
     """Start a run, and write what it would have done until it implements."""
     run_id = start(world, number)
     later = [task for task in states(world, run_id) if task.startswith(("plan.round_2", "plan.round_3"))]
-    before = [task for task in ("accept", "admit", "workspace", PLAN, "plan.round_1.approve")]
+    before = ("accept", "admit", "workspace", PLAN, "plan.round_1.approve")
     known = states(world, run_id)
     world.write(
         run_id,
@@ -80,6 +80,18 @@ def states(world: AirflowApiWorld, run_id: str) -> dict[str, str | None]:
     return {task["task_id"]: task["state"] for task in world.client.task_instances(DAG, run_id)}
 
 
+def test_no_database_is_needed(world: AirflowApiWorld, tmp_path: Path) -> None:
+    """The real program, with a database that cannot be opened."""
+    started = world.cli("run", "-f", "-", "-o", "json", stdin="repository: acme/shop\nprompt: From a pipe\n")
+    assert started.returncode == 0, started.stderr
+    run_id = json.loads(started.stdout)[0]["run"]
+    assert world.client.run(DAG, run_id)["conf"] == {"repository": "acme/shop", "prompt": "From a pipe"}
+    looked = world.cli("status", run_id)
+    assert looked.returncode == 0, looked.stderr
+    assert "Phase:        Pending" in looked.stdout
+    assert not list((world.folder / "client").rglob("*.db"))
+
+
 def test_a_manifest_is_applied_once(world: AirflowApiWorld, tmp_path: Path) -> None:
     file = tmp_path / "task.yaml"
     file.write_text(MANIFEST)
@@ -92,15 +104,15 @@ def test_a_manifest_is_applied_once(world: AirflowApiWorld, tmp_path: Path) -> N
     assert run["note"] == "chat s1 of kim"
 
     file.write_text(MANIFEST.replace("Fix it", "Fix it well"))
-    refused = world.cli("run", "-f", str(file))
-    assert refused.returncode == 1
-    assert f"cancel {first['run']}" in refused.stderr
+    refused = world.call("run", "-f", str(file))
+    assert refused.code == 1
+    assert f"cancel {first['run']}" in refused.err
 
 
 def test_airflow_itself_refuses_a_param(world: AirflowApiWorld) -> None:
-    ended = world.cli("run", "--repository", "acme/shop", "--prompt", "x", "--param", "max_rounds=99")
-    assert ended.returncode == 2, ended.stderr
-    assert "max_rounds" in ended.stderr
+    ended = world.call("run", "--repository", "acme/shop", "--prompt", "x", "--param", "max_rounds=99")
+    assert ended.code == 2, ended.err
+    assert "max_rounds" in ended.err
 
 
 def test_status_logs_cancel_and_retry(world: AirflowApiWorld) -> None:
@@ -111,16 +123,16 @@ def test_status_logs_cancel_and_retry(world: AirflowApiWorld) -> None:
     assert steps[PLAN]["pod"] == "agent-plan-1"
     assert steps[PLAN]["output"] == "Planned."
     assert (steps[IMPLEMENT]["pod"], steps[IMPLEMENT]["phase"]) == ("agent-implement-1", "Running")
-    listed = world.cli("status", "-o", "yaml")
-    assert run_id in [row["run"] for row in yaml.safe_load(listed.stdout)]
+    listed = world.call("status", "-o", "yaml")
+    assert run_id in [row["run"] for row in yaml.safe_load(listed.out)]
 
     world.write_log(
         run_id, PLAN, ['{"timestamp":"2026-11-21T10:03:01Z","event":"read 3 files","level":"info"}']
     )
-    read = world.cli("logs", run_id, "plan")
-    assert read.returncode == 0, read.stderr
-    assert read.stdout.splitlines()[0] == f"── {PLAN}, try 1"
-    assert read.stdout.splitlines()[1].endswith("read 3 files")
+    read = world.call("logs", run_id, "plan")
+    assert read.code == 0, read.err
+    assert read.out.splitlines()[0] == f"── {PLAN}, try 1"
+    assert read.out.splitlines()[1].endswith("read 3 files")
 
     assert shown(world, "cancel", "#7", "--reason", "test")["result"] == "cancelled"
     after = states(world, run_id)
@@ -145,7 +157,7 @@ def test_status_logs_cancel_and_retry(world: AirflowApiWorld) -> None:
 
 def test_a_run_that_airflows_page_marks_as_failed_alone_would_end_green(world: AirflowApiWorld) -> None:
     """Why ``cancel`` fails ``finish`` first; when this fails, Airflow has changed, and the care may go."""
-    run_id = implementing(world, 8)
+    run_id = start(world, 8)
     world.client.request("PATCH", f"/dags/{DAG}/dagRuns/{run_id}", {"state": "failed"})
     assert world.settled(run_id) == "success"
 
@@ -162,15 +174,15 @@ def test_priority_and_queue(world: AirflowApiWorld) -> None:
 
 def test_who_may_only_look(world: AirflowApiWorld) -> None:
     run_id = start(world, 9)
-    looks = world.cli("status", run_id, user="vic", password="watches")
-    assert looks.returncode == 0, looks.stderr
-    ended = world.cli("cancel", run_id, user="vic", password="watches")
-    assert ended.returncode == 1
-    assert "this user may not PATCH" in ended.stderr
+    looks = world.call("status", run_id, user="vic", password="watches")
+    assert looks.code == 0, looks.err
+    ended = world.call("cancel", run_id, user="vic", password="watches")
+    assert ended.code == 1
+    assert "this user may not PATCH" in ended.err
     assert world.client.run(DAG, run_id)["state"] == "queued"
-    refused = world.cli("status", user="vic", password="guess")
-    assert refused.returncode == 1
-    assert "refuses the credential" in refused.stderr
+    refused = world.call("status", user="vic", password="guess")
+    assert refused.code == 1
+    assert "refuses the credential" in refused.err
 
 
 def test_several_at_once(world: AirflowApiWorld) -> None:
@@ -178,6 +190,4 @@ def test_several_at_once(world: AirflowApiWorld) -> None:
     rows = shown(world, "cancel-active", "--repository", "acme/shop", "--yes")
     assert {first, second} <= {row["run"] for row in rows}
     assert {row["result"] for row in rows} == {"cancelled"}
-    for run_id in (first, second):
-        world.settled(run_id)
     assert shown(world, "retry-failed", "--yes") == [], "what a person cancelled is not retried by the way"

@@ -1,8 +1,9 @@
-"""GitHub Issues as a source of tickets, at the stand-in GitHub over real HTTP: what is listed and read."""
+"""GitHub Issues as a source of tickets, at the stand-in GitHub over real HTTP: what is listed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from github_tickets_world import DOCS, SHOP, TicketWorld, claim, credential, definition, ticket_world
@@ -10,12 +11,14 @@ from github_tickets_world import DOCS, SHOP, TicketWorld, claim, credential, def
 from airflow_provider_agents.domain.tickets import TicketReading
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
-    ForgeError,
     ForgeRateLimitedError,
     ForgeUnavailableError,
+    InvalidInputError,
 )
-from airflow_provider_agents.hooks import github_transport
+from airflow_provider_agents.hooks import github_ticket_looks, github_transport
+from airflow_provider_agents.hooks.github import GitHubCredential
 from airflow_provider_agents.hooks.github_tickets import GitHubTickets
+from airflow_provider_agents.hooks.github_urls import github_urls
 from demo.github.server import StandInGitHub
 
 if TYPE_CHECKING:
@@ -45,17 +48,18 @@ async def test_first_listing_finds_what_has_a_label_and_is_complete(world: Ticke
     await world.issue("Kept away", labels=["agent", "agent-ignore"])
     await world.issue("Closed", labels=["agent"])
     await world.act("alice", "close", number=4)
+    commanded = await world.issue("Commanded")
+    await world.act("alice", "comment", number=5, body="/agent")
     elsewhere = await world.issue("Elsewhere", DOCS, labels=["agent"])
     listing = await world.tickets.fetch(None)
     actionable = {entry.id: entry for entry in listing.entries if entry.actionable}
-    assert set(actionable) == {asked, elsewhere}
+    assert set(actionable) == {asked, commanded, elsewhere} == {entry.id for entry in listing.entries}
     assert (listing.complete, listing.faults) == (True, ())
     entry = actionable[asked]
     assert (entry.key, entry.title, entry.repository) == (f"{SHOP}#1", "Asked", SHOP)
     assert entry.labels == ("Agent", "urgent")
     assert entry.url == f"{world.server.url}/{SHOP}/issues/1"
     assert entry.created_at.tzinfo is not None
-    assert {entry.title for entry in listing.entries if not entry.actionable} == {"Kept away"}
 
 
 async def test_assignees_ask_and_labels_give_priority(server: StandInGitHub) -> None:
@@ -150,6 +154,23 @@ async def test_a_new_label_in_the_definition_is_listed_by_beside_the_changes(ser
         assert {entry.title for entry in listing.entries} == {"Old", "New"}
         # Those that wait for a command's sake are not among them, so they are not gone.
         assert listing.complete is False
+
+
+async def test_a_repository_that_was_out_of_reach_is_listed_by_the_new_label_later(
+    server: StandInGitHub,
+) -> None:
+    async with ticket_world(server) as world:
+        await world.issue("Old", DOCS, labels=["go"])
+        first = await world.tickets.fetch(None)
+    world.pass_time(600)
+    async with ticket_world(server) as world:
+        first = await world.tickets.fetch(first.cursor)
+    world.pass_time(600)
+    async with ticket_world(server, ask={"labels": ["go"]}) as world:
+        world.fault({"partial": ["look1"]}, "ChangedTickets")
+        broken = await world.tickets.fetch(first.cursor)
+        assert (broken.entries, len(broken.faults)) == ((), 1)
+        assert [entry.title for entry in (await world.tickets.fetch(broken.cursor)).entries] == ["Old"]
 
 
 @pytest.mark.parametrize(
@@ -260,8 +281,16 @@ async def test_a_passing_fault_is_got_over_and_a_lasting_one_told(world: TicketW
         await world.tickets.fetch(first.cursor)
 
 
-@pytest.mark.parametrize("part", [["look0"], ["look0", "issues"], ["look0", "issues", "nodes", 0]])
-async def test_half_an_answer_about_a_repository_moves_no_cursor(world: TicketWorld, part: list[str]) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [
+        ["look0"],
+        ["look0", "issues"],
+        ["look0", "issues", "nodes", 0],
+        ["look0", "issues", "nodes", 0, "title"],
+    ],
+)
+async def test_half_an_answer_about_a_repository_moves_no_cursor(world: TicketWorld, part: list[Any]) -> None:
     await world.issue("Here", labels=["agent"])
     await world.issue("There", DOCS, labels=["agent"])
     first = await world.tickets.fetch(None)
@@ -285,322 +314,70 @@ async def test_details_that_fail_are_the_fault_of_their_repository(world: Ticket
     assert {entry.title: entry.actionable for entry in gone.entries} == {"Here": False, "There": True}
 
 
-# What is read
+async def test_details_that_all_fail_hold_up_only_who_needs_them(world: TicketWorld) -> None:
+    await world.issue("Here", labels=["agent"])
+    first = await world.tickets.fetch(None)
+    world.pass_time(600)
+    first = await world.tickets.fetch(first.cursor)
+    world.pass_time(600)
+    await world.issue("There", DOCS, labels=["agent"])
+    world.fault({"status": 502, "body": ""}, "TicketDetails", times=3)
+    listing = await world.tickets.fetch(first.cursor)
+    assert (listing.entries, len(listing.faults)) == ((), 1)
+    assert listing.cursor["repositories"][SHOP] != first.cursor["repositories"][SHOP]
+    assert listing.cursor["repositories"][DOCS] == first.cursor["repositories"][DOCS]
+    assert [entry.title for entry in (await world.tickets.fetch(listing.cursor)).entries] == ["There"]
 
 
-async def test_a_ticket_read_whole(world: TicketWorld) -> None:
-    node_id = await world.issue("It brakes", body="When I press the button", labels=["agent"])
-    await world.act("eve", "edit", number=1, title="It breaks")
-    await world.act("alice", "edit", number=1, body="When anybody presses the button")
-    await world.act("bob", "comment", number=1, body="Since when?")
-    await world.act("alice", "comment", number=1, body="/agent again")
-    reading = await world.read(node_id)
-    assert (reading.entry.title, reading.body, reading.author) == (
-        "It breaks",
-        "When anybody presses the button",
-        "eve",
-    )
-    assert [(ask.kind, ask.by, ask.label) for ask in reading.asks] == [
-        ("label", "alice", "agent"),
-        ("command", "alice", ""),
-    ]
-    assert {edit.by for edit in reading.edits} == {"eve", "alice"}
-    assert [(comment.author, comment.body) for comment in reading.comments] == [
-        ("bob", "Since when?"),
-        ("alice", "/agent again"),
-    ]
-    assert (reading.claim, reading.missing) == (None, ())
-    assert reading.entry.actionable is True
+async def test_a_query_that_is_too_much_is_asked_in_halves(world: TicketWorld) -> None:
+    await world.issue("Here", labels=["agent"])
+    await world.issue("There", DOCS, labels=["agent"])
+    action = {"partial": ["look1"], "type": "RESOURCE_LIMITS_EXCEEDED"}
+    world.fault(action, "AskedTickets")
+    listing = await world.tickets.fetch(None)
+    assert {entry.title for entry in listing.entries} == {"Here", "There"}
+    assert listing.faults == ()
 
 
-async def test_asks_are_the_same_at_every_reading_and_survive_the_label(world: TicketWorld) -> None:
-    node_id = await world.issue(labels=["agent"])
-    before = (await world.read(node_id)).asks
-    await world.act("alice", "unlabel", number=1, labels=["agent"])
-    off = await world.read(node_id)
-    assert (off.asks, off.entry.actionable) == (before, False)
-    await world.act("bob", "label", number=1, labels=["agent"])
-    again = await world.read(node_id)
-    assert again.asks[:1] == before
-    assert [ask.by for ask in again.asks] == ["alice", "bob"]
-    assert len({ask.key for ask in again.asks}) == 2
-
-
-async def test_comments_that_ask_and_those_that_do_not(world: TicketWorld) -> None:
-    node_id = await world.issue()
-    for body in (
-        "Try /agent",
-        "> /agent",
-        "    /agent",
-        "/agentx",
-        "/agent stop",
-        "```\n/agent\n```",
-        "/Agent",
-    ):
-        await world.act("alice", "comment", number=1, body=body)
-    await world.act("eve", "comment", number=1, body="Me too")
-    await world.act("alice", "edit_comment", number=1, body="/agent")
-    await world.act("agent", "comment", number=1, body="/agent")
-    assert (await world.read(node_id)).asks == ()
-    for body in ("/agent", "/agent again\nplease", "\r\n  /agent again."):
-        await world.act("alice", "comment", number=1, body=body)
-    assert [ask.kind for ask in (await world.read(node_id)).asks] == ["command"] * 3
-
-
-async def test_somebody_else_s_edit_is_told(world: TicketWorld) -> None:
-    node_id = await world.issue()
-    await world.act("eve", "comment", number=1, body="First")
-    await world.act("eve", "edit_comment", number=1, body="Second")
-    assert [comment.edited_by for comment in (await world.read(node_id)).comments] == [""]
-    await world.act("alice", "edit_comment", number=1, body="Third")
-    assert [comment.edited_by for comment in (await world.read(node_id)).comments] == ["alice"]
-
-
-async def test_accounts_that_are_gone(world: TicketWorld) -> None:
-    await world.act("acme", "configure", SHOP, permissions={"mallory": "triage"})
-    node_id = await world.issue(who="mallory")
-    await world.act("mallory", "label", number=1, labels=["agent"])
-    await world.act("mallory", "edit", number=1, body="Other")
-    await world.act("mallory", "comment", number=1, body="/agent")
-    await world.act("mallory", "delete_account")
-    reading = await world.read(node_id)
-    assert (reading.author, [ask.by for ask in reading.asks]) == ("ghost", ["", ""])
-    assert [comment.author for comment in reading.comments] == ["ghost"]
-    assert [edit.by for edit in reading.edits] == [""]
-    standing = await world.tickets.standing("", SHOP)
-    assert (standing.is_bot, standing.permission) == (True, None)
-
-
-async def test_bots_are_told_by_their_suffix(world: TicketWorld) -> None:
-    await world.act("acme", "configure", SHOP, permissions={"helper[bot]": "write"})
-    node_id = await world.issue()
-    await world.act("helper[bot]", "label", number=1, labels=["agent"])
-    await world.act("helper[bot]", "comment", number=1, body="/agent")
-    reading = await world.read(node_id)
-    assert [ask.by for ask in reading.asks] == ["helper[bot]"] * 2
-    assert (await world.tickets.standing("helper[bot]", SHOP)).is_bot is True
-
-
-async def test_more_than_a_hundred_events_and_comments(world: TicketWorld) -> None:
-    node_id = await world.issue()
-    for _ in range(60):
-        await world.act("alice", "label", number=1, labels=["agent"])
-        await world.act("alice", "unlabel", number=1, labels=["agent"])
-    for number in range(103):
-        await world.act("eve", "edit", number=1, title=f"Title {number}")
-        await world.act("eve", "comment", number=1, body=f"Comment {number}")
-    await world.act("alice", "comment", number=1, body="/agent")
-    reading = await world.read(node_id)
-    assert len([ask for ask in reading.asks if ask.kind == "label"]) == 60
-    assert len(reading.edits) >= 1
-    assert [comment.body for comment in reading.comments[-2:]] == ["Comment 102", "/agent"]
-    assert (len(reading.comments), reading.missing) == (104, ())
-
-
-@pytest.mark.parametrize(
-    ("operation", "words"),
-    [("TicketEvents", "events"), ("TicketCommentsPage", "comments")],
-)
-async def test_a_page_that_fails_is_missing(world: TicketWorld, operation: str, words: str) -> None:
-    node_id = await world.issue(labels=["agent"])
+async def test_a_repository_with_too_many_tickets_says_so(
+    world: TicketWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(github_ticket_looks, "MOST_PAGES", 1)
     for number in range(101):
-        await world.act("eve", "edit", number=1, title=f"Title {number}")
-        await world.act("eve", "comment", number=1, body=f"Comment {number}")
-    world.fault({"status": 502, "body": ""}, operation, times=None)
-    (note,) = (await world.read(node_id)).missing
-    assert words in note
+        world.server.create_issue(SHOP, f"Issue {number}", labels=["agent"])
+    await world.issue("There", DOCS, labels=["agent"])
+    listing = await world.tickets.fetch(None)
+    assert [entry.title for entry in listing.entries] == ["There"]
+    assert "more than 100 issues" in listing.faults[0]
 
 
-async def test_too_many_comments_are_missing(world: TicketWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_agents.hooks import github_ticket_reading
+# Which GitHub
 
-    monkeypatch.setattr(github_ticket_reading, "MOST_PAGES", 1)
+
+async def test_the_connection_says_where_and_as_whom(
+    world: TicketWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node_id = await world.issue(labels=["agent"])
-    for number in range(201):
-        await world.act("eve", "comment", number=1, body=f"Comment {number}")
-    (note,) = (await world.read(node_id)).missing
-    assert "more than 200" in note
+    values = {"conn_type": "github", "host": f"{world.server.url}/api/v3", "password": "token-of-agent"}
+    monkeypatch.setenv("AIRFLOW_CONN_TICKETS", json.dumps(values))
+    source = GitHubTickets(definition(), connection="tickets")
+    # A sync opens it once for each of its steps.
+    for _ in range(2):
+        async with source.open() as opened:
+            assert [entry.id for entry in (await opened.fetch(None)).entries] == [node_id]
+    async with source.open() as opened:
+        assert isinstance((await opened.read([node_id]))[node_id], TicketReading)
+    assert source.host == world.server.url.removeprefix("http://")
+    with pytest.raises(InvalidInputError, match="nothing_like_it"):
+        async with GitHubTickets(definition(), connection="nothing_like_it").open():
+            pass
 
 
-@pytest.mark.parametrize("part", ["body", "labels", "comments", "timelineItems", "subIssues", "repository"])
-async def test_half_a_ticket_starts_nothing(world: TicketWorld, part: str) -> None:
-    node_id = await world.issue(labels=["agent"])
-    other = await world.issue("Other", labels=["agent"])
-    world.fault({"partial": ["nodes", {"id": node_id}, part]}, "TicketReadings")
-    found = await world.tickets.read([node_id, other])
-    half, whole = found[node_id], found[other]
-    assert isinstance(half, ForgeError) or half.missing
-    assert isinstance(whole, TicketReading)
-    assert whole.missing == ()
-
-
-async def test_ids_that_lead_nowhere_are_errors_of_their_own(world: TicketWorld) -> None:
-    node_id = await world.issue(labels=["agent"])
-    await world.act("agent", "push_commit", branch="x", files={"b.py": "1\n"})
-    pull = await world.act("agent", "open_pull", head="x", title="Pull", body="")
-    ids = [node_id, "I_nothing", f"{SHOP}#1", f"{SHOP}#99", str(pull["node_id"]), "other/thing#1"]
-    found = await world.tickets.read(ids)
-    assert list(found) == ids
-    assert isinstance(found[node_id], TicketReading)
-    assert found[f"{SHOP}#1"] == found[node_id]
-    for absent in ("I_nothing", f"{SHOP}#99", str(pull["node_id"]), "other/thing#1"):
-        assert isinstance(found[absent], ForgeAccessError), absent
-
-
-async def test_a_repository_that_the_definition_does_not_name_is_not_read(world: TicketWorld) -> None:
-    await world.server.seed_synthetic("acme/secret", {"a.py": "1\n"}, permissions={"agent": "write"})
-    issue = world.server.create_issue("acme/secret", "Secret", "Secret", labels=["agent"])
-    found = await world.tickets.read([issue.id, "acme/secret#1"])
-    assert all(isinstance(each, ForgeAccessError) for each in found.values())
-
-
-async def test_a_transferred_issue_starts_nothing_by_what_was_asked_before(world: TicketWorld) -> None:
-    node_id = await world.issue(labels=["agent"])
-    untouched = await world.issue("Not started", labels=["agent"])
-    await world.act("alice", "comment", number=1, body="/agent")
-    await world.tickets.write_status(await world.read(node_id), claim("run-1", "a"), "Working")
-    world.pass_time(60)
-    await world.act("acme", "configure", DOCS, permissions={"alice": "maintain"})
-    moved = await world.act("alice", "transfer", number=1, to=DOCS)
-    also = await world.act("alice", "transfer", number=2, to=DOCS)
-    assert isinstance((await world.tickets.read([node_id]))[node_id], ForgeAccessError)
-    reading = await world.read(moved["node_id"])
-    assert (reading.entry.key, reading.asks) == (f"{DOCS}#1", ())
-    assert reading.claim == claim("run-1", "a")
-    assert untouched != also["node_id"]
-    assert [ask.kind for ask in (await world.read(also["node_id"])).asks] == ["label"]
-    world.pass_time(60)
-    await world.act("alice", "comment", DOCS, number=1, body="/agent again")
-    assert [ask.kind for ask in (await world.read(moved["node_id"])).asks] == ["command"]
-
-
-async def test_files_that_a_ticket_refers_to(world: TicketWorld) -> None:
-    host = world.server.url.removeprefix("http://")
-    body = (
-        f"![shot]({world.server.url}/user-attachments/assets/abc)\n"
-        f'<img width="10" alt="../../etc/passwd" src="https://elsewhere.example/x.png">\n'
-        f"[log.txt]({world.server.url}/{SHOP}/files/12/log.txt) and [code]({world.server.url}/{SHOP}/blob/main/a.py)"
-    )
-    node_id = await world.issue(body=body, labels=["agent"])
-    files = (await world.read(node_id)).attachments
-    assert [(file.name, file.url) for file in files] == [
-        ("shot", f"http://{host}/user-attachments/assets/abc"),
-        ("../../etc/passwd", "https://elsewhere.example/x.png"),
-        ("log.txt", f"http://{host}/{SHOP}/files/12/log.txt"),
-    ]
-
-
-# What a ticket leads to
-
-
-async def test_links_with_their_states(world: TicketWorld) -> None:
-    body = f"Depends on #2, #3 and {DOCS}#1. Blocked by: {world.server.url}/{SHOP}/issues/4. See #5 and #99."
-    node_id = await world.issue(body=body, labels=["agent"])
-    for title in ("Open", "Done", "Dropped", "Seen"):
-        await world.issue(title)
-    await world.issue("There", DOCS)
-    await world.act("alice", "close", number=3)
-    await world.act("alice", "close", number=4, reason="NOT_PLANNED")
-    links = (await world.read(node_id)).links
-    assert [(link.key, link.title, link.state, link.relation) for link in links] == [
-        (f"{SHOP}#2", "Open", "open", "depends_on"),
-        (f"{SHOP}#3", "Done", "done", "depends_on"),
-        (f"{DOCS}#1", "There", "open", "depends_on"),
-        (f"{SHOP}#4", "Dropped", "cancelled", "depends_on"),
-        (f"{SHOP}#5", "Seen", "open", "mentioned"),
-        (f"{SHOP}#99", "", "unknown", "mentioned"),
-    ]
-
-
-async def test_a_pull_request_is_done_when_it_is_merged(world: TicketWorld) -> None:
-    for number in (1, 2):
-        await world.act("agent", "push_commit", branch=f"x{number}", files={f"{number}.py": "1\n"})
-        await world.act("agent", "open_pull", head=f"x{number}", title=f"Pull {number}", body="")
-    await world.act("alice", "merge", number=1)
-    await world.act("alice", "close", number=2)
-    node_id = await world.issue(body="depends on #1 and #2")
-    assert [link.state for link in (await world.read(node_id)).links] == ["done", "cancelled"]
-
-
-async def test_the_family_of_a_ticket(world: TicketWorld) -> None:
-    epic = await world.issue("Epic", labels=["agent"])
-    for title in ("First", "Second"):
-        await world.issue(title)
-    for child in (3, 2):
-        await world.act("alice", "add_sub_issue", number=1, child=child)
-    assert [(link.key, link.relation, link.order) for link in (await world.read(epic)).links] == [
-        (f"{SHOP}#3", "child", 0),
-        (f"{SHOP}#2", "child", 1),
-    ]
-    (parent,) = (await world.read(str(world.server.forge.store.repositories[SHOP].issues[2].id))).links
-    assert (parent.key, parent.title, parent.relation) == (f"{SHOP}#1", "Epic", "parent")
-
-
-async def test_what_a_stranger_names_is_not_read_out_to_them(world: TicketWorld) -> None:
-    await world.server.seed_synthetic("acme/secret", {"a.py": "1\n"}, permissions={"agent": "write"})
-    world.server.create_issue("acme/secret", "The password is 1234", "")
-    node_id = await world.issue(body="Depends on acme/secret#1, see acme/secret#1")
-    reading = await world.read(node_id)
-    assert [(link.key, link.title, link.state) for link in reading.links] == [
-        ("acme/secret#1", "", "unknown")
-    ]
-    await world.act("acme", "configure", "acme/secret", private=False)
-    assert [link.title for link in (await world.read(node_id)).links] == ["The password is 1234"]
-
-
-async def test_a_dependency_that_cannot_be_read_now_is_missing(world: TicketWorld) -> None:
-    node_id = await world.issue(body="Depends on #2", labels=["agent"])
-    await world.issue("Other")
-    world.fault({"status": 502, "body": ""}, "TicketLinks", times=None)
-    (note,) = (await world.read(node_id)).missing
-    assert f"{SHOP}#2" in note
-
-
-# Who somebody is
-
-
-async def test_standing_by_permission_team_and_association(server: StandInGitHub) -> None:
-    rules = {"authority": {"start": {"teams": ["acme/platform", "acme/empty", "nonsense"]}}}
-    async with ticket_world(server, **rules) as world:
-        await world.act("bob", "join_team", team="acme/platform")
-        await world.act("eve", "join_team", team="acme/platform", pending=True)
-        await world.issue(labels=["agent"])
-        await world.act("bob", "comment", number=1, body="Hm")
-        await world.tickets.read([f"{SHOP}#1"])
-        bob, eve, alice, nobody = [
-            await world.tickets.standing(login, SHOP) for login in ("bob", "eve", "alice", "nobody")
-        ]
-        assert (bob.permission, bob.association) == ("triage", "collaborator")
-        assert bob.teams == {"acme/platform"}
-        assert (eve.permission, eve.teams) == ("read", frozenset())
-        assert (alice.permission, alice.association) == ("maintain", None)
-        assert (nobody.permission, nobody.is_bot) == (None, False)
-        assert (await world.tickets.standing("acme", SHOP)).association == "owner"
-        assert (bob.own, (await world.tickets.standing("Agent", SHOP)).own) == (False, True)
-
-
-async def test_standing_is_asked_once_a_minute(world: TicketWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_agents.hooks import github_ticket_standing
-
-    for _ in range(3):
-        assert (await world.tickets.standing("Alice".lower(), SHOP)).permission == "maintain"
-    assert sum(world.counts().values()) == 2  # Whose the credential is, and what alice may do.
-    await world.act("acme", "remove_permission", of="alice")
-    monkeypatch.setattr(github_ticket_standing, "KEPT_SECONDS", 0.0)
-    assert (await world.tickets.standing("alice", SHOP)).permission is None
-
-
-@pytest.mark.parametrize("login", ["a/../b", "x y", "..", "a" * 200, "é"])
-async def test_a_login_that_can_be_none_is_not_asked_about(world: TicketWorld, login: str) -> None:
-    standing = await world.tickets.standing(login, SHOP)
-    assert (standing.permission, standing.is_bot) == (None, True)
-    assert set(world.counts()) == {"Viewer"}
-
-
-async def test_standing_that_github_does_not_say_is_an_error(world: TicketWorld) -> None:
-    world.server.faults.add({"match": {"path": "permission"}, "times": None, "action": {"status": 500}})
-    with pytest.raises(ForgeUnavailableError):
-        await world.tickets.standing("alice", SHOP)
+async def test_github_com_has_no_host() -> None:
+    found = GitHubCredential(urls=github_urls(""), token="x")
+    source = GitHubTickets(definition(), connection="unused", credential=found)
+    async with source.open():
+        assert source.host == ""
 
 
 async def test_a_source_that_is_not_open_says_so(server: StandInGitHub) -> None:

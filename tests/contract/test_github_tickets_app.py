@@ -64,15 +64,21 @@ def register(server: StandInGitHub, repositories: Sequence[str]) -> None:
     )
 
 
-def source(server: StandInGitHub, *repositories: str, teams: Sequence[str] = ()) -> GitHubTickets:
+def source(
+    server: StandInGitHub,
+    *repositories: str,
+    teams: Sequence[str] = (),
+    permission: str | None = None,
+    may_ask: bool = True,
+) -> GitHubTickets:
     app = GitHubApp(
         conn_id="app",
         app_id="7",
         private_key=_keys()[0],
-        token_permissions={**OPERATOR_PERMISSIONS, "members": "read"} if teams else None,
+        token_permissions={**OPERATOR_PERMISSIONS, "members": "read"} if teams and may_ask else None,
     )
     found = GitHubCredential(urls=github_urls(server.url), app=app)
-    rules = {"start": {"teams": teams}} if teams else {}
+    rules = {"start": {"teams": teams, "permission": permission}} if teams else {}
     return GitHubTickets(
         definition(repositories=repositories, authority=rules), connection="app", credential=found
     )
@@ -118,11 +124,9 @@ async def test_our_own_account_is_known_and_teams_are_asked_about(world: TicketW
         assert (await tickets.standing("bob", SHOP)).teams == frozenset()
 
 
-async def test_a_right_that_the_token_lacks_is_named(world: TicketWorld) -> None:
-    tickets = source(world.server, SHOP, teams=["acme/platform"])
-    assert tickets._credential is not None
-    app = GitHubApp(conn_id="app", app_id="7", private_key=_keys()[0])
-    tickets._credential = GitHubCredential(urls=tickets._credential.urls, app=app)
+async def test_a_right_that_the_token_lacks_is_named_where_it_matters(world: TicketWorld) -> None:
+    tickets = source(world.server, SHOP, teams=["acme/platform"], permission="maintain", may_ask=False)
     async with tickets.open() as opened:
+        assert (await opened.standing("alice", SHOP)).permission == "maintain"
         with pytest.raises(ForgeAccessError, match="Members: read"):
             await opened.standing("bob", SHOP)

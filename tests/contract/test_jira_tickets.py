@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -147,14 +147,56 @@ async def test_nothing_falls_between_two_listings_whatever_the_minute(world: Jir
         cursor = listing.cursor
 
 
+async def test_a_search_that_lags_behind_loses_nothing(world: JiraWorld) -> None:
+    issue = world.issue()
+    world.lag = timedelta(seconds=200)
+    world.tick(seconds=300)
+    cursor = (await fetched(world, None)).cursor
+    world.label(issue, "alice", "agent")
+    world.tick(seconds=150)
+    blind = await fetched(world, cursor)
+    assert blind.entries == ()
+    world.tick(seconds=100)
+    listing = await fetched(world, blind.cursor)
+    assert [entry.id for entry in listing.entries] == [issue.id]
+
+
+async def test_a_session_that_stays_open_goes_by_jiras_clock(world: JiraWorld) -> None:
+    issue = world.issue()
+    async with opened(world) as source:
+        cursor = (await source.fetch(None)).cursor
+        world.label(issue, "alice", "agent")
+        world.tick(hours=2)
+        source._jira._heard -= 7_200
+        listing = await source.fetch(cursor)
+    assert [entry.id for entry in listing.entries] == [issue.id]
+
+
+async def test_what_reading_and_writing_cost(world: JiraWorld) -> None:
+    """As docs/tickets-jira.md says."""
+    issue = world.issue(labels=("agent",))
+    async with opened(world) as source:
+        world.log.clear()
+        reading = await reading_of(source, issue.id)
+        assert len(world.log) == (3 if world.cloud else 2)
+        for requests in (5, 3, 3):
+            world.log.clear()
+            await source.write_status(reading, Claim(), "Working.")
+            assert len(world.log) == requests
+
+
 async def test_a_cursor_of_another_definition_lists_everything(world: JiraWorld) -> None:
     issue = world.issue(labels=("robot",))
     first = await fetched(world, None)
     again = await fetched(world, first.cursor, ask={"labels": ["robot"]})
     assert again.complete
     assert [entry.id for entry in again.entries] == [issue.id]
-    broken = await fetched(world, {"scope": first.cursor["scope"], "at": "yesterday"})
-    assert broken.complete
+    for at in ("yesterday", "2026-01-04T10:00:00", (world.clock + timedelta(hours=1)).isoformat()):
+        broken = await fetched(world, {"scope": first.cursor["scope"], "at": at})
+        assert broken.complete
+    # The clocks of Jira's nodes differ by seconds.
+    soon = (world.clock + timedelta(seconds=20)).isoformat()
+    assert not (await fetched(world, {"scope": first.cursor["scope"], "at": soon})).complete
 
 
 async def test_names_of_the_definition_are_no_jql(world: JiraWorld) -> None:
@@ -676,6 +718,29 @@ async def test_a_closed_source_says_so(world: JiraWorld) -> None:
         pass
     with pytest.raises(RuntimeError, match="not open"):
         await source.fetch(None)
+
+
+async def test_the_connection_is_airflows(world: JiraWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"conn_type": "jira", "host": world.url, "login": world.login, "password": world.token}
+    monkeypatch.setenv("AIRFLOW_CONN_MY_JIRA", json.dumps(values))
+    world.issue(labels=("agent",))
+    source = JiraTickets(SourceDefinition.model_validate(DEFINITION), connection="my_jira")
+    async with source.open():
+        assert source.host == world.url.removeprefix("http://")
+        assert len((await source.fetch(None)).entries) == 1
+    missing = JiraTickets(SourceDefinition.model_validate(DEFINITION), connection="no_such")
+    with pytest.raises(InvalidInputError, match="there is no Airflow connection 'no_such'"):
+        async with missing.open():
+            pass
+
+
+def test_the_host_before_the_source_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"conn_type": "jira", "host": "https://acme.atlassian.net", "password": "t"}
+    monkeypatch.setenv("AIRFLOW_CONN_MY_JIRA", json.dumps(values))
+    definition = SourceDefinition.model_validate(DEFINITION)
+    assert JiraTickets(definition, connection="my_jira").host == "acme.atlassian.net"
+    with pytest.raises(InvalidInputError, match="'no_such'"):
+        _ = JiraTickets(definition, connection="no_such").host
 
 
 async def test_without_the_extra(world: JiraWorld, monkeypatch: pytest.MonkeyPatch) -> None:

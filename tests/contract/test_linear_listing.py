@@ -219,6 +219,18 @@ async def test_a_team_that_is_not_there_holds_no_other_up(
         assert operations(world) == ["AgentsIssues"]
 
 
+async def test_many_teams_are_checked_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    teams = [f"T{n}" for n in range(60)]
+    for key in teams[:-1]:
+        world.team(key)
+    last = world.issue("T58", labels=("agent",))
+    async with opened(monkeypatch, world, teams=teams) as source:
+        listing = await source.fetch(None)
+    assert keys(listing) == {last["identifier"]}
+    assert [fault.partition(":")[0] for fault in listing.faults] == ["T59"]
+    assert operations(world) == ["AgentsTeams"] * 3 + ["AgentsIssues"]
+
+
 async def test_no_team_at_all_needs_a_person(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(monkeypatch, world, teams=["NOPE"]) as source:
         with pytest.raises(ForgeAccessError, match="NOPE: Linear has no team with this key"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import textwrap
 from base64 import b64decode, b64encode
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from airflow_provider_agents.domain.authority_rules import Standing
 from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
+from airflow_provider_agents.domain.source_definition import SourceDefinition
 from airflow_provider_agents.domain.tickets import (
     Ask,
     Claim,
@@ -84,6 +87,17 @@ def test_a_dag_that_starts_runs() -> None:
         assert request.repository in ("acme/shop", "acme/billing")
         assert request.budget_usd == 5
     assert ids == {"upgrade__acme-shop__2026-01-04", "upgrade__acme-billing__2026-01-04"}
+
+
+@pytest.mark.parametrize("where", ["docs/tickets-jira.md", "dags/tickets/jira.yaml"])
+def test_the_definitions_of_jira_that_are_shown(where: str) -> None:
+    text = (PAGE.parents[1] / where).read_text()
+    if where.endswith(".md"):
+        text = textwrap.dedent(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    definition = SourceDefinition.model_validate(yaml.safe_load(text))
+    assert definition.source == "jira"
+    assert definition.authority.start.teams == ("developers",)
+    assert definition.authority.start.permission is None
 
 
 class Tracker:

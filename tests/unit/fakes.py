@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_agents.domain.authority_rules import Standing
 from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
 from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
 from airflow_provider_agents.domain.pull_request import Check, PullRequestSnapshot
+from airflow_provider_agents.domain.tickets import TicketEntry, TicketReading
+from airflow_provider_agents.exceptions import ForgeAccessError, ForgeError
 from airflow_provider_agents.hooks.github import AgentsGitHubHook
 from airflow_provider_agents.hooks.github_models import (
     CommentRef,
@@ -18,11 +22,14 @@ from airflow_provider_agents.hooks.github_models import (
     PullRequestRef,
     RepositoryInfo,
 )
+from airflow_provider_agents.operators import ticket_reading, ticket_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     import pytest
+
+    from airflow_provider_agents.domain.tickets import Claim
 
 T = TypeVar("T")
 
@@ -263,7 +270,60 @@ class GitHub:
         )
         monkeypatch.setattr(AgentsGitHubHook, "run", lambda hook, work: asyncio.run(work(self)))
         monkeypatch.setattr(AgentsGitHubHook, "get_conn", lambda hook: credential)
+        monkeypatch.setattr(ticket_sources, "source_for", lambda definition: IssueSource(self))
+        monkeypatch.setattr(ticket_reading, "source_for", lambda definition: IssueSource(self))
         return self
+
+
+class IssueSource:
+    """The issues of a :class:`GitHub`, as a source of tickets."""
+
+    kind = "github"
+    host = ""
+
+    def __init__(self, github: GitHub) -> None:
+        self.github = github
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[IssueSource]:
+        yield self
+
+    async def read(self, ids: Sequence[str]) -> dict[str, TicketReading | ForgeError]:
+        return {named: await self._read(named) for named in ids}
+
+    async def _read(self, named: str) -> TicketReading | ForgeError:
+        place, _, number = named.rpartition("#")
+        try:
+            found = await self.github.issue(place, int(number))
+        except ForgeError as error:
+            return error
+        if found.is_pull_request:
+            return ForgeAccessError(f"{named} is a pull request, not an issue")
+        entry = TicketEntry(
+            id=named,
+            key=named,
+            title=found.title,
+            url=found.url,
+            created_at=NOW,
+            updated_at=NOW,
+            actionable=found.state == "OPEN",
+            repository=place,
+            labels=found.labels,
+        )
+        return TicketReading(entry=entry, body=found.body, author=found.author, fields={"state": found.state})
+
+    async def standing(self, person: str, repository: str) -> Standing:
+        return Standing(login=person)
+
+    async def write_status(self, ticket: TicketReading, claim: Claim, text: str) -> str:
+        self.github.done.append(f"status of {ticket.entry.key}: {text}")
+        return ticket.entry.url
+
+    async def move(self, ticket: TicketReading, stage: str) -> None:
+        self.github.done.append(f"move {ticket.entry.key} to {stage}")
+
+    async def close(self, ticket: TicketReading) -> None:
+        self.github.act(f"close {ticket.entry.key}")
 
 
 def repository(**values: Any) -> RepositoryInfo:

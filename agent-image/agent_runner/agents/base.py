@@ -39,6 +39,8 @@ class AgentTask:
     settings: AgentSettings
     """``max_turns`` is what is left of the step's turns."""
     output_schema: Mapping[str, Any] | None = None
+    images: Path | None = None
+    """Folder beside the checkout with the ticket's images, which the agent may read."""
     session_id: str | None = None
     """The program's own id of the session to go on with, for which :meth:`AgentProgram.has_session` is true."""
 

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 from agent_runner.agents.base import AgentProgram, AgentTask, Invocation
 from agent_runner.agents.claude_events import ClaudeTranscript
-from agent_runner.agents.tools import check_servers, link_skills
 from agent_runner.failure import failed
 from agent_runner.files import make_folder, remove, write_fresh
+from agent_runner.mcp_servers import CALL_SECONDS, START_SECONDS, mcp_json
+from agent_runner.skills import write_skills
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent_runner.contract import AgentSettings, McpServer
+    from agent_runner.contract import AgentSettings
 
 API_KEY = "held-by-the-gateway"
 """What the program is given as its key; the gateway puts the real one in its place."""
@@ -55,16 +56,15 @@ class Claude(AgentProgram):
                 "agent_missing",
                 f"Claude Code ({self.environment.claude_program}) is not on the PATH of the image.",
             )
-        check_servers(task.settings.mcp_servers, self.environment.search_path)
         self._clear_configuration()
-        link_skills(task.settings.skills, self.config_dir / "skills")
+        write_skills(task.settings.skills, self.config_dir / "skills")
         session_id = task.session_id or str(uuid.uuid4())
         instructions = self.environment.home / "instructions.md"
         write_fresh(instructions, task.instructions)
         return Invocation(
             argv=(
                 program,
-                *_arguments(task),
+                *_arguments(task, gateway_url),
                 "--resume" if task.session_id else "--session-id",
                 session_id,
                 "--append-system-prompt-file",
@@ -113,7 +113,7 @@ class Claude(AgentProgram):
             remove(memory)
 
 
-def _arguments(task: AgentTask) -> list[str]:
+def _arguments(task: AgentTask, gateway_url: str) -> list[str]:
     arguments = [
         "-p",
         "--output-format",
@@ -129,6 +129,8 @@ def _arguments(task: AgentTask) -> list[str]:
     ]
     disallowed = (*_SERVER_TOOLS, *(_EDITING_TOOLS if task.read_only else ()))
     arguments += ["--disallowedTools", ",".join(disallowed)]
+    if task.images is not None:
+        arguments += ["--add-dir", str(task.images)]
     if task.settings.max_turns is not None:
         arguments += ["--max-turns", str(task.settings.max_turns)]
     if task.settings.model is not None:
@@ -136,7 +138,7 @@ def _arguments(task: AgentTask) -> list[str]:
     if task.settings.effort is not None:
         arguments += ["--effort", task.settings.effort]
     if task.settings.mcp_servers:
-        arguments += ["--mcp-config", _mcp_config(task.settings.mcp_servers)]
+        arguments += ["--mcp-config", mcp_json(task.settings.mcp_servers, gateway_url)]
     if task.settings.thinking in ("on", "off"):
         arguments += ["--thinking", "adaptive" if task.settings.thinking == "on" else "disabled"]
     if task.output_schema is not None:
@@ -148,13 +150,6 @@ def _arguments(task: AgentTask) -> list[str]:
             )
         arguments += ["--json-schema", schema]
     return arguments
-
-
-def _mcp_config(servers: tuple[McpServer, ...]) -> str:
-    entries = {
-        server.name: {"command": server.command[0], "args": list(server.command[1:])} for server in servers
-    }
-    return json.dumps({"mcpServers": entries}, separators=(",", ":"))
 
 
 def _model_name(model: str, context_window: str | None) -> str:
@@ -170,6 +165,8 @@ def _model_variables(settings: AgentSettings) -> dict[str, str]:
     if settings.mcp_servers:
         # Their tools are in each request, so that no search of the model's side is needed to find them.
         variables["ENABLE_TOOL_SEARCH"] = "false"
+        variables["MCP_TIMEOUT"] = str(START_SECONDS * 1_000)
+        variables["MCP_TOOL_TIMEOUT"] = str(CALL_SECONDS * 1_000)
     if settings.thinking is not None and settings.thinking.isdecimal():
         variables["MAX_THINKING_TOKENS"] = settings.thinking
     return variables

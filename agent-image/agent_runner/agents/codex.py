@@ -16,9 +16,9 @@ from agent_runner.agents.codex_config import KEY_VARIABLE, config_toml
 from agent_runner.agents.codex_events import CodexTranscript
 from agent_runner.agents.codex_rollout import Rollout, rollout_file
 from agent_runner.agents.codex_schema import strict
-from agent_runner.agents.tools import check_servers
 from agent_runner.failure import failed
 from agent_runner.files import make_folder, remove, write_fresh
+from agent_runner.skills import skills_text, write_skills
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,8 @@ PROGRAM = "codex"
 API_KEY = "held-by-the-gateway"
 """What the program is given as its key; the gateway puts the real one in its place."""
 _SESSIONS = "sessions"
+_SKILLS = "platform-skills"
+"""No folder that the program itself searches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +58,18 @@ class Codex(AgentProgram):
         program = shutil.which(PROGRAM, path=self.environment.search_path)
         if program is None:
             raise failed("agent_missing", f"Codex ({PROGRAM}) is not on the PATH of the image.")
-        check_servers(task.settings.mcp_servers, self.environment.search_path)
         self._clear_configuration()
+        skills = self.config_dir / _SKILLS
+        write_skills(task.settings.skills, skills)
+        # In the instructions, and not by the program's own search, which would find those of the checkout, too.
+        instructions = "\n\n".join(filter(None, (task.instructions, skills_text(task.settings.skills, skills))))
         session_id = task.session_id if task.session_id and self.has_session(task.session_id) else None
         rollout = Rollout(self.config_dir / _SESSIONS)
         rollout.follow(session_id)
-        config = config_toml(gateway_url, task.checkout, task.settings, task.instructions)
+        config = config_toml(gateway_url, task.checkout, task.settings, instructions)
         write_fresh(self.config_dir / "config.toml", config)
         # A session that goes on keeps the instructions that it began with, so new ones must be said.
-        prompt = task.prompt if session_id is None else f"{task.instructions}\n{task.prompt}"
+        prompt = task.prompt if session_id is None else f"{instructions}\n{task.prompt}"
         return CodexInvocation(
             argv=(
                 program,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from agent_runner.mcp_servers import CALL_SECONDS, START_SECONDS, server_url
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -78,10 +80,11 @@ def config_toml(gateway_url: str, checkout: Path, settings: AgentSettings, instr
                 line
                 for server in settings.mcp_servers
                 for line in _table(
-                    f"mcp_servers.{_toml(server.name)}",
+                    f"mcp_servers.{_toml(server)}",
                     [
-                        f"command = {_toml(server.command[0])}",
-                        f"args = [{', '.join(_toml(argument) for argument in server.command[1:])}]",
+                        f"url = {_toml(server_url(gateway_url, server))}",
+                        f"startup_timeout_sec = {START_SECONDS}",
+                        f"tool_timeout_sec = {CALL_SECONDS}",
                     ],
                 )
             ),

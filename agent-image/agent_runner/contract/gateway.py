@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agent_runner.contract.attachments import ImageAccess
 from agent_runner.contract.names import DEFAULT_PROTECTED_PATHS, VERSION
 from agent_runner.contract.step import Tokens
+from agent_runner.contract.tools import McpServer
 from agent_runner.contract.wire import dump, load, parse
 
 
@@ -65,6 +67,10 @@ class GatewayConfig:
     budget: Budget = field(default_factory=Budget)
     prices: dict[str, TokenPrice] = field(default_factory=dict)
     """Model family → price; wins over the gateway's own table."""
+    images: ImageAccess = field(default_factory=ImageAccess)
+    """The ticket's images, which the runner gets from the gateway."""
+    mcp_servers: tuple[McpServer, ...] = ()
+    """MCP servers that the agent may speak to, through the gateway."""
     secret_name: str = "agent-secrets"
     """Named in messages about a missing credential; the values are files in the secret volume."""
     version: int = VERSION
@@ -100,6 +106,19 @@ class ModelUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class McpUse:
+    """What the agent asked of one MCP server."""
+
+    server: str
+    calls: int
+    """Calls of tools that the server answered."""
+    failed: int = 0
+    """Calls of tools that it did not answer, or refused."""
+    refused: int = 0
+    """Requests that the gateway refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """What an unsettled pod of :class:`Budget` turned out to have spent."""
 
@@ -129,6 +148,8 @@ class Ledger:
     """Calls that were refused because the budget is spent."""
     settled: tuple[Settled, ...] = ()
     pushes: tuple[Push, ...] = ()
+    mcp: tuple[McpUse, ...] = ()
+    """Use of MCP servers, by server."""
     refusals: tuple[str, ...] = ()
     """What was refused and why, the last twenty."""
     version: int = VERSION

@@ -10,6 +10,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from agent_runner.contract.attachments import IMAGE_STEM_PATTERN, MOST_IMAGES
 from agent_runner.contract.names import (
     MAX_SPEC_BYTES,
     MAX_TERMINATION_MESSAGE_BYTES,
@@ -21,6 +22,7 @@ from agent_runner.contract.names import (
     VERSION,
     branch_fault,
 )
+from agent_runner.contract.tools import Skill, name_faults, skill_faults
 from agent_runner.contract.wire import ContractError, dump, load, parse, to_line
 
 Step = Literal["plan", "implement", "test", "fix", "review"]
@@ -28,28 +30,10 @@ READING_STEPS: frozenset[Step] = frozenset({"plan", "review"})
 """Steps whose agent only reads: nothing that it does to the checkout is kept."""
 Outcome = Literal["succeeded", "failed", "no_changes", "cancelled"]
 _THINKING = re.compile(r"on|off|[1-9][0-9]{3,5}")
-_TOOL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 FailureCategory = Literal[
     "image", "auth", "network", "rate_limit", "quota", "timeout", "budget", "agent", "context", "tests",
     "git", "conflict", "resource", "evicted", "scheduling", "storage", "config", "unknown",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class McpServer:
-    """A program of the image that gives the agent tools, over its standard input and output."""
-
-    name: str
-    command: tuple[str, ...]
-    """The program and its arguments. No secret."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skill:
-    """A folder of the image with a ``SKILL.md``, which tells the agent how to do something."""
-
-    name: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +52,9 @@ class AgentSettings:
     beside a :attr:`model`."""
     thinking: str | None = None
     """``on``, ``off``, or the most tokens of one thought; ``None`` is the program's default. Claude Code only."""
-    mcp_servers: tuple[McpServer, ...] = ()
-    """Claude Code and Codex."""
+    mcp_servers: tuple[str, ...] = ()
+    """Names of the MCP servers that the agent finds at ``/mcp/<name>`` of the gateway."""
     skills: tuple[Skill, ...] = ()
-    """Claude Code only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +105,8 @@ class StepSpec:
     """Get the content of files in Git LFS."""
     commit_message: str | None = None
     """Message for changes that the agent left uncommitted."""
+    images: tuple[str, ...] = ()
+    """Names, without number and ending, of the ticket's images, which the gateway serves in this order."""
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -153,22 +138,16 @@ class StepSpec:
                 f"agent.thinking: {self.agent.thinking!r} is none of on, off and a number of tokens"
             )
         faults += [
-            f"agent: {name!r} is no name of an MCP server or a skill"
-            for name in (
-                *(server.name for server in self.agent.mcp_servers),
-                *(skill.name for skill in self.agent.skills),
-            )
-            if not _TOOL_NAME.fullmatch(name)
+            f"agent.mcp_servers: {fault}" for fault in name_faults(self.agent.mcp_servers, "an MCP server")
         ]
-        faults += [
-            f"agent.mcp_servers: {server.name} has no command"
-            for server in self.agent.mcp_servers
-            if not server.command
-        ]
+        faults += [f"agent.skills: {fault}" for fault in skill_faults(self.agent.skills)]
         if self.session_key is not None and not SESSION_KEY_PATTERN.fullmatch(self.session_key):
             faults.append(f"session_key: {self.session_key!r} is not letters, digits and -")
         if self.step != "test" and not self.prompt.strip():
             faults.append("prompt: empty")
+        faults += [f"images: {name!r} is no safe name" for name in self.images if not _is_stem(name)]
+        if len(self.images) > MOST_IMAGES:
+            faults.append(f"images: {len(self.images)}, at most {MOST_IMAGES}")
         if faults:
             raise ContractError("step specification: " + "; ".join(faults))
 
@@ -189,6 +168,10 @@ class StepSpec:
         asked = dataclasses.asdict(self)
         del asked["expected_head"]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _is_stem(name: str) -> bool:
+    return IMAGE_STEM_PATTERN.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

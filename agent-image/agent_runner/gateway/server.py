@@ -16,6 +16,7 @@ from aiohttp import web
 from agent_runner.contract import Ledger
 from agent_runner.gateway.address import Address, listen, write_atomically
 from agent_runner.gateway.anthropic_api import ANTHROPIC
+from agent_runner.gateway.attachments import ImageService
 from agent_runner.gateway.budget import BudgetGate
 from agent_runner.gateway.call_book import CallBook
 from agent_runner.gateway.credentials import Credentials
@@ -61,6 +62,7 @@ class Gateway:
         self._upstream: Upstream | None = None
         self._git: GitProxy | None = None
         self._mirror: MirrorService | None = None
+        self._images: ImageService | None = None
         self._models: dict[str, ModelProxy] = {}
         self._runner: web.AppRunner | None = None
         self._address: Address | None = None
@@ -118,6 +120,7 @@ class Gateway:
         forge = Forge(config, credentials, upstream)
         self._git = GitProxy(config, forge, journal, scratch=settings.scratch_dir)
         self._mirror = MirrorService(config, settings.mirror_dir, settings.scratch_dir)
+        self._images = ImageService(config, credentials)
         gate = BudgetGate(settle(config.budget, settings.ledger_dir, journal), journal.spent)
         prices = PriceBook(config.prices)
         urls = {ANTHROPIC.name: config.anthropic_url, OPENAI.name: config.openai_url}
@@ -137,6 +140,8 @@ class Gateway:
             await self._mirror.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._images is not None:
+            await self._images.close()
         if self._upstream is not None:
             await self._upstream.close()
         if self._journal is not None:
@@ -163,6 +168,8 @@ class Gateway:
                     return await self._git.handle(request, path) if self._git else self._faulty_git()
                 case "mirror":
                     return await self._mirror.handle(request, path) if self._mirror else self._faulty_git()
+                case "attachments" if self._images is not None:
+                    return await self._images.handle(request, path)
                 case name if (api := _APIS.get(name)) is not None:
                     proxy = self._models.get(name)
                     return await proxy.handle(request, path) if proxy else self._faulty_model(api)

@@ -27,6 +27,7 @@ from agent_runner.contract import (
     GatewayConfig,
     branch_fault,
 )
+from agent_runner.gateway.attachments import image_faults
 from agent_runner.gateway.protected_paths import ProtectedPaths
 
 if TYPE_CHECKING:
@@ -139,7 +140,12 @@ def config_faults(config: GatewayConfig) -> list[str]:
     ]
     return [
         f"gateway configuration: {fault}"
-        for fault in (*faults, *_price_faults(config.prices), *_budget_faults(config.budget))
+        for fault in (
+            *faults,
+            *_price_faults(config.prices),
+            *_budget_faults(config.budget),
+            *image_faults(config),
+        )
     ]
 
 

@@ -57,7 +57,7 @@ class Upstream:
             headers={**headers, "Accept-Encoding": "identity"},
             data=data,
             allow_redirects=False,
-            proxy=_proxy_for(target),
+            proxy=proxy_for(target),
             timeout=aiohttp.ClientTimeout(
                 total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS, connect=60, sock_read=IDLE_SECONDS
             ),
@@ -68,7 +68,8 @@ class Upstream:
         await self._session.close()
 
 
-def _proxy_for(url: URL) -> str | None:
+def proxy_for(url: URL) -> str | None:
+    """Return the proxy that this container's environment names for ``url``."""
     if not url.host or urllib.request.proxy_bypass(f"{url.host}:{url.port}"):
         return None
     return urllib.request.getproxies().get(url.scheme)

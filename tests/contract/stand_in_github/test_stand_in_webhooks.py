@@ -84,7 +84,7 @@ async def test_each_kind_of_event_arrives_signed(seeded, pull, receiver, registe
         assert payload["sender"]["login"]
         assert headers["X-GitHub-Delivery"]
     assert set(by_event) == {
-        "issue_comment", "push", "pull_request", "check_run", "check_suite", "status",
+        "issue_comment", "issues", "push", "pull_request", "check_run", "check_suite", "status",
         "pull_request_review", "pull_request_review_comment",
     }  # fmt: skip
     pull_id = seeded.forge.store.repositories[REPOSITORY].pulls[pull].id

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from airflow_provider_agents.cli import api_access, api_client
-from airflow_provider_agents.cli.definition_runs import get_run_commands
+from tests.unit.cli.command_line import Ended, call_line
 from tests.unit.cli.fake_airflow import TOKEN, FakeAirflow
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
 
 Call = Callable[..., Ended]
 
@@ -37,25 +25,6 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAirflow]:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
+def call() -> Call:
     """Run a command line."""
-
-    def run(*line: str) -> Ended:
-        parser = argparse.ArgumentParser("airflow agents")
-        commands = parser.add_subparsers(required=True)
-        for command in get_run_commands():
-            sub = commands.add_parser(command.name)
-            for arg in command.args:
-                arg.add_to_parser(sub)
-            sub.set_defaults(func=command.func)
-
-        def main() -> None:
-            args = parser.parse_args(line)
-            args.func(args)
-
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), shown.out, shown.err)
-
-    return run
+    return call_line

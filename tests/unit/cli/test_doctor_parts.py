@@ -359,13 +359,15 @@ def test_the_docs_have_every_check() -> None:
 
 def test_airflows_parser_takes_the_commands() -> None:
     (group,) = get_agents_cli_commands()
-    assert [command.name for command in group.subcommands] == ["doctor", "init"]
+    assert {command.name for command in group.subcommands} >= {"doctor", "init", "run", "status", "logs"}
     from airflow.cli.cli_parser import get_parser
 
     parsed = get_parser().parse_args(
         ["agents", "doctor", "-o", "json", "--skip", "a.*", "--repository", "a/b"]
     )
     assert (parsed.output, parsed.skip, parsed.repository) == ("json", ["a.*"], ["a/b"])
+    parsed = get_parser().parse_args(["agents", "logs", "a/b#7", "plan", "-f"])
+    assert (parsed.run, parsed.step, parsed.follow) == ("a/b#7", "plan", True)
 
 
 def test_no_flag_takes_a_secret() -> None:

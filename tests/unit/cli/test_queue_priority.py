@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_agents.cli.priority import PRIORITIES, read_priorities
+from airflow_provider_agents.cli.priority import PRIORITIES
 from airflow_provider_agents.cli.queue import CAPACITY, TICKETS
 from airflow_provider_agents.domain.capacity import Caps, Limits
 from airflow_provider_agents.domain.capacity_ledger import Entry, Ledger
@@ -137,16 +137,3 @@ def test_two_people_at_the_same_moment(line: FakeAirflow, call: Call) -> None:
     ended = call("priority", "second", "1")
     assert ended.code == 1
     assert "run it again" in ended.err
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ('{"a": 1, "b": "2", "c": true, "d": null, "e": -3}', {"a": 1, "e": -3}),
-        ("", {}),
-        ("[1]", {}),
-        ("nothing", {}),
-    ],
-)
-def test_what_is_read(text: str, found: dict[str, int]) -> None:
-    assert read_priorities(text) == found

@@ -225,6 +225,9 @@ def test_retry_failed_leaves_alone_what_is_history(airflow: FakeAirflow, call: C
     add_failed(airflow, "cancelled", 2, note="Cancelled by `airflow agents cancel`")
     add_failed(airflow, "superseded", 3)
     airflow.add_run("newer", "success", {"repository": "acme/shop", "issue_number": 3})
+    add_failed(airflow, "brought")
+    airflow.runs["brought"]["conf"] = {"repository": "acme/shop", "ticket_source": "s", "ticket_id": "I_5"}
+    airflow.add_run("brought_again", "running", airflow.runs["brought"]["conf"])
     add_failed(airflow, "long_ago", 4)
     airflow.runs["long_ago"]["end_date"] = "2020-01-01T00:00:00+00:00"
     ended = call("retry-failed", "--yes", "-o", "json")
@@ -232,7 +235,7 @@ def test_retry_failed_leaves_alone_what_is_history(airflow: FakeAirflow, call: C
     assert [row["run"] for row in json.loads(ended.out)] == ["fails"]
     assert "newer is a newer run of acme/shop#3" in ended.err
     assert cleared(airflow, "fails") == {IMPLEMENT, TEST, "finish", "report"}
-    assert not any(cleared(airflow, name) for name in ("cancelled", "superseded", "long_ago"))
+    assert not any(cleared(airflow, name) for name in ("cancelled", "superseded", "brought", "long_ago"))
 
 
 def test_retry_failed_of_one_repository(airflow: FakeAirflow, call: Call) -> None:

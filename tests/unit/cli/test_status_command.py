@@ -148,13 +148,25 @@ def test_by_which_names_a_run_is_found(at_work: FakeAirflow, call: Call, referen
     assert json.loads(call("status", reference, "-o", "json").out)["run"] == "r1"
 
 
-def test_by_the_name_of_a_manifest_or_the_key_of_a_ticket(airflow: FakeAirflow, call: Call) -> None:
+def test_by_the_name_of_a_manifest(airflow: FakeAirflow, call: Call) -> None:
     airflow.add_run("manifest__agent-system__fix-it__aaaa", "failed", {"repository": "a/b"})
     airflow.add_run("manifest__agent-system__fix-it__bbbb", "success", {"repository": "a/b"})
     airflow.add_run("manifest__agent-system__fix-it-2__cccc", "running", {"repository": "a/b"})
-    airflow.add_run("t", "running", {"repository": "a/b", "ticket": {"key": "ENG-12"}})
     assert json.loads(call("status", "fix-it", "-o", "json").out)["run"].endswith("bbbb"), "the newest"
-    assert json.loads(call("status", "ENG-12", "-o", "json").out)["run"] == "t"
+
+
+@pytest.mark.parametrize("key", ["ENG-12", "acme/shop#7"])
+def test_by_the_key_of_a_ticket_that_a_source_brought(airflow: FakeAirflow, call: Call, key: str) -> None:
+    for number, (run_id, state) in enumerate((("old", "failed"), ("new", "success"), ("other", "running"))):
+        conf = {"repository": "acme/shop", "ticket_source": "shop", "ticket_id": f"id-{min(number, 1)}"}
+        airflow.add_run(run_id, state, conf)
+        named = {"ticket": {"key": "ENG-1" if run_id == "other" else key}}
+        airflow.xcoms[run_id, "accept", "return_value"] = named
+    airflow.add_run("unread", "queued", {"ticket_source": "shop", "ticket_id": "id-9"})
+    shown = json.loads(call("status", key, "-o", "json").out)
+    assert (shown["run"], shown["ticket"]) == ("new", key)
+    rows = {row["run"]: row["ticket"] for row in json.loads(call("status", "-o", "json").out)}
+    assert rows == {"unread": "", "other": "ENG-1", "new": key, "old": key}
 
 
 def test_no_such_run(airflow: FakeAirflow, call: Call) -> None:

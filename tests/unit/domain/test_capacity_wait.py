@@ -36,6 +36,11 @@ def test_the_median_counts_and_a_run_that_takes_long_is_taken_to_end_soon() -> N
     assert minutes(found) == {"1": 7.5}
 
 
+def test_of_an_even_number_the_two_in_the_middle_count() -> None:
+    found = estimated([waits("1")], [works(0)], DayUse(), ONE, NOW, durations=[90_000, 1200, 2400, 60])
+    assert minutes(found) == {"1": 30}
+
+
 def test_without_recent_runs_nothing_is_told() -> None:
     assert estimated([waits("1")], [works(1)], DayUse(), ONE, NOW, durations=[]) == {"1": None}
 

@@ -120,3 +120,47 @@ def test_the_end_is_later_and_free(windows: list[str], now: datetime) -> None:
         assert until > now
         assert frozen_until(windows, until) is None
         assert frozen_until(windows, until - timedelta(microseconds=1)) == until
+
+
+DAYS = "Mon-Fri 08:00-14:00 America/New_York"
+
+
+@pytest.mark.parametrize(
+    ("windows", "now", "until"),
+    [
+        ([DAYS], "2026-01-05T12:59", None),
+        ([DAYS], "2026-01-05T13:00", "2026-01-05T19:00"),
+        ([DAYS], "2026-01-09T18:59", "2026-01-09T19:00"),
+        ([DAYS], "2026-01-09T19:00", None),
+        ([DAYS], "2026-01-10T15:00", None),
+        ([DAYS], "2026-07-01T12:00", "2026-07-01T18:00"),
+        (["sat 08:00 - 14:00"], "2026-01-10T09:00", "2026-01-10T14:00"),
+        (["Fri - Mon 22:00-06:00"], "2026-01-06T05:00", "2026-01-06T06:00"),
+        (["Fri - Mon 22:00-06:00"], "2026-01-06T23:00", None),
+        (["Fri - Mon 22:00-06:00"], "2026-01-04T23:00", "2026-01-05T06:00"),
+        (["Sun-Sun 20:00-24:00", "Mon 00:00-01:00"], "2026-01-04T21:00", "2026-01-05T01:00"),
+    ],
+)
+def test_the_same_hours_of_several_days(windows: list[str], now: str, until: str | None) -> None:
+    assert freeze_faults(windows) == []
+    assert frozen_until(windows, at(now)) == (at(until) if until else None)
+
+
+@pytest.mark.parametrize(
+    ("window", "fault"),
+    [
+        ("Mon-Fri 08:00-08:00", "ends when it begins"),
+        ("Mon-Fre 08:00-14:00", "Fre 00:00"),
+        ("Mon-Fri 08:00-25:00", "Mon 25:00"),
+        ("Mon-Fri 08:00-14:00 Europe/Atlantis", "time zone"),
+        ("Mon-Fri", "neither"),
+        ("Mon-Fri-Sun 08:00-14:00", "neither"),
+    ],
+)
+def test_faults_of_hours(window: str, fault: str) -> None:
+    (found,) = freeze_faults([window])
+    assert fault in found
+
+
+def test_all_hours_of_all_days_are_a_fault() -> None:
+    assert len(freeze_faults(["Mon-Sun 00:00-24:00"])) == 1

@@ -234,7 +234,9 @@ def test_less_effort_is_less_at_every_step() -> None:
         "medium",
     ]
     assert merged("defaults:\n  effort: high\n", "plan_effort: max\n").values["plan_effort"] is None
-    assert merged("defaults:\n  effort: high\n", "plan_effort: low\n").values["plan_effort"] == "low"
+    assert merged("defaults:\n  effort: high\n", "plan_effort: medium\n").values["plan_effort"] == "medium"
+    limited = merged("defaults:\n  effort: low\n  limits: {plan_effort: high}\n")
+    assert (limited.values["plan_effort"], limited.values["effort"]) == (None, "low")
 
 
 # Limits

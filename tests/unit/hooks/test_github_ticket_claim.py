@@ -83,6 +83,7 @@ def test_a_claim_that_fits_into_no_comment_is_told() -> None:
 def test_a_marker_in_the_text_is_none() -> None:
     ours, theirs = of(run("ours")), of(run("theirs", state="started"))
     assert claim_in(status_body(f"They say {marker(theirs)}", ours)) == ours
+    assert claim_in(f"{marker(theirs)}\n\n{marker(ours)}") == ours
     assert not is_status("They say hello <!-- agents ticket")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_agents.domain.source_definition import SourceDefinition
+from airflow_provider_agents.domain.source_definition import AskRules, SourceDefinition
 from airflow_provider_agents.exceptions import ForgeUnavailableError
 from airflow_provider_agents.hooks.github_ticket_listing import TicketListing
 from airflow_provider_agents.hooks.github_ticket_parse import RawTicket, linked_issue, parse_ticket
@@ -117,8 +117,8 @@ def test_state_of_a_link(state: str | None, reason: str | None, expected: str) -
 
 def test_the_cursor_tells_other_rules_from_other_words_in_another_order() -> None:
     def digest(**ask: Any) -> str:
-        definition = SourceDefinition(source="github", repositories=("acme/shop",), ask=ask)
-        return TicketListing(definition, TicketRules(definition), {})._digest()
+        definition = SourceDefinition(source="github", repositories=("acme/shop",), ask=AskRules(**ask))
+        return TicketListing(definition, TicketRules(definition), {})._digest
 
     assert digest(labels=["a", "b"]) == digest(labels=["b", "a"])
     assert digest(labels=["a"]) != digest(labels=["b"])

@@ -131,7 +131,7 @@ def test_the_default_branch_is_no_work_branch(github: GitHub) -> None:
     ("values", "words"),
     [
         ({"state": "CLOSED"}, "#3 is closed; reopen it or start from a prompt"),
-        ({"is_pull_request": True}, "#3 is a pull request, not an issue"),
+        ({"is_pull_request": True}, "acme/shop#3 is a pull request, not an issue"),
     ],
 )
 def test_an_issue_that_is_none(github: GitHub, values: dict[str, Any], words: str) -> None:
@@ -152,8 +152,8 @@ def test_all_that_is_wrong_is_named_at_once(github: GitHub) -> None:
         "repository",
         "repository",
         "base_branch",
-        "issue_number",
         "merge_method",
+        "issue_number",
     ]
 
 
@@ -361,6 +361,35 @@ def test_a_fault_of_the_installation_is_named(folder: Path, text: str, words: st
     (folder / "repositories.yaml").write_text(text)
     (fault,) = faults()
     assert words in fault
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "words"),
+    [
+        (
+            "off_peak: [Mon 00:00 - Fri 00:00]",
+            "off_peak: [Fri 00:00 - Mon 00:00]",
+            "off_peak: The weekly ",
+        ),
+        (
+            f"protected_paths: [{', '.join(f'a{n}' for n in range(99))}]",
+            "protected_paths: [x, y]",
+            "protected_paths: should have at most 100 items",
+        ),
+        (
+            f"hold_labels: [{', '.join(f'a{n}' for n in range(19))}]",
+            "hold_labels: [x, y]",
+            "hold_labels: Tuple should have at most 20 items",
+        ),
+    ],
+)
+def test_lists_that_do_not_fit_together(
+    github: GitHub, folder: Path, text: str, own: str, words: str
+) -> None:
+    (folder / "repositories.yaml").write_text(f"defaults:\n  {text}\n")
+    github.texts[".agents.yaml", "c" * 40] = own
+    (fault,) = faults()
+    assert fault.startswith(words)
 
 
 def test_a_combination_is_refused_before_anything_is_paid(checked: Checked) -> None:

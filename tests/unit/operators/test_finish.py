@@ -53,24 +53,11 @@ def finish(ti: TaskInstance) -> Any:
     return FinishOperator(task_id="finish", tasks=TASKS).execute(context(ti))
 
 
-def test_a_merged_run_closes_its_ticket_with_a_word(github: GitHub) -> None:
+def test_a_merged_run_closes_its_ticket(github: GitHub) -> None:
     ti = merged_run()
     assert finish(ti) == {"outcome": "merged", "pull_request_url": URL}
-    assert github.done == [f"comment on #3: Resolved by {URL}, which is merged.", "close #3"]
+    assert github.done == ["close acme/shop#3"]
     assert ti.pushed["pull_request_url"] == URL
-
-
-def test_an_issue_that_the_merge_closed_is_not_closed_again(github: GitHub) -> None:
-    github.issues[3] = issue(state="CLOSED")
-    finish(merged_run())
-    assert github.done == [f"comment on #3: Resolved by {URL}, which is merged."]
-
-
-def test_a_second_try_says_nothing_twice(github: GitHub) -> None:
-    finish(merged_run())
-    github.issues[3] = issue(state="CLOSED")
-    finish(merged_run())
-    assert github.done == [f"comment on #3: Resolved by {URL}, which is merged.", "close #3"]
 
 
 def test_what_a_gate_decided_before_a_clear_does_not_count(github: GitHub) -> None:

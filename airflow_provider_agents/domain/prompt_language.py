@@ -1,0 +1,360 @@
+"""What a template of a prompt may do: a small part of Jinja, checked before anything of it runs.
+
+No calls, no attributes but those of a record, no arithmetic but ``+``, ``-`` and ``~``, no definitions; loops go over
+lists that are known to be short; text between the markers of a fence is placed as it is. So a template cannot leave its
+sandbox, cannot take long, and cannot open a fence. :class:`jinja2.sandbox.ImmutableSandboxedEnvironment` is the second
+wall.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_agents.domain.prompt_handlebars import handlebars_faults, hint
+from airflow_provider_agents.domain.prompt_variables import BY_NAME, MOST_ENTRIES, Kind
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, nodes
+
+MOST_COST = 20_000
+"""Of a template: each part of it counts 1, a long text :data:`LONG_COST`, as often as its loops repeat it."""
+LONG_COST = 200
+MOST_DEPTH = 40
+MOST_LOOPS = 2
+"""Loops inside each other."""
+MOST_LISTED = 50
+"""Entries of a list that a template writes out."""
+MOST_FAULTS = 20
+
+FILTERS = frozenset(
+    "capitalize count d default first join last length lower sort title trim upper".split()  # noqa: SIM905
+)
+FENCED_FILTERS = frozenset({"d", "default"})
+TESTS = frozenset("defined undefined none odd even true false".split())  # noqa: SIM905
+LOOP_FIELDS = frozenset("index index0 revindex revindex0 first last length".split())  # noqa: SIM905
+TASK_TEMPLATE = "_task.md.j2"
+"""What every template may include."""
+
+_PLAIN = frozenset(
+    "Template Output TemplateData CondExpr If Compare Operand And Or Not Const Concat Add Sub List Tuple Keyword".split()  # noqa: SIM905
+)
+_CALLED = {
+    "Assign": "`{% set %}`",
+    "AssignBlock": "`{% set %}`",
+    "Macro": "`{% macro %}`",
+    "CallBlock": "`{% call %}`",
+    "FilterBlock": "`{% filter %}`",
+    "With": "`{% with %}`",
+    "Import": "`{% import %}`",
+    "FromImport": "`{% from … import %}`",
+    "Getitem": "`[…]`",
+    "Slice": "`[…]`",
+    "Call": "a call",
+    "Mul": "`*`",
+    "Pow": "`**`",
+    "Div": "`/`",
+    "FloorDiv": "`//`",
+    "Mod": "`%`",
+    "Neg": "`-` before a value",
+    "Pos": "`+` before a value",
+    "Dict": "`{…}`",
+    "ScopedEvalContextModifier": "`{% autoescape %}`",
+    "EvalContextModifier": "`{% autoescape %}`",
+}
+_LONG: frozenset[Kind] = frozenset({"text", "fenced"})
+
+
+@dataclass(slots=True)
+class Checked:
+    """What is known of a template."""
+
+    name: str
+    faults: list[str] = field(default_factory=list)
+    """Each with template and line."""
+    used: set[str] = field(default_factory=set)
+    """Variables, without those of templates that it includes or extends."""
+    blocks: dict[str, int] = field(default_factory=dict)
+    """Blocks, with their lines."""
+    extends: str | None = None
+    includes: set[str] = field(default_factory=set)
+    cost: int = 0
+
+    def fault(self, line: int | None, text: str) -> None:
+        """Note a fault."""
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(f"{self.name}, line {line or 1}: {text}")
+
+
+def check_language(
+    environment: Environment, source: str, name: str, *, base: str = "", base_blocks: frozenset[str] = frozenset()
+) -> Checked:
+    """Check a template; nothing of it runs.
+
+    :param environment: whose parser is used.
+    :param name: of the template, for its faults.
+    :param base: name of the shipped template that it may extend; empty: none.
+    :param base_blocks: the blocks of that.
+    """
+    from jinja2 import TemplateSyntaxError
+
+    found = Checked(name)
+    for line, text in handlebars_faults(source):
+        found.fault(line, text)
+    if found.faults:
+        return found
+    try:
+        tree = environment.parse(source, name)
+        _Check(found, base, base_blocks).template(tree)
+    except TemplateSyntaxError as error:
+        found.fault(error.lineno, error.message or "is no Jinja template")
+    except RecursionError:
+        found.fault(1, "is nested too deeply")
+    except (ValueError, OverflowError) as error:  # e.g. a number of ten thousand digits
+        found.fault(1, f"cannot be read: {error}")
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a node stands."""
+
+    depth: int = 0
+    times: int = 1
+    """How often it runs at the most."""
+    loops: int = 0
+    locals: frozenset[str] = frozenset()
+    in_block: bool = False
+
+
+class _Check:
+    def __init__(self, found: Checked, base: str, base_blocks: frozenset[str]) -> None:
+        self.found = found
+        self.base = base
+        self.base_blocks = base_blocks
+
+    def template(self, tree: nodes.Template) -> None:
+        first = next((node for node in tree.body if not _is_blank(node)), None)
+        if type(first).__name__ == "Extends":
+            self._extending(tree, first)
+        else:
+            self._each(tree.body, _Place())
+        if self.found.cost > MOST_COST:
+            self.found.fault(
+                1, f"does too much: {self.found.cost:,} units, at most {MOST_COST:,}; repeat less, in shorter loops"
+            )
+
+    def _extending(self, tree: nodes.Template, first: Any) -> None:
+        name = getattr(first.template, "value", None)
+        if not self.base or name != self.base:
+            allowed = f"a template may extend {self.base}" if self.base else "no template may be extended here"
+            self.found.fault(first.lineno, f"`{{% extends %}}`: {allowed}, and nothing else")
+        self.found.extends = self.base
+        self.found.cost += 10 * LONG_COST
+        for node in tree.body:
+            if node is first or _is_blank(node):
+                continue
+            if type(node).__name__ == "Block":
+                self._node(node, _Place(depth=1))
+            else:
+                self.found.fault(
+                    node.lineno, "stands outside of the blocks, where a template that extends another has no effect"
+                )
+        for block, line in self.found.blocks.items():
+            if block not in self.base_blocks:
+                known = ", ".join(sorted(self.base_blocks))
+                self.found.fault(line, f"{self.base} has no block `{block}`; it has {known}")
+
+    def _each(self, several: Any, place: _Place) -> None:
+        for node in several:
+            if node is not None:
+                self._node(node, place)
+
+    def _node(self, node: Any, place: _Place) -> None:
+        kind = type(node).__name__
+        if place.depth > MOST_DEPTH:
+            raise RecursionError
+        self.found.cost += place.times
+        inside = _with(place, depth=place.depth + 1)
+        special = getattr(self, f"_on_{kind.lower()}", None)
+        if special is not None:
+            special(node, inside)
+        elif kind in _PLAIN:
+            self._each(node.iter_child_nodes(), inside)
+        else:
+            self.found.fault(node.lineno, f"{_CALLED.get(kind, kind)} is not part of what a prompt's template may do")
+
+    # What needs a look of its own
+
+    def _on_name(self, node: Any, place: _Place) -> None:
+        if node.name in place.locals:
+            return
+        variable = BY_NAME.get(node.name)
+        if variable is None:
+            self.found.fault(node.lineno, _unknown(node.name))
+            return
+        self.found.used.add(node.name)
+        if variable.kind == "record":
+            fields = ", ".join(f"`{node.name}.{name}`" for name, _ in variable.fields)
+            self.found.fault(node.lineno, f"`{node.name}` is no text; write {fields}, or `{{% if {node.name} %}}`")
+        elif variable.kind in _LONG:
+            self.found.cost += LONG_COST * place.times
+
+    def _on_if(self, node: Any, place: _Place) -> None:
+        self._condition(node.test, place)
+        self._each([*node.body, *node.elif_, *node.else_], place)
+
+    def _on_condexpr(self, node: Any, place: _Place) -> None:
+        self._condition(node.test, place)
+        self._each([node.expr1, node.expr2], place)
+
+    def _condition(self, node: Any, place: _Place) -> None:
+        """Look at a condition, where a record may stand for whether it is there."""
+        kind = type(node).__name__
+        if kind == "Not":
+            self._condition(node.node, _with(place, depth=place.depth + 1))
+        elif kind in ("And", "Or"):
+            self._condition(node.left, _with(place, depth=place.depth + 1))
+            self._condition(node.right, _with(place, depth=place.depth + 1))
+        elif kind == "Name" and node.name in BY_NAME and BY_NAME[node.name].kind == "record":
+            self.found.used.add(node.name)
+        elif kind == "Name" and node.name in BY_NAME:
+            self.found.used.add(node.name)  # looked at, not copied
+        else:
+            self._node(node, place)
+        if place.depth > MOST_DEPTH:
+            raise RecursionError
+
+    def _on_getattr(self, node: Any, place: _Place) -> None:
+        of = getattr(node.node, "name", "")
+        if of == "loop" and place.loops and node.attr in LOOP_FIELDS:
+            return
+        variable = BY_NAME.get(of)
+        fields = dict(variable.fields) if variable is not None else {}
+        if variable is not None and node.attr in fields:
+            self.found.used.add(of)
+            self.found.cost += LONG_COST * place.times if fields[node.attr] in _LONG else 0
+        elif fields:
+            known = ", ".join(f"`{of}.{name}`" for name in fields)
+            self.found.fault(node.lineno, f"`{of}.{node.attr}` is not there; there are {known}")
+        else:
+            self.found.fault(node.lineno, f"`.{node.attr}`: nothing here has attributes but `failure` and `loop`")
+
+    def _on_filter(self, node: Any, place: _Place) -> None:
+        if node.name not in FILTERS:
+            known = ", ".join(sorted(FILTERS))
+            self.found.fault(node.lineno, f"filter `{node.name}` is not part of it; there are {known}")
+        elif node.name not in FENCED_FILTERS and (fenced := _fenced_in(node.node)):
+            self.found.fault(
+                node.lineno, f"`{fenced}` stands between markers, which filter `{node.name}` could take apart"
+            )
+        if node.dyn_args is not None or node.dyn_kwargs is not None:
+            self.found.fault(node.lineno, "`*` is not part of what a prompt's template may do")
+        self._each([node.node, *node.args, *node.kwargs], place)
+
+    def _on_test(self, node: Any, place: _Place) -> None:
+        if node.name not in TESTS:
+            known = ", ".join(sorted(TESTS))
+            self.found.fault(node.lineno, f"test `{node.name}` is not part of it; there are {known}")
+        self._each([*node.args, *node.kwargs], place)
+        self._condition(node.node, place)
+
+    def _on_for(self, node: Any, place: _Place) -> None:
+        target = getattr(node.target, "name", None)
+        if target is None or target in BY_NAME or target == "loop":
+            self.found.fault(node.lineno, "a loop needs one new name, which is that of no variable")
+            return
+        if node.recursive:
+            self.found.fault(node.lineno, "`recursive` is not part of what a prompt's template may do")
+        if place.loops >= MOST_LOOPS:
+            self.found.fault(node.lineno, f"no more than {MOST_LOOPS} loops may stand inside each other")
+            return
+        times = self._entries(node.iter)
+        if times is None:
+            lists = ", ".join(name for name, each in BY_NAME.items() if each.kind == "list")
+            self.found.fault(
+                node.lineno, f"loops go over {lists}, or over up to {MOST_LISTED} values in brackets: `['a', 'b']`"
+            )
+            return
+        self._each([node.iter], place)
+        inside = _with(
+            place,
+            times=place.times * max(1, times),
+            loops=place.loops + 1,
+            locals=place.locals | {target},
+        )
+        self._each([node.test, *node.body], inside)
+        self._each(node.else_, place)
+
+    def _entries(self, node: Any) -> int | None:
+        """Return how many entries a list may have, ``None``: it is none that a loop may go over."""
+        kind = type(node).__name__
+        if kind == "Filter" and node.name == "sort":
+            return self._entries(node.node) if node.node is not None else None
+        if kind == "Name" and (variable := BY_NAME.get(node.name)) is not None and variable.kind == "list":
+            return MOST_ENTRIES
+        if kind in ("List", "Tuple") and len(node.items) <= MOST_LISTED:
+            return len(node.items) if all(type(item).__name__ == "Const" for item in node.items) else None
+        return None
+
+    def _on_block(self, node: Any, place: _Place) -> None:
+        if place.in_block and self.found.extends:
+            self.found.fault(node.lineno, "a block may not stand inside another one here")
+        self.found.blocks.setdefault(node.name, node.lineno)
+        # A block does not see the loop that it stands in, unless it is `scoped`.
+        self._each(node.body, _with(place, in_block=True, locals=place.locals if node.scoped else frozenset()))
+
+    def _on_include(self, node: Any, place: _Place) -> None:
+        name = getattr(node.template, "value", None)
+        if name != TASK_TEMPLATE:
+            self.found.fault(node.lineno, f"`{{% include %}}`: only {TASK_TEMPLATE} may be included")
+            return
+        if not node.with_context:
+            self.found.fault(node.lineno, f"{TASK_TEMPLATE} needs the context; leave `without context` out")
+        self.found.includes.add(name)
+        self.found.cost += 5 * LONG_COST * place.times
+
+    def _on_extends(self, node: Any, place: _Place) -> None:
+        self.found.fault(node.lineno, "`{% extends %}` stands at the beginning, and once")
+
+    def _on_call(self, node: Any, place: _Place) -> None:
+        named = getattr(node.node, "name", "")
+        bare = not (node.args or node.kwargs or node.dyn_args or node.dyn_kwargs)
+        if named == "super" and bare and place.in_block and self.found.extends:
+            self.found.cost += 10 * LONG_COST * place.times
+            return
+        self.found.fault(node.lineno, f"{_CALLED['Call']} is not part of what a prompt's template may do")
+
+
+def _with(place: _Place, **changes: Any) -> _Place:
+    import dataclasses
+
+    return dataclasses.replace(place, **changes)
+
+
+def _is_blank(node: Any) -> bool:
+    if type(node).__name__ != "Output":
+        return False
+    return all(type(part).__name__ == "TemplateData" and not part.data.strip() for part in node.nodes)
+
+
+def _fenced_in(node: Any) -> str | None:
+    """Return the name of a fenced text that a value is made of."""
+    from jinja2 import nodes
+
+    if node is None:
+        return None
+    for each in [node, *node.find_all((nodes.Name, nodes.Getattr))]:
+        name = getattr(each, "name", "") if isinstance(each, nodes.Name) else ""
+        if name in BY_NAME and BY_NAME[name].kind in ("fenced", "record"):
+            return name
+    return None
+
+
+def _unknown(name: str) -> str:
+    if told := hint(name):
+        return f"`{name}` is a variable of another system; {told}"
+    near = difflib.get_close_matches(name.lower(), BY_NAME, n=1, cutoff=0.6)
+    known = ", ".join(sorted(BY_NAME))
+    return f"`{name}` is unknown" + (f"; did you mean `{near[0]}`?" if near else "") + f" There are: {known}"
