@@ -36,8 +36,9 @@ with DAG(
     doc_md=DOC,
     schedule=None,
     catchup=False,
-    max_active_runs=100,
-    max_active_tasks=200,
+    # Those that wait for their place and those whose pull request waits are active too; `admit` limits the work.
+    max_active_runs=1000,
+    max_active_tasks=1000,
     tags=["agents"],
 ) as dag:
     coding_task_group(group_id=None, bounds=BOUNDS, poll_interval=float(settings.number("poll_interval", 30)))

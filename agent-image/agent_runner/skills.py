@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from agent_runner.contract import Skill
 
 
+_SKILLS_HEAD = (
+    "Skills, each a folder with instructions for one kind of work. Where the task, or a part of it, is what a skill is "
+    "for, read its file before you begin and follow it; what else it names lies beside it. Leave the others unread."
+)
+
+
 def write_skills(skills: Iterable[Skill], folder: Path) -> None:
     """Make the skills the only ones in ``folder``: an earlier step's agent may have left others there.
 
@@ -39,11 +45,4 @@ def skills_text(skills: Iterable[Skill], folder: Path) -> str:
     ]
     if not lines:
         return ""
-    return "\n".join(
-        [
-            "Skills, each a folder with instructions for one kind of work. Where the task, or a part of it, is what a "
-            "skill is for, read its file before you begin and follow it; what else it names lies beside it. Leave the "
-            "others unread.",
-            *lines,
-        ]
-    )
+    return "\n".join([_SKILLS_HEAD, *lines])

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
-    from airflow_provider_agents.domain.repository_settings import PlatformSettings
+    from airflow_provider_agents.domain.repository_settings import PlatformSettings, Repositories
 
 CLAUDE = "claude"
-BUILT_IN = frozenset({CLAUDE, "codex", "command"})
+COMMAND = "command"
+BUILT_IN = frozenset({CLAUDE, "codex", COMMAND})
 """Programs whose settings are known here; an image may add others."""
 
 _WITHOUT_1M = re.compile(r"haiku|claude-3|opus-4-(?:0|1|5)(?!\d)|opus-4-2\d{7}")
@@ -39,6 +40,7 @@ def combination_faults(
     program: str,
     model: str | None = None,
     platform: PlatformSettings | None = None,
+    declared: Repositories | None = None,
 ) -> list[str]:
     """Return what does not go together, each naming both settings and where they come from.
 
@@ -46,19 +48,31 @@ def combination_faults(
     :param program: of the installation, for a request that names none.
     :param model: of the installation, for steps that name none.
     :param platform: MCP servers and skills of the agent.
+    :param declared: what they are, and of which steps; one that it does not have is of all steps.
     """
     faults: dict[str, None] = {}
-    main = request.agent or program
-    if platform is not None and main in BUILT_IN:
-        takers = {"skills": (CLAUDE,), "mcp_servers": (CLAUDE, "codex")}
-        for key, programs in takers.items():
-            names = getattr(platform, key)
-            if names and main not in programs:
-                place, chosen = origins.get(key, "default"), origins.get("agent", "default")
-                faults[f"{key}: {', '.join(names)} ({place}) is nothing for agent: {main} ({chosen})"] = None
     for use in _uses(request, program, model):
+        if platform is not None and use.program == COMMAND:
+            faults.update(dict.fromkeys(_tool_faults(use, platform, declared, origins)))
         faults.update(dict.fromkeys(_faults(request, use, origins)))
     return list(faults)
+
+
+def _tool_faults(
+    use: _Use, platform: PlatformSettings, declared: Repositories | None, origins: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield the MCP servers and skills of a step whose program takes none."""
+    program_key = "review_agent" if use.own_program else "agent"
+    for key in ("mcp_servers", "skills"):
+        known = getattr(declared, key) if declared is not None else {}
+        names = [
+            name for name in getattr(platform, key) if name not in known or use.step in known[name].steps
+        ]
+        if names:
+            yield (
+                f"{key}: {', '.join(names)} ({origins.get(key, 'default')}) is nothing for "
+                f"{program_key}: {use.program} ({origins.get(program_key, 'default')})"
+            )
 
 
 def _uses(request: CodingTaskRequest, program: str, model: str | None) -> Iterator[_Use]:
@@ -101,7 +115,7 @@ def _faults(request: CodingTaskRequest, use: _Use, origins: Mapping[str, str]) -
             yield f"{said('context_window', window)} is of Claude Code only; {runs}"
         if thinking:
             yield f"{said('thinking', thinking)} is of Claude Code only; {runs}"
-    if use.program == "command" and effort:
+    if use.program == COMMAND and effort:
         yield f"{said(use.effort_key if step_effort else 'effort', effort)} is nothing that a command takes; {runs}"
     if use.program != CLAUDE:
         return

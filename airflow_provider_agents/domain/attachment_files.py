@@ -23,7 +23,10 @@ MAX_TEXT_BYTES = 100_000
 
 _IMAGE_ENDING = re.compile(r"\.(?:png|jpe?g|gif|webp)$", re.IGNORECASE)
 _IMAGE_TYPE = re.compile(r"image/(?:png|jpe?g|gif|webp)\b", re.IGNORECASE)
-_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+_SVG = re.compile(
+    r"\s*(?:<\?xml[^>]{0,500}>\s*)?(?:<!--.{0,2000}?-->\s*){0,3}(?:<!doctype[^>]{0,500}>\s*)?<svg[\s>]",
+    re.IGNORECASE | re.DOTALL,
+)
 _GITHUB_IMAGE = re.compile(r"/(?:user-attachments|[\w.-]+/[\w.-]+)/assets/[\w./-]+")
 _TEXT_TYPE = re.compile(
     r"text/.*|(?:application|binary)/octet-stream|application/(?:[\w.-]+\+)?(?:x-)?"
@@ -81,7 +84,7 @@ def fetched_how(attachment: Attachment, access: FileAccess) -> Literal["text", "
     if image:
         return "image"
     if attachment.size is not None and attachment.size > MAX_TEXT_BYTES:
-        raise too_large()
+        raise _too_large()
     return "text"
 
 
@@ -108,13 +111,13 @@ def file_of(data: bytes) -> FetchedFile:
     if b"\0" in data:
         raise FileRefusedError("it is neither a text nor an image")
     if len(data) > MAX_TEXT_BYTES:
-        raise too_large()
-    if _SVG.search(data[:4_096]):
-        raise FileRefusedError("SVG is never handed over")
+        raise _too_large()
     try:
         text = data.decode().removeprefix(_BYTE_ORDER_MARK)
     except UnicodeDecodeError:
         raise FileRefusedError("it is not a text in UTF-8") from None
+    if _SVG.match(text):
+        raise FileRefusedError("SVG is never handed over")
     if len(_ODD_CONTROLS.findall(text)) * 100 > len(text):
         raise FileRefusedError("it is neither a text nor an image")
     if not text.strip():
@@ -122,6 +125,5 @@ def file_of(data: bytes) -> FetchedFile:
     return FetchedFile(text=text)
 
 
-def too_large() -> FileRefusedError:
-    """Return the refusal of a text that is too large."""
+def _too_large() -> FileRefusedError:
     return FileRefusedError(f"it is larger than {MAX_TEXT_BYTES // 1000} KB")

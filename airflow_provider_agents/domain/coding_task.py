@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from airflow_provider_agents.domain.authority_rules import AuthorityRules
 from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest  # noqa: TC001 (read at run time)
 from airflow_provider_agents.domain.image_preset import ImagePreset, image_of_preset
-from airflow_provider_agents.domain.repository_settings import McpServer, PlatformSettings, Skill
+from airflow_provider_agents.domain.repository_settings import PlatformSettings
+from airflow_provider_agents.domain.skill_files import LoadedSkill  # noqa: TC001 (read at run time)
+from airflow_provider_agents.domain.ticket_content import TicketContent
 from airflow_provider_agents.domain.tickets import SourceKind  # noqa: TC001 (read at run time)
+from airflow_provider_agents.domain.tool_servers import McpServer  # noqa: TC001 (read at run time)
 
 
 class Ticket(BaseModel):
@@ -33,6 +36,8 @@ class Ticket(BaseModel):
     body: str = ""
     url: str = ""
     author: str = ""
+    content: TicketContent = Field(default_factory=TicketContent)
+    """What the agent is shown beside title and body."""
 
     @property
     def named(self) -> str:
@@ -60,7 +65,7 @@ class CodingTask(BaseModel):
     """Who may do what."""
     mcp_servers: dict[str, McpServer] = Field(default_factory=dict)
     """Those that the agent may use, by their names."""
-    skills: dict[str, Skill] = Field(default_factory=dict)
+    skills: dict[str, LoadedSkill] = Field(default_factory=dict)
     """Those that the agent may use, by their names."""
     settings_origin: dict[str, str] = Field(default_factory=dict)
     """Where each setting comes from: ``default``, ``repositories.yaml:12``, ``.agents.yaml:3``, ``run``."""

@@ -77,6 +77,12 @@ class TicketFields(BaseModel):
         description="Set by a ticket sync: the ticket there, by the tracker's own id; in place of an issue number.",
         json_schema_extra=form_field("Ticket of a source", "Id"),
     )
+    ticket_key: str | None = Field(
+        default=None,
+        max_length=300,
+        description="Set by a ticket sync: the same as people write it, e.g. `acme/shop#7`; for lists of runs.",
+        json_schema_extra=form_field("Ticket of a source", "Key"),
+    )
     ticket_asks: tuple[str, ...] = Field(
         default=(),
         max_length=1_000,

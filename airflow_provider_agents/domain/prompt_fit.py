@@ -7,7 +7,6 @@ between the markers of :func:`~.untrusted.fence` keeps them, whatever is cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from agent_runner.contract.wire import to_line
 from airflow_provider_agents.domain.untrusted import clip, fence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow_provider_agents.domain.run_settings import ContextWindow
 
@@ -30,24 +29,22 @@ SPEC_BYTES = MAX_SPEC_BYTES - 16_000
 RESUME_BYTES = SPEC_BYTES // 2
 """Of them, at the most for what is said to an agent whose session goes on."""
 
-PARTS: Mapping[str, str] = {
-    "prompt": "the task",
-    "ticket": "the ticket",
-    "description": "the description of the pull request",
-    "feedback": "the feedback",
-    "decided": "the decisions",
-    "reason": "the reason",
-    "findings": "the findings of earlier reviews",
-    "review_prompt": "what to look at",
-    "plan": "the plan",
-    "answers": "the answers to earlier reviews",
-    "earlier_plan": "the last plan",
-    "history": "what was done so far",
+PARTS: Mapping[str, tuple[str, int]] = {
+    "prompt": ("the task", 100_000),
+    "ticket": ("the ticket", 40_000),
+    "feedback": ("the feedback", 30_000),
+    "description": ("the description of the pull request", 10_000),
+    "decided": ("the decisions", 6_000),
+    "reason": ("the reason", 2_000),
+    "review_prompt": ("what to look at", 20_000),
+    "findings": ("the findings of earlier reviews", 8_000),
+    "plan": ("the plan", 8_000),
+    "answers": ("the answers to earlier reviews", 6_000),
+    "earlier_plan": ("the last plan", 8_000),
+    "history": ("what was done so far", 4_000),
 }
-"""Variables that may be cut, the most important first, and what they are called in the notice."""
-
-REST_BYTES = 4_000
-"""What each part keeps before any is left out altogether."""
+"""Variables that may be cut, the most important first: what they are called in the notice, and how many bytes each
+keeps before any is left out altogether."""
 
 _NOTICE_BYTES = 80
 _LEAST_BYTES = 400
@@ -109,9 +106,10 @@ def fit(render: Callable[[Mapping[str, Any]], str], values: Mapping[str, Any], m
     text = render(now)
     if written_size(text) <= most_bytes:
         return Fitted(text=text)
-    most = most_bytes - written_size(_notice(values, dict.fromkeys(PARTS, "")))
-    for rest in (REST_BYTES, 0):
-        for name in reversed(PARTS):
+    most = most_bytes - written_size(_notice(values, dict.fromkeys(PARTS, ""))) - _NOTICE_BYTES
+    for away in (False, True):
+        for name, (_, least) in reversed(tuple(PARTS.items())):
+            rest = 0 if away else least
             over = written_size(text) - most
             have = _size(now.get(name))
             if over <= 0 or have <= rest:
@@ -179,7 +177,7 @@ def _notice(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def _shortened(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    for name, called in PARTS.items():
+    for name, (called, _) in PARTS.items():
         had, has = _size(before.get(name)), _size(after.get(name))
         if has < had:
             yield f"{called}: {has:,} of {had:,} bytes" if has else f"{called}: nothing of {had:,} bytes"

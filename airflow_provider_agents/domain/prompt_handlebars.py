@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAMES: Mapping[str, tuple[str, str]] = {
     "TASK_FILE": (
@@ -17,7 +20,10 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "AUTO_MERGE": ("{% if auto_merge %}", ""),
     "DRAFT_PR": ("{% if draft %}", ""),
     "ISSUE_NUMBER": ("{{ issue_number }}", ""),
-    "PLANNING_MODE": ("{% if plan_approval %}", "Planning is a step of its own, with its own template: `plan`."),
+    "PLANNING_MODE": (
+        "{% if plan_approval %}",
+        "Planning is a step of its own, with its own template: `plan`.",
+    ),
     "PR_NUMBER": ("{{ pull_request_number }}", "In `fix` and `review`."),
     "TEST_COMMAND": ("{{ test_command }}", ""),
     "OUTPUT_PATH": ("", "Leave it out: the answer is structured, its schema is given to the agent."),
@@ -38,7 +44,9 @@ SYNTAX: tuple[tuple[str, str], ...] = (
 )
 """Forms there → forms here."""
 
-_TAG = re.compile(r"\{\{(?:(?P<sign>[#/!>^&]|\{)\s*|\s*(?=else\b))(?P<word>\w*)\s*(?P<name>\w*)[^}\n]{0,200}\}\}")
+_TAG = re.compile(
+    r"\{\{(?:(?P<sign>[#/!>^&]|\{)\s*|\s*(?=else\b))(?P<word>\w*)\s*(?P<name>\w*)[^}\n]{0,200}\}\}"
+)
 
 
 def handlebars_faults(source: str) -> list[tuple[int, str]]:
@@ -62,7 +70,10 @@ def hint(name: str) -> str:
 
 def names_table() -> str:
     """Return the table of the variables as Markdown."""
-    rows = [f"| `{{{{{name}}}}}` | {f'`{form}`' if form else ''} | {remark} |" for name, (form, remark) in NAMES.items()]
+    rows = [
+        f"| `{{{{{name}}}}}` | {f'`{form}`' if form else ''} | {remark} |"
+        for name, (form, remark) in NAMES.items()
+    ]
     return "\n".join(["| Handlebars | here | |", "|---|---|---|", *rows])
 
 

@@ -88,7 +88,12 @@ class Checked:
 
 
 def check_language(
-    environment: Environment, source: str, name: str, *, base: str = "", base_blocks: frozenset[str] = frozenset()
+    environment: Environment,
+    source: str,
+    name: str,
+    *,
+    base: str = "",
+    base_blocks: frozenset[str] = frozenset(),
 ) -> Checked:
     """Check a template; nothing of it runs.
 
@@ -142,13 +147,16 @@ class _Check:
             self._each(tree.body, _Place())
         if self.found.cost > MOST_COST:
             self.found.fault(
-                1, f"does too much: {self.found.cost:,} units, at most {MOST_COST:,}; repeat less, in shorter loops"
+                1,
+                f"does too much: {self.found.cost:,} units, at most {MOST_COST:,}; repeat less, in shorter loops",
             )
 
     def _extending(self, tree: nodes.Template, first: Any) -> None:
         name = getattr(first.template, "value", None)
         if not self.base or name != self.base:
-            allowed = f"a template may extend {self.base}" if self.base else "no template may be extended here"
+            allowed = (
+                f"a template may extend {self.base}" if self.base else "no template may be extended here"
+            )
             self.found.fault(first.lineno, f"`{{% extends %}}`: {allowed}, and nothing else")
         self.found.extends = self.base
         self.found.cost += 10 * LONG_COST
@@ -159,7 +167,8 @@ class _Check:
                 self._node(node, _Place(depth=1))
             else:
                 self.found.fault(
-                    node.lineno, "stands outside of the blocks, where a template that extends another has no effect"
+                    node.lineno,
+                    "stands outside of the blocks, where a template that extends another has no effect",
                 )
         for block, line in self.found.blocks.items():
             if block not in self.base_blocks:
@@ -183,7 +192,9 @@ class _Check:
         elif kind in _PLAIN:
             self._each(node.iter_child_nodes(), inside)
         else:
-            self.found.fault(node.lineno, f"{_CALLED.get(kind, kind)} is not part of what a prompt's template may do")
+            self.found.fault(
+                node.lineno, f"{_CALLED.get(kind, kind)} is not part of what a prompt's template may do"
+            )
 
     # What needs a look of its own
 
@@ -197,7 +208,9 @@ class _Check:
         self.found.used.add(node.name)
         if variable.kind == "record":
             fields = ", ".join(f"`{node.name}.{name}`" for name, _ in variable.fields)
-            self.found.fault(node.lineno, f"`{node.name}` is no text; write {fields}, or `{{% if {node.name} %}}`")
+            self.found.fault(
+                node.lineno, f"`{node.name}` is no text; write {fields}, or `{{% if {node.name} %}}`"
+            )
         elif variable.kind in _LONG:
             self.found.cost += LONG_COST * place.times
 
@@ -239,7 +252,9 @@ class _Check:
             known = ", ".join(f"`{of}.{name}`" for name in fields)
             self.found.fault(node.lineno, f"`{of}.{node.attr}` is not there; there are {known}")
         else:
-            self.found.fault(node.lineno, f"`.{node.attr}`: nothing here has attributes but `failure` and `loop`")
+            self.found.fault(
+                node.lineno, f"`.{node.attr}`: nothing here has attributes but `failure` and `loop`"
+            )
 
     def _on_filter(self, node: Any, place: _Place) -> None:
         if node.name not in FILTERS:
@@ -274,7 +289,8 @@ class _Check:
         if times is None:
             lists = ", ".join(name for name, each in BY_NAME.items() if each.kind == "list")
             self.found.fault(
-                node.lineno, f"loops go over {lists}, or over up to {MOST_LISTED} values in brackets: `['a', 'b']`"
+                node.lineno,
+                f"loops go over {lists}, or over up to {MOST_LISTED} values in brackets: `['a', 'b']`",
             )
             return
         self._each([node.iter], place)
@@ -303,7 +319,9 @@ class _Check:
             self.found.fault(node.lineno, "a block may not stand inside another one here")
         self.found.blocks.setdefault(node.name, node.lineno)
         # A block does not see the loop that it stands in, unless it is `scoped`.
-        self._each(node.body, _with(place, in_block=True, locals=place.locals if node.scoped else frozenset()))
+        self._each(
+            node.body, _with(place, in_block=True, locals=place.locals if node.scoped else frozenset())
+        )
 
     def _on_include(self, node: Any, place: _Place) -> None:
         name = getattr(node.template, "value", None)

@@ -80,7 +80,12 @@ VARIABLES: tuple[Variable, ...] = (
         "The ticket: title, body, and what else of it the agent is given. Empty: the run has only a `prompt`.",
     ),
     _all("text", "ticket_key", "acme/shop#7", "The ticket as people write it: `acme/shop#7`, `ENG-12`."),
-    _all("number", "issue_number", 7, "Number of the issue. Empty: the ticket is in another tracker, or there is none."),
+    _all(
+        "number",
+        "issue_number",
+        7,
+        "Number of the issue. Empty: the ticket is in another tracker, or there is none.",
+    ),
     _all(
         "text",
         "prompt",
@@ -95,12 +100,19 @@ VARIABLES: tuple[Variable, ...] = (
     _all("flag", "auto_merge", True, "Whether the run merges by itself."),
     _all("flag", "draft", False, "Whether the pull request is a draft."),
     _all("flag", "plan_approval", True, "Whether a person approves the plan before anything is changed."),
-    _all("text", "test_command", "make test", "Command that tests the repository. Empty: found from its files."),
+    _all(
+        "text", "test_command", "make test", "Command that tests the repository. Empty: found from its files."
+    ),
     _all("text", "agent", "claude", "Agent program."),
     _all("text", "model", "opus", "Model. Empty: the program's default."),
     _all("number", "max_turns", 50, "Most model turns of the step. Empty: no limit of the step."),
     _all("list", "read_repositories", ("acme/lib",), "Further repositories that the agent may fetch."),
-    _all("list", "protected_paths", ("deploy/**",), "Paths that no push may change, as the repository's settings say."),
+    _all(
+        "list",
+        "protected_paths",
+        ("deploy/**",),
+        "Paths that no push may change, as the repository's settings say.",
+    ),
     _all("list", "labels", ("agent",), "Labels that the pull request is given."),
     _all(
         "flag",

@@ -16,6 +16,7 @@ from airflow_provider_agents.domain.authority_rules import AuthorityRules
 from airflow_provider_agents.domain.freeze import freeze_faults
 from airflow_provider_agents.domain.merge_rules import NEVER, UNLIMITED
 from airflow_provider_agents.domain.run_settings import RunSettings, checked_repository
+from airflow_provider_agents.domain.tool_servers import McpServer, Skill  # noqa: TC001 (read at run time)
 
 MAX_PROMPT_CHARACTERS = 20_000
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,39}$"
@@ -157,24 +158,6 @@ class AgentsFile(RepositorySettings):
         raise PydanticCustomError(
             "never", "is not set by the repository; the operators of the platform set it in repositories.yaml"
         )
-
-
-class McpServer(_Part):
-    """A program of the agent's image that gives the agent tools, over standard input and output."""
-
-    command: tuple[Annotated[str, Field(min_length=1, max_length=500)], ...] = Field(
-        min_length=1,
-        max_length=30,
-        description="Program of the image and its arguments. No secret: whoever may read pods reads it.",
-    )
-
-
-class Skill(_Part):
-    """A folder with a `SKILL.md` in the agent's image."""
-
-    path: str = Field(
-        max_length=300, pattern=r"^/[^\x00-\x1f]*$", description="Its absolute path in the image."
-    )
 
 
 class Repositories(_Part):

@@ -92,7 +92,8 @@ def read_repositories(document: Document) -> tuple[Installed | None, list[str]]:
     if value is None:
         return None, faults
     faults = [
-        f"{document.place(where)}: {name} is not declared: the top of the file has no {kind}.{name}"
+        f"{document.place(where)}: {name} is not declared: the top of the file has no {kind}.{name}; it has "
+        f"{', '.join(declared) or 'none'}"
         for where, settings in _all_settings(value)
         for kind, declared in (("mcp_servers", value.mcp_servers), ("skills", value.skills))
         for index, name in enumerate(getattr(settings, kind))

@@ -18,7 +18,7 @@ Repository = Annotated[str, Field(pattern=f"^(?:{REPOSITORY_PATTERN.pattern})$",
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class AskRules(_Part):
@@ -68,7 +68,6 @@ class SourceLimits(_Part):
 class Stages(_Part):
     """States of the tracker that a ticket is moved to; those that are empty leave it where it is (Linear, Jira)."""
 
-    waiting: str = ""
     working: str = ""
     in_review: str = ""
     done: str = ""

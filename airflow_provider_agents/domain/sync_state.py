@@ -77,14 +77,30 @@ class SyncState:
     retry_at: datetime | None = None
 
     def with_listing(
-        self, entries: Iterable[TicketEntry], cursor: Mapping[str, Any], *, complete: bool, now: datetime
+        self,
+        entries: Iterable[TicketEntry],
+        cursor: Mapping[str, Any],
+        *,
+        everything: bool,
+        complete: bool,
+        now: datetime,
     ) -> tuple[SyncState, tuple[str, ...]]:
-        """Return the state with what a listing said, and the ids of new and changed tickets, in the line's order."""
+        """Return the state with what a listing said, and the ids of new and changed tickets, in the line's order.
+
+        What is known and is not in a complete listing is read again before it is forgotten: a source may not
+        list what was asked for in a comment alone.
+
+        :param everything: whether all was to be listed, whatever came of it.
+        :param complete: whether all there is was listed.
+        """
         known = dict(self.tickets)
         entries = list(entries)
         if complete:
             listed = {entry.id for entry in entries}
-            known = {id_: ticket for id_, ticket in known.items() if id_ in listed}
+            known = {
+                id_: ticket if id_ in listed else dataclasses.replace(ticket, standing="recheck")
+                for id_, ticket in known.items()
+            }
         changed: list[KnownTicket] = []
         for entry in entries:
             before = known.pop(entry.id, None)
@@ -114,7 +130,7 @@ class SyncState:
             self,
             tickets=known,
             cursor=dict(cursor),
-            listed_at=now if complete else self.listed_at,
+            listed_at=now if everything else self.listed_at,
             looked_at=now,
             failures=0,
             fault="",

@@ -23,7 +23,7 @@ SourceKind = Literal["github", "linear", "jira"]
 AskKind = Literal["label", "assignee", "state", "command"]
 """How somebody asked for an agent: put a label on it, assigned it, moved it, or wrote ``/agent``."""
 
-Stage = Literal["waiting", "working", "in_review", "done", "stopped"]
+Stage = Literal["working", "in_review", "done", "stopped"]
 """Where the work on a ticket is; a source maps it to a state of its own, e.g. *In Progress*."""
 
 RunState = Literal["claimed", "started", "ended"]

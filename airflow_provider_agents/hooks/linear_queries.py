@@ -114,6 +114,17 @@ query AgentsUserByEmail($email: String!) {
 }
 """
 
+FILES = """
+query AgentsFiles($id: String!) {
+  issue(id: $id) {
+    description
+    comments(first: 100) { nodes { body } }
+    attachments(first: 100) { nodes { url } }
+  }
+}
+"""
+"""All that names files, so that Linear signs their addresses."""
+
 COMMENT = "query AgentsComment($id: String!) { comment(id: $id) { id url issue { id } user { id } } }"
 
 VIEWER = "query AgentsViewer { viewer { id name app organization { name } } }"
@@ -160,6 +171,7 @@ QUERIES = {
     "states": STATES,
     "user": USER,
     "user by e-mail": USER_BY_EMAIL,
+    "files": FILES,
     "comment": COMMENT,
     "viewer": VIEWER,
     **{f"more {name}": document for name, document in MORE.items()},

@@ -134,15 +134,20 @@ def _attachments(
 ) -> Iterator[Attachment]:
     """Yield what is attached, without our claim, and then the files in the texts, each once in each of them."""
     seen = {(claim_url(ticket_id), "")}
-    listed = [(text(node.get("title")), text(node.get("url")), "") for node in found]
+    listed = [
+        (text(node.get("title")), text(node.get("url")), "", text(mapping(node.get("creator")).get("id")))
+        for node in found
+    ]
     for key, words in [("", body), *((comment.key, comment.body) for comment in comments)]:
         listed += [
-            (name, url, key) for name, url in _LINK.findall(words) if urlsplit(url).hostname == UPLOAD_HOST
+            (name, url, key, "")
+            for name, url in _LINK.findall(words)
+            if urlsplit(url).hostname == UPLOAD_HOST
         ]
-    for name, url, comment in listed:
+    for name, url, comment, author in listed:
         if url and (url, comment) not in seen and len(seen) <= MOST_FILES:
             seen.add((url, comment))
-            yield Attachment(name=name, url=url, comment=comment)
+            yield Attachment(name=name, url=url, comment=comment, author=author)
 
 
 def _links(issue: Mapping[str, Any], parts: Mapping[str, list[Mapping[str, Any]]]) -> Iterator[LinkedTicket]:

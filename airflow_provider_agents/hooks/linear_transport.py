@@ -74,20 +74,28 @@ class LinearTransport:
     def __repr__(self) -> str:
         return f"<LinearTransport {self._credential.url}>"
 
-    async def query(self, document: str, variables: Mapping[str, Any], what: str) -> LinearAnswer:
+    async def query(
+        self,
+        document: str,
+        variables: Mapping[str, Any],
+        what: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> LinearAnswer:
         """Return the answer to a query; partial data is an answer, with its errors beside it.
 
         :param what: what is asked for, in the infinitive, for messages: ``read ticket ENG-12``.
+        :param headers: further ones of the request.
         :raises ForgeError: one of its subclasses, see ``exceptions.py``.
         """
         for delay in READ_RETRY_DELAYS:
             try:
-                return await self._exchange(document, variables, what, lost="")
+                return await self._exchange(document, variables, what, lost="", headers=headers)
             except ForgeRateLimitedError:
                 raise
             except ForgeUnavailableError:
                 await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311
-        return await self._exchange(document, variables, what, lost="")
+        return await self._exchange(document, variables, what, lost="", headers=headers)
 
     async def mutate(self, document: str, variables: Mapping[str, Any], what: str) -> Mapping[str, Any]:
         """Send a mutation, once, and return its data.
@@ -101,7 +109,13 @@ class LinearTransport:
         return answer.data
 
     async def _exchange(
-        self, document: str, variables: Mapping[str, Any], what: str, *, lost: str
+        self,
+        document: str,
+        variables: Mapping[str, Any],
+        what: str,
+        *,
+        lost: str,
+        headers: Mapping[str, str] | None = None,
     ) -> LinearAnswer:
         import aiohttp
 
@@ -109,20 +123,20 @@ class LinearTransport:
             async with self._session.post(
                 self._credential.url,
                 json={"query": document, "variables": dict(variables)},
-                headers={"Authorization": self._credential.authorization},
+                headers={**(headers or {}), "Authorization": self._credential.authorization},
                 allow_redirects=False,
             ) as response:
-                status, headers = response.status, response.headers
+                status, told = response.status, response.headers
                 body = await self._body(response, what)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Neither its repr nor its cause goes on: those of aiohttp hold the request's headers.
             fault = self._credential.hide(f"{type(error).__name__}: {error}".rstrip(": "))
             raise ForgeUnavailableError(f"Linear could not be reached to {what}: {fault}{lost}") from None
-        if problem := answer_error(what, status, headers, body, datetime.now(UTC)):
+        if problem := answer_error(what, status, told, body, datetime.now(UTC)):
             raise problem
         if not isinstance(body, dict):
             raise ForgeUnavailableError(f"Linear could not {what}: the answer is no object{lost}")
-        return LinearAnswer(data=body["data"], errors=errors_of(body), at=_clock(headers))
+        return LinearAnswer(data=body["data"], errors=errors_of(body), at=_clock(told))
 
     async def _body(self, response: ClientResponse, what: str) -> Any:
         """Read a body within bounds; JSON is decoded, all else is text."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_runner.contract import AgentSettings, McpServer, Skill
+from agent_runner.contract import AgentSettings
 from airflow_provider_agents import settings
 
 if TYPE_CHECKING:
+    from agent_runner.contract import Step
     from airflow_provider_agents.domain.coding_task import CodingTask
+    from airflow_provider_agents.domain.tool_servers import McpServer
 
 
 def agent_settings(
-    task: CodingTask, *, model: str | None, effort: str | None, turns: int | None
+    task: CodingTask, step: Step, *, model: str | None, effort: str | None, turns: int | None
 ) -> AgentSettings:
     """Return the settings of a step's agent.
 
@@ -28,8 +30,13 @@ def agent_settings(
         max_turns=turns,
         context_window=request.context_window,
         thinking=request.thinking,
-        mcp_servers=tuple(
-            McpServer(name=name, command=server.command) for name, server in task.mcp_servers.items()
+        mcp_servers=tuple(mcp_servers_of(task, step)),
+        skills=tuple(
+            skill.to_contract(name) for name, skill in sorted(task.skills.items()) if step in skill.steps
         ),
-        skills=tuple(Skill(name=name, path=skill.path) for name, skill in task.skills.items()),
     )
+
+
+def mcp_servers_of(task: CodingTask, step: Step) -> dict[str, McpServer]:
+    """Return the MCP servers of a step by their names, in a fixed order."""
+    return {name: server for name, server in sorted(task.mcp_servers.items()) if step in server.steps}

@@ -28,7 +28,7 @@ from airflow_provider_agents.domain.workspace import Workspace
 from airflow_provider_agents.exceptions import InvalidInputError, StepError
 from airflow_provider_agents.links import POD_URL_KEY, AgentPodLink
 from airflow_provider_agents.operators import kept_pods
-from airflow_provider_agents.operators.agent_settings import agent_settings
+from airflow_provider_agents.operators.agent_settings import agent_settings, mcp_servers_of
 from airflow_provider_agents.operators.cache_claim import usable_cache
 from airflow_provider_agents.operators.earlier_steps import EarlierSteps
 from airflow_provider_agents.operators.failure_reason import leaving_reason
@@ -49,6 +49,7 @@ from airflow_provider_agents.operators.step_books import StepBooks
 from airflow_provider_agents.operators.step_outcome import StepOutcome, read_outcome
 from airflow_provider_agents.operators.stored_outcome import StoredOutcome
 from airflow_provider_agents.operators.task_state import generation
+from airflow_provider_agents.operators.ticket_images import image_access, image_names
 from airflow_provider_agents.prompts import render
 from airflow_provider_agents.triggers.agent_pod import AgentPodTrigger, event_failure
 
@@ -209,7 +210,11 @@ class AgentStepOperator(KubernetesPodOperator):
         :param effort: that the run asks for at this step; ``None``: that of all steps.
         """
         return agent_settings(
-            task, model=self.model or model, effort=self.effort or effort, turns=self.max_turns or turns
+            task,
+            self.step,
+            model=self.model or model,
+            effort=self.effort or effort,
+            turns=self.max_turns or turns,
         )
 
     def must_have_changed(self, result: StepResult) -> bool:
@@ -253,6 +258,7 @@ class AgentStepOperator(KubernetesPodOperator):
             submodules=request.submodules,
             lfs=request.lfs,
             commit_message=outbound_title(task.title, task.name) if self.must_push else None,
+            images=image_names(task, self.step),
         )
 
     def resolve_task(self, context: Context) -> CodingTask:
@@ -310,7 +316,8 @@ class AgentStepOperator(KubernetesPodOperator):
             return pod
         request = self._task.request
         credentials = self._credentials_of(pod)
-        forge_url = self._github().get_conn().urls.git_url
+        urls = self._github().get_conn().urls
+        forge_url = urls.git_url
         restarts = Restarts(self, context)
         parts = PodParts(
             spec=self._spec,
@@ -320,8 +327,10 @@ class AgentStepOperator(KubernetesPodOperator):
                 forge_url=forge_url,
                 push=self.must_push,
                 read_repositories=request.read_repositories or (),
-                secret_name=credentials.secret_name or credentials.installation_secret or "-",
+                secret_name=credentials.installation_secret or credentials.secret_name or "-",
                 protected_paths=self._task.platform.protected_paths,
+                images=image_access(self._task, self.step, urls),
+                mcp_servers=credentials.mcp_servers,
             ),
             credentials=credentials.volume(),
             claim=workspace.claim if (workspace := self._workspace) else None,
@@ -398,6 +407,7 @@ class AgentStepOperator(KubernetesPodOperator):
             github_conn_id=self.github_conn_id,
             kubernetes_conn_id=self.kubernetes_conn_id,
             secret=self.secret or settings.text("secret", "agent-secrets"),
+            mcp_servers=mcp_servers_of(self._task, self.step),
         )
 
     def invoke_defer_method(self, last_log_time: Any = None, context: Context | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -27,6 +27,7 @@ from airflow_provider_agents.domain.settings_layers import (
     explicit,
     read_own,
 )
+from airflow_provider_agents.domain.skill_files import read_skills
 from airflow_provider_agents.domain.yaml_source import load_yaml
 from airflow_provider_agents.exceptions import ForgeConflictError, InvalidInputError
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from airflow_provider_agents.domain.coding_task import CodingTask
     from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
     from airflow_provider_agents.domain.run_settings import Bounds
+    from airflow_provider_agents.domain.skill_files import LoadedSkill
     from airflow_provider_agents.hooks.github_client import GitHubClient
 
 log = logging.getLogger(__name__)
@@ -83,16 +85,20 @@ class Asked:
                 program=settings.text("agent", "claude"),
                 model=settings.text("model") or None,
                 platform=platform,
+                declared=self.installed.repositories,
             )
         if request is None or platform is None or faults:
+            raise InvalidInputError(faults)
+        folder = settings.config_folder()
+        skills, faults = read_skills(folder, self.installed.repositories.skills, platform.skills)
+        if faults:
             raise InvalidInputError(faults)
         return Settled(
             request=request,
             effective=found,
             installed=self.installed,
-            platform=platform.model_copy(
-                update={"prompts": _prompt_texts(platform.prompts, settings.config_folder())}
-            ),
+            platform=platform.model_copy(update={"prompts": _prompt_texts(platform.prompts, folder)}),
+            skills=skills,
         )
 
     def _effective(self, own: OwnFile | None) -> Effective:
@@ -110,6 +116,7 @@ class Settled:
     installed: Installed
     platform: PlatformSettings
     """Its prompts are texts, no files."""
+    skills: Mapping[str, LoadedSkill] = field(default_factory=dict)
 
     def put_into(self, task: CodingTask) -> CodingTask:
         """Return the task with its settings."""
@@ -120,7 +127,7 @@ class Settled:
                 "platform": platform,
                 "authority": self.effective.authority,
                 "mcp_servers": {name: declared.mcp_servers[name] for name in platform.mcp_servers},
-                "skills": {name: declared.skills[name] for name in platform.skills},
+                "skills": dict(self.skills),
                 "settings_origin": self.effective.origins,
             }
         )

@@ -10,6 +10,8 @@ from agent_runner.contract import (
     Budget,
     ContractError,
     GatewayConfig,
+    ImageAccess,
+    McpServer,
     StepSpec,
 )
 from airflow_provider_agents import settings
@@ -26,6 +28,8 @@ def gateway_config(
     read_repositories: tuple[str, ...],
     secret_name: str,
     protected_paths: tuple[str, ...] = (),
+    images: ImageAccess | None = None,
+    mcp_servers: tuple[McpServer, ...] = (),
 ) -> GatewayConfig:
     """Return the configuration for the pod of ``spec``.
 
@@ -36,6 +40,8 @@ def gateway_config(
     :param secret_name: of the secret that is named where a credential is missing.
     :param protected_paths: that no push may change, beside those of the installation and ``.agents.yaml``, whose
         limits no agent is to loosen.
+    :param images: of the ticket, that the gateway gets for the runner.
+    :param mcp_servers: that the agent may speak to.
     :raises InvalidInputError: an option of ``[agents]`` is no value for its purpose.
     """
     protected = settings.text("protected_paths", ",".join(DEFAULT_PROTECTED_PATHS))
@@ -56,7 +62,7 @@ def gateway_config(
         config = GatewayConfig.from_json(json.dumps(values))
     except ContractError as error:
         raise InvalidInputError([f"[agents]: {error}"]) from None
-    return dataclasses.replace(config, budget=budget)
+    return dataclasses.replace(config, budget=budget, images=images or ImageAccess(), mcp_servers=mcp_servers)
 
 
 def _listed(text: str) -> list[str]:

@@ -153,7 +153,6 @@ class AgentReviewOperator(AgentStepOperator):
             model=self.model or request.review_model,
             context_window=None,
             thinking=None,
-            skills=(),
         )
 
     def build_prompt(self, task: CodingTask, context: Context) -> str:

@@ -7,20 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_agents import prompts
 from airflow_provider_agents.domain.digest import StepNote, digest
 from airflow_provider_agents.domain.review import findings_of
 from airflow_provider_agents.domain.review_text import findings_text
 from airflow_provider_agents.domain.untrusted import fence
 from airflow_provider_agents.hooks.github_review_calls import description
+from airflow_provider_agents.operators.agent_settings import agent_settings
 from airflow_provider_agents.operators.landing_keys import REVIEW_KEY
 from airflow_provider_agents.operators.pulled import values_of
+from airflow_provider_agents.prompts.step_prompts import step_prompt
+from airflow_provider_agents.prompts.task_values import task_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
 
+    from agent_runner.contract import AgentSettings
     from airflow_provider_agents.domain.coding_task import CodingTask
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot, ReviewThread
     from airflow_provider_agents.hooks.github_client import GitHubClient
@@ -76,25 +79,31 @@ def material_of(
     :param fixes: task ids of the fix steps that answered them.
     """
     ticket = task.ticket
-    ticket_source = f"issue #{ticket.number}, written by {ticket.author or 'unknown'}" if ticket else ""
+    ticket_source = f"{ticket.named}, written by {ticket.author or 'unknown'}" if ticket else ""
     author = f"description of the pull request, by {snapshot.author or 'unknown'}"
     reviews = values_of(context, earlier_reviews, REVIEW_KEY).values()
-    prompt = prompts.render(
-        "review",
-        repository=task.request.repository,
-        number=snapshot.number,
-        head_sha=snapshot.head_sha,
-        base_branch=task.request.base_branch,
-        description=fence(f"{snapshot.title}\n\n{body}", author, most_bytes=_DESCRIPTION_BYTES),
-        ticket=fence(f"{ticket.title}\n\n{ticket.body}", ticket_source, most_bytes=_TICKET_BYTES)
+    values = task_values(task, "review", _reviewer(task)) | {
+        "pull_request_number": snapshot.number,
+        "head_sha": snapshot.head_sha,
+        "description": fence(f"{snapshot.title}\n\n{body}", author, most_bytes=_DESCRIPTION_BYTES),
+        "ticket": fence(f"{ticket.title}\n\n{ticket.body}", ticket_source, most_bytes=_TICKET_BYTES)
         if ticket
         else "",
-        remark=remark,
-        review_prompt=review_prompt,
-        findings=findings_text(findings_of(reviews)),
-        answers=_answers(values_of(context, fixes), snapshot),
-    )
-    return ReviewMaterial(head_sha=snapshot.head_sha, prompt=prompt)
+        "prompt": remark,
+        "review_prompt": review_prompt,
+        "findings": findings_text(findings_of(reviews)),
+        "answers": _answers(values_of(context, fixes), snapshot),
+    }
+    return ReviewMaterial(head_sha=snapshot.head_sha, prompt=step_prompt(task, "review", values).text)
+
+
+def _reviewer(task: CodingTask) -> AgentSettings:
+    """Return program, model and turns as the prompt names them."""
+    request = task.request
+    asked = agent_settings(task, model=request.review_model, turns=request.review_turns, effort=None)
+    if request.review_agent in (None, asked.program):
+        return asked
+    return dataclasses.replace(asked, program=request.review_agent, model=request.review_model)
 
 
 def _answers(fixes: Mapping[str, Any], snapshot: PullRequestSnapshot) -> str:

@@ -25,11 +25,14 @@ from agent_runner.contract import (
     SECRET_KEY_ANTHROPIC_OAUTH,
     SECRET_KEY_FORGE,
     SECRET_KEY_OPENAI,
+    McpServer,
     Step,
+    mcp_secret_key,
 )
 from airflow_provider_agents import settings
 from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.operators import step_secrets
+from airflow_provider_agents.operators.mcp_credentials import mcp_access
 from airflow_provider_agents.operators.step_secrets import delete_leftovers as delete_leftovers
 from airflow_provider_agents.triggers.credential_renewal import RenewalSpec
 
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
     from kubernetes.client import CoreV1Api
     from kubernetes.client import models as k8s
+
+    from airflow_provider_agents.domain.tool_servers import McpServer as DeclaredServer
 
 Source = Literal["secret", "connections"]
 
@@ -78,6 +83,8 @@ class StepCredentials:
     installation_secret: str | None = None
     """Secret of the installation; ``None``: nothing of it is mounted."""
     installation_keys: tuple[str, ...] = ()
+    mcp_servers: tuple[McpServer, ...] = ()
+    """MCP servers of the step, as the gateway is told of them; their credentials are among the others."""
 
     def volume(self, name: str = "credentials") -> k8s.V1Volume:
         """Return the volume that the gateway alone mounts: one file a credential, readable by its group."""
@@ -155,6 +162,7 @@ def resolve(
     github_conn_id: str,
     kubernetes_conn_id: str | None = None,
     secret: str,
+    mcp_servers: Mapping[str, DeclaredServer] | None = None,
 ) -> StepCredentials:
     """Decide where the credentials of a pod come from. Reads connections; asks no other host.
 
@@ -163,6 +171,7 @@ def resolve(
     :param read_repositories: further repositories that the pod may fetch; a token of an App reaches those of
         the same owner, with the same rights.
     :param secret: name of the installation's own Kubernetes secret.
+    :param mcp_servers: of the step, by name. A credential of a connection always means a secret of the pod's own.
     :raises InvalidInputError: a connection is missing or has no secret; the message names each.
     """
     from airflow_provider_agents.hooks.github import AgentsGitHubHook
@@ -192,6 +201,11 @@ def resolve(
             data |= model_secrets(program)
         else:
             installation_keys += model_keys(program)
+    servers, credentials = mcp_access(mcp_servers or {}, secret)
+    data |= credentials
+    installation_keys += [
+        mcp_secret_key(name) for name, server in (mcp_servers or {}).items() if server.secret
+    ]
     return StepCredentials(
         namespace=namespace,
         pod_name=pod_name,
@@ -200,6 +214,7 @@ def resolve(
         renewal=renewal,
         installation_secret=secret if installation_keys else None,
         installation_keys=tuple(installation_keys),
+        mcp_servers=servers,
     )
 
 

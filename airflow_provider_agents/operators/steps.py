@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_provider_agents import prompts
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.digest import digest
+from airflow_provider_agents.domain.ticket_content import ticket_text
 from airflow_provider_agents.domain.untrusted import fence, one_line
 from airflow_provider_agents.operators.agent_step import AgentStepOperator
 
@@ -17,12 +18,50 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from agent_runner.contract import AgentSettings, Step, StepResult
+    from airflow_provider_agents.domain.prompt_variables import PromptStep
 
 _PLAN_BYTES = 20_000
 _OUTPUT_BYTES = 12_000
 
 
-class AgentPlanOperator(AgentStepOperator):
+class PromptedStepOperator(AgentStepOperator):
+    """A step whose prompts are made of a template; see :mod:`airflow_provider_agents.prompts`."""
+
+    step: ClassVar[PromptStep]
+
+    def build_prompt(self, task: CodingTask, context: Context) -> str:
+        from airflow_provider_agents.prompts.step_prompts import step_prompt
+
+        values = self._variables(task) | self.prompt_values(task) | {"history": self.history(context)}
+        # The two share the specification.
+        resume_prompt = self.build_resume_prompt(task, context)
+        return step_prompt(task, self.step, values, resume_prompt=resume_prompt).text
+
+    def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
+        from airflow_provider_agents.prompts.step_prompts import step_prompt
+
+        values = self._variables(task) | self.prompt_values(task) | {"resumed": True}
+        return step_prompt(task, self.step, values).text
+
+    def prompt_values(self, task: CodingTask) -> dict[str, Any]:
+        """Return the variables that this step has beside those of its task.
+
+        Their names are those of :data:`~airflow_provider_agents.domain.prompt_variables.VARIABLES`.
+        """
+        raise NotImplementedError
+
+    def history(self, context: Context) -> str:
+        """Return what earlier steps did, for an agent that was not there; empty: it does not need that."""
+        return ""
+
+    def _variables(self, task: CodingTask) -> dict[str, Any]:
+        from airflow_provider_agents.prompts.task_values import task_values
+
+        values = task_values(task, self.step, self.step_settings(task))
+        return values | {"ticket": ticket_text(task.ticket) if task.ticket else ""}
+
+
+class AgentPlanOperator(PromptedStepOperator):
     """Let an agent read the repository and make a plan; nothing is changed.
 
     The returned result has the plan in ``output``: ``summary``, ``steps``, ``files``, ``risks``, ``choices``.
@@ -32,7 +71,7 @@ class AgentPlanOperator(AgentStepOperator):
     :param earlier_plan: result of the operator that made that plan. (templated)
     """
 
-    step: ClassVar[Step] = "plan"
+    step: ClassVar[PromptStep] = "plan"
     output_schema: ClassVar[dict[str, Any] | None] = prompts.PLAN_SCHEMA
     template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "feedback", "earlier_plan")
 
@@ -41,20 +80,11 @@ class AgentPlanOperator(AgentStepOperator):
         self.feedback = feedback
         self.earlier_plan = earlier_plan
 
-    def build_prompt(self, task: CodingTask, context: Context) -> str:
-        return self._prompt(task)
-
-    def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
-        return self._prompt(task, resumed=True)
-
-    def _prompt(self, task: CodingTask, *, resumed: bool = False) -> str:
-        return prompts.render(
-            "plan",
-            **_ticket_values(task),
-            feedback=_said_to_plan(self.feedback),
-            earlier_plan="" if resumed else _plan_text(self.earlier_plan),
-            resumed=resumed,
-        )
+    def prompt_values(self, task: CodingTask) -> dict[str, Any]:
+        return {
+            "feedback": _said_to_plan(self.feedback),
+            "earlier_plan": _plan_text(self.earlier_plan),
+        }
 
     def step_settings(
         self,
@@ -70,7 +100,7 @@ class AgentPlanOperator(AgentStepOperator):
         )
 
 
-class AgentImplementOperator(AgentStepOperator):
+class AgentImplementOperator(PromptedStepOperator):
     """Let an agent change the code; its commits are pushed to the work branch.
 
     The returned result has ``title`` and ``description`` for a pull request in ``output``, and the pushed
@@ -84,7 +114,7 @@ class AgentImplementOperator(AgentStepOperator):
     :param test_result: result of the :class:`AgentTestOperator` that the last attempt failed. (templated)
     """
 
-    step: ClassVar[Step] = "implement"
+    step: ClassVar[PromptStep] = "implement"
     must_push: ClassVar[bool] = True
     output_schema: ClassVar[dict[str, Any] | None] = prompts.IMPLEMENT_SCHEMA
     template_fields: Sequence[str] = (*AgentStepOperator.template_fields, "plan", "approval", "test_result")
@@ -104,11 +134,8 @@ class AgentImplementOperator(AgentStepOperator):
         self.attempt = attempt
         self.test_result = test_result
 
-    def build_prompt(self, task: CodingTask, context: Context) -> str:
-        return self._prompt(task, history=digest(self.earlier(context).notes(besides="plan")))
-
-    def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
-        return self._prompt(task, resumed=True)
+    def history(self, context: Context) -> str:
+        return digest(self.earlier(context).notes(besides="plan"))
 
     def must_have_changed(self, result: StepResult) -> bool:
         return bool(self.test_result) or result.head_sha in (None, result.base_sha)
@@ -129,18 +156,14 @@ class AgentImplementOperator(AgentStepOperator):
             effort=request.implement_effort,
         )
 
-    def _prompt(self, task: CodingTask, *, history: str = "", resumed: bool = False) -> str:
-        return prompts.render(
-            "implement",
-            **_ticket_values(task),
-            plan=_plan_text(self.plan),
-            decided=_decided(self.approval),
-            attempt=self.attempt,
-            attempts=task.request.max_attempts,
-            failure=_test_failure(self.test_result),
-            history=history,
-            resumed=resumed,
-        )
+    def prompt_values(self, task: CodingTask) -> dict[str, Any]:
+        return {
+            "plan": _plan_text(self.plan),
+            "decided": _decided(self.approval),
+            "attempt": self.attempt,
+            "attempts": task.request.max_attempts,
+            "failure": _test_failure(self.test_result),
+        }
 
 
 class AgentTestOperator(AgentStepOperator):
@@ -180,7 +203,7 @@ class AgentTestOperator(AgentStepOperator):
         return task.with_request(test_command=self.test_command)
 
 
-class AgentFixOperator(AgentStepOperator):
+class AgentFixOperator(PromptedStepOperator):
     """Give feedback on a pull request to an agent; its commits are pushed to the work branch.
 
     An agent that changes nothing is not a failure: the gate that follows decides what that means.
@@ -191,9 +214,10 @@ class AgentFixOperator(AgentStepOperator):
     :param review_feedback: the like of a review step, where the gate found nothing. Without both the step
         is skipped. (templated)
     :param round_number: number of this round, counted from 1, where there may be several.
+    :param pull_request: ``number`` of the pull request, for a template that names it. (templated)
     """
 
-    step: ClassVar[Step] = "fix"
+    step: ClassVar[PromptStep] = "fix"
     must_push: ClassVar[bool] = True
     output_schema: ClassVar[dict[str, Any] | None] = prompts.FIX_SCHEMA
     template_fields: Sequence[str] = (
@@ -201,6 +225,7 @@ class AgentFixOperator(AgentStepOperator):
         "plan",
         "feedback",
         "review_feedback",
+        "pull_request",
     )
 
     def __init__(
@@ -210,6 +235,7 @@ class AgentFixOperator(AgentStepOperator):
         review_feedback: Any = None,
         plan: Any = None,
         round_number: int | None = None,
+        pull_request: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -217,6 +243,7 @@ class AgentFixOperator(AgentStepOperator):
         self.feedback = feedback
         self.review_feedback = review_feedback
         self.round_number = round_number
+        self.pull_request = pull_request
 
     def execute(self, context: Context) -> Any:
         if not self._given():
@@ -227,29 +254,24 @@ class AgentFixOperator(AgentStepOperator):
         """Return the feedback to answer, or ``None``."""
         return self.feedback or self.review_feedback
 
-    def build_prompt(self, task: CodingTask, context: Context) -> str:
-        return self._prompt(task, history=digest(self.earlier(context).notes(besides="plan")))
+    def history(self, context: Context) -> str:
+        return digest(self.earlier(context).notes(besides="plan"))
 
-    def build_resume_prompt(self, task: CodingTask, context: Context) -> str:
-        return self._prompt(task, resumed=True)
-
-    def _prompt(self, task: CodingTask, *, history: str = "", resumed: bool = False) -> str:
+    def prompt_values(self, task: CodingTask) -> dict[str, Any]:
         given = self._given()
         feedback = given if isinstance(given, Mapping) else {"text": str(given)}
-        return prompts.render(
-            "fix",
-            **_ticket_values(task),
-            base_branch=task.request.base_branch,
+        return {
+            "pull_request_number": _number_of(self.pull_request),
             # It names checks and people, in words that others chose.
-            reason=fence(str(feedback["reason"]), "why it is not merged") if feedback.get("reason") else "",
-            feedback=feedback.get("text") or "",
-            conflict=bool(feedback.get("conflict")),
-            round=self.round_number,
-            rounds=task.request.max_rounds,
-            plan=_plan_text(self.plan),
-            history=history,
-            resumed=resumed,
-        )
+            "reason": fence(str(feedback["reason"]), "why it is not merged")
+            if feedback.get("reason")
+            else "",
+            "feedback": feedback.get("text") or "",
+            "conflict": bool(feedback.get("conflict")),
+            "round": self.round_number,
+            "rounds": task.request.max_rounds,
+            "plan": _plan_text(self.plan),
+        }
 
     def step_settings(
         self,
@@ -265,15 +287,9 @@ class AgentFixOperator(AgentStepOperator):
         )
 
 
-def _ticket_values(task: CodingTask) -> dict[str, Any]:
-    ticket = task.ticket
-    source = f"issue #{ticket.number}, written by {ticket.author or 'unknown'}" if ticket else ""
-    return {
-        "repository": task.request.repository,
-        "ticket_number": ticket.number if ticket else None,
-        "ticket": fence(f"{ticket.title}\n\n{ticket.body}", source, most_bytes=66_000) if ticket else "",
-        "prompt": task.request.prompt or "",
-    }
+def _number_of(pull_request: Any) -> int | None:
+    number = pull_request.get("number") if isinstance(pull_request, Mapping) else None
+    return int(number) if number is not None else None
 
 
 def _said_to_plan(approval: Any) -> str:

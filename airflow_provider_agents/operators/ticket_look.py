@@ -17,9 +17,11 @@ from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_agents import settings
+from airflow_provider_agents.domain.authority import named_teams
+from airflow_provider_agents.domain.authority_rules import AuthorityRules, Who
 from airflow_provider_agents.domain.capacity import Place, Waiting, admit, with_waits
 from airflow_provider_agents.domain.capacity_wait import estimated, in_words
-from airflow_provider_agents.domain.dependencies import blocked_by, keys_needed, node_of
+from airflow_provider_agents.domain.dependencies import Node, blocked_by, keys_needed, node_of
 from airflow_provider_agents.domain.intake import (
     Terms,
     WriteClaim,
@@ -37,6 +39,7 @@ from airflow_provider_agents.domain.sync_state import (
 )
 from airflow_provider_agents.domain.ticket_comment import begun_comment, refusal_comment, waiting_comment
 from airflow_provider_agents.exceptions import (
+    ForgeAccessError,
     ForgeError,
     ForgeRateLimitedError,
 )
@@ -53,7 +56,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_agents.domain.authority_rules import Standing
     from airflow_provider_agents.domain.capacity import Position
-    from airflow_provider_agents.domain.dependencies import Node
     from airflow_provider_agents.domain.intake import Intake, RunFacts
     from airflow_provider_agents.domain.sync_state import KnownTicket
     from airflow_provider_agents.domain.tickets import Claim, TicketReading
@@ -102,7 +104,7 @@ class TicketLook:
         self.name = operator.source
         self.now = datetime.now(UTC)
         self.definition = load_definition(self.name)
-        self.source: TicketSource = source_for(self.definition)
+        self.source: TicketSource = source_for(self.definition, self._teams())
         self._terms: dict[str, Terms] = {}
         self.runs = TicketRuns(context["ti"], operator.dag_id_to_start)
         self.decided: dict[str, _Decided] = {}
@@ -148,7 +150,11 @@ class TicketLook:
         for fault in listing.faults:
             self.log.warning("Not everything could be listed: %s", fault)
         self.state, changed = self.state.with_listing(
-            listing.entries, listing.cursor, complete=listing.complete and not listing.faults, now=self.now
+            listing.entries,
+            listing.cursor,
+            everything=cursor is None,
+            complete=listing.complete and not listing.faults,
+            now=self.now,
         )
         self.log.info(
             "%d tickets listed, %d of them new or changed; %d are known to wait.",
@@ -196,6 +202,12 @@ class TicketLook:
             self.decided[id_] = each
             self._file(id_, each.intake)
 
+    def _teams(self) -> AuthorityRules:
+        """Return rules that name every team that the rules of the source's repositories name."""
+        teams = {team for name in self.definition.repositories for team in named_teams(authority_of(name))}
+        named = Who(teams=tuple(sorted(teams)))
+        return AuthorityRules(start=named, approve=named, steer=named, merge=named, context=named)
+
     def _terms_of(self, reading: TicketReading) -> Terms:
         """Return what a ticket is judged by: the rules of the source, else those of its repository."""
         repository = reading.entry.repository
@@ -222,15 +234,19 @@ class TicketLook:
         """Say by ticket id what other tickets keep some of these from starting."""
         wanted = {key for reading in readings for key in keys_needed(self.nodes[reading.entry.key])}
         if absent := sorted(wanted - set(self.nodes))[:MOST_CHANGED]:
-            for reading in asyncio.run(self._read(absent)).readings.values():
-                self.nodes[reading.entry.key] = node_of(reading)
-        found = {}
+            found = asyncio.run(self._read(absent, people=False))
+            self.nodes |= {reading.entry.key: node_of(reading) for reading in found.readings.values()}
+            for key, fault in found.faults.items():
+                # An epic that nobody may read orders nothing; one that is out of reach now is asked for again.
+                if isinstance(fault, ForgeAccessError):
+                    self.nodes[key] = Node(key=key, state="unknown")
+        waits = {}
         for reading in readings:
             if blocked := blocked_by(self.nodes[reading.entry.key], self.nodes):
-                found[reading.entry.id] = f"{blocked.why[:1].upper()}{blocked.why[1:]}."
-        return found
+                waits[reading.entry.id] = f"{blocked.why[:1].upper()}{blocked.why[1:]}."
+        return waits
 
-    async def _read(self, ids: Sequence[str]) -> _Found:
+    async def _read(self, ids: Sequence[str], *, people: bool = True) -> _Found:
         found = _Found()
         async with asyncio.timeout(SESSION_SECONDS), self.source.open() as source:
             for id_, reading in (await source.read(ids)).items():
@@ -242,7 +258,7 @@ class TicketLook:
                     found.readings[id_] = reading
             for reading in found.readings.values():
                 repository = reading.entry.repository
-                for person in people_needed(reading):
+                for person in people_needed(reading) if people else ():
                     if (person, repository) in found.standings:
                         continue
                     try:
@@ -441,6 +457,7 @@ class TicketLook:
             "repository": entry.repository,
             "ticket_source": self.name,
             "ticket_id": entry.id,
+            "ticket_key": entry.key,
             "ticket_digest": each.intake.digest,
             ASKS_KEY: list(run.asks),
         }

@@ -14,6 +14,7 @@ from airflow_provider_agents.exceptions import ForgeError, InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from airflow_provider_agents.domain.authority_rules import AuthorityRules
     from airflow_provider_agents.domain.coding_task import CodingTask
     from airflow_provider_agents.domain.config_files import DefinitionFile
     from airflow_provider_agents.domain.tickets import TicketReading
@@ -51,14 +52,18 @@ def issues_of(repository: str, connection: str) -> SourceDefinition:
     return SourceDefinition(source="github", connection=connection, repositories=(repository,))
 
 
-def source_for(definition: SourceDefinition) -> TicketSource:
-    """Return the source that a definition stands for; nothing is asked of it yet."""
+def source_for(definition: SourceDefinition, authority: AuthorityRules | None = None) -> TicketSource:
+    """Return the source that a definition stands for; nothing is asked of it yet.
+
+    :param authority: rules whose teams are to be known too, where the definition has none of its own.
+    """
     match definition.source:
         case "github":
             from airflow_provider_agents.hooks.github_tickets import GitHubTickets
 
             connection = definition.connection or settings.text("github_conn_id", "github_default")
-            return GitHubTickets(definition, connection=connection)
+            own = "authority" in definition.model_fields_set
+            return GitHubTickets(definition, connection=connection, authority=None if own else authority)
         case "linear":
             from airflow_provider_agents.hooks.linear_tickets import LinearTickets
 

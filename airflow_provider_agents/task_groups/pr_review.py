@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TaskGroup, TriggerRule
 
+from airflow_provider_agents.domain.pools import STEP_POOL
 from airflow_provider_agents.operators.landing_keys import REVIEW_KEY
 from airflow_provider_agents.operators.pulled import Pulled
 from airflow_provider_agents.operators.review import AgentReviewOperator
@@ -46,7 +47,11 @@ def pr_review_group(
         look = LookAtPullRequestOperator(task_id="look", conf=conf, **identity)
         pull_request = Pulled(look.task_id)
         read = AgentReviewOperator(
-            task_id="review", pull_request=pull_request, post=False, **identity, **(step_arguments or {})
+            task_id="review",
+            pull_request=pull_request,
+            post=False,
+            **identity,
+            **{"pool": STEP_POOL, **(step_arguments or {})},
         )
         review = Pulled(read.task_id, REVIEW_KEY)
         hold = HoldReviewOperator(

@@ -239,7 +239,7 @@ async def test_stages_move_the_ticket(world: World, issue: Json, monkeypatch: py
     stages = {"working": "in progress", "in_review": "In Review", "done": "Released"}
     async with opened(monkeypatch, world, stages=stages) as source:
         reading = await read_one(source, issue["id"])
-        await source.move(reading, "waiting")
+        await source.move(reading, "stopped")
         assert world.mutations == []
         await source.move(reading, "working")
         await source.move(reading, "working")

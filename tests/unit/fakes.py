@@ -270,8 +270,8 @@ class GitHub:
         )
         monkeypatch.setattr(AgentsGitHubHook, "run", lambda hook, work: asyncio.run(work(self)))
         monkeypatch.setattr(AgentsGitHubHook, "get_conn", lambda hook: credential)
-        monkeypatch.setattr(ticket_sources, "source_for", lambda definition: IssueSource(self))
-        monkeypatch.setattr(ticket_reading, "source_for", lambda definition: IssueSource(self))
+        monkeypatch.setattr(ticket_sources, "source_for", lambda *given: IssueSource(self))
+        monkeypatch.setattr(ticket_reading, "source_for", lambda *given: IssueSource(self))
         return self
 
 

@@ -62,7 +62,9 @@ class Codex(AgentProgram):
         skills = self.config_dir / _SKILLS
         write_skills(task.settings.skills, skills)
         # In the instructions, and not by the program's own search, which would find those of the checkout, too.
-        instructions = "\n\n".join(filter(None, (task.instructions, skills_text(task.settings.skills, skills))))
+        instructions = "\n\n".join(
+            filter(None, (task.instructions, skills_text(task.settings.skills, skills)))
+        )
         session_id = task.session_id if task.session_id and self.has_session(task.session_id) else None
         rollout = Rollout(self.config_dir / _SESSIONS)
         rollout.follow(session_id)

@@ -21,6 +21,7 @@ from agent_runner.contract.attachments import (
     image_file,
     image_kind,
     image_stem,
+    place_of,
 )
 from agent_runner.contract.failures import (
     FAILURES,
@@ -180,6 +181,7 @@ __all__ = [
     "image_stem",
     "mcp_secret_key",
     "name_faults",
+    "place_of",
     "skill_faults",
     "skills_bytes",
 ]

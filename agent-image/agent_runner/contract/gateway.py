@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from agent_runner.contract.attachments import ImageAccess
 from agent_runner.contract.names import DEFAULT_PROTECTED_PATHS, VERSION
 from agent_runner.contract.step import Tokens
-from agent_runner.contract.tools import McpServer
+from agent_runner.contract.tools import McpServer  # noqa: TC001 (read at run time)
 from agent_runner.contract.wire import dump, load, parse
 
 

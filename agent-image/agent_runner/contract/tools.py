@@ -39,6 +39,8 @@ class McpServer:
     header: str | None = None
     """Header of the credential, :func:`mcp_secret_key`; ``Authorization`` has ``Bearer`` before it. ``None``: it takes
     none."""
+    credential: str | None = None
+    """Where a person sets the credential, for messages, e.g. ``the password of connection docs_mcp``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

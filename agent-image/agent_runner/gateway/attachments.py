@@ -27,8 +27,9 @@ from agent_runner.contract import (
     SECRET_KEY_FORGE,
     FileRefusedError,
     image_kind,
+    place_of,
 )
-from agent_runner.contract.attachments import MOST_REDIRECTS, is_loopback, place_of
+from agent_runner.contract.attachments import MOST_REDIRECTS, is_loopback
 from agent_runner.gateway.credentials import CredentialError
 from agent_runner.gateway.upstream import CONNECT_SECONDS, proxy_for, words
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_REFUSAL_LINES = 1_000
+_MAX_MCP_LINES = 5_000
 _MAX_TEXT = 300
 _MAX_MODEL = 100
 _MODELS_KEPT = 5
@@ -55,6 +56,7 @@ class Journal:
         self._termination_log = termination_log
         self._totals = Totals()
         self._refusals = 0
+        self._mcp_calls = 0
         self._budget_parts: set[str] = set()
         self.fault: str | None = None
         """Why an event could not be written, once that happened. Nothing may be spent or pushed then: it
@@ -180,6 +182,24 @@ class Journal:
             self._totals.apply({"event": "refusal", "text": _text(text)})
             self._publish()
 
+    def mcp_call(self, server: str, *, tool: str, outcome: str, seconds: float) -> None:
+        """Note a call of a tool of an MCP server. The file takes some thousands of them.
+
+        :param outcome: ``answered``, ``failed`` or ``refused``.
+        """
+        self._mcp_calls += 1
+        values = {
+            "server": server,
+            "tool": _text(tool, _MAX_MODEL),
+            "outcome": outcome,
+            "seconds": round(seconds, 3),
+        }
+        if self._mcp_calls <= _MAX_MCP_LINES:
+            self._append("mcp_call", **values)
+        else:
+            self._totals.apply({"event": "mcp_call", **values})
+            self._publish()
+
     async def sync(self) -> None:
         """Wait until all events so far are on the disk, so that they outlive the node; else set :attr:`fault`."""
         try:
@@ -244,7 +264,7 @@ def termination_message(ledger: Ledger) -> bytes:
     """Return ``ledger`` as JSON of at most :data:`MAX_TERMINATION_MESSAGE_BYTES`.
 
     What does not fit is left out in this order: refusals and pushes but the last, oldest first; models and
-    their names, cheapest first; settled pods, which then stay unsettled. The sums always stay.
+    their names, cheapest first; MCP servers; settled pods, which then stay unsettled. The sums always stay.
     """
     while len(data := ledger.to_json().encode()) > MAX_TERMINATION_MESSAGE_BYTES:
         if ledger.refusals:
@@ -257,6 +277,8 @@ def termination_message(ledger: Ledger) -> bytes:
             ledger = dataclasses.replace(ledger, unpriced_models=ledger.unpriced_models[:-1])
         elif ledger.models:
             ledger = dataclasses.replace(ledger, models=ledger.models[:-1])
+        elif ledger.mcp:
+            ledger = dataclasses.replace(ledger, mcp=ledger.mcp[:-1])
         else:
             ledger = dataclasses.replace(ledger, settled=ledger.settled[:-1])
     return data

@@ -23,6 +23,7 @@ from agent_runner.gateway.credentials import Credentials
 from agent_runner.gateway.forge import Forge
 from agent_runner.gateway.git_proxy import GitProxy, text
 from agent_runner.gateway.journal import Journal, JournalError, ledger_file
+from agent_runner.gateway.mcp_proxy import McpProxy
 from agent_runner.gateway.mirror_service import MirrorService
 from agent_runner.gateway.model_proxy import MAX_BODY_BYTES, ModelProxy
 from agent_runner.gateway.openai_api import OPENAI
@@ -63,6 +64,7 @@ class Gateway:
         self._git: GitProxy | None = None
         self._mirror: MirrorService | None = None
         self._images: ImageService | None = None
+        self._mcp: McpProxy | None = None
         self._models: dict[str, ModelProxy] = {}
         self._runner: web.AppRunner | None = None
         self._address: Address | None = None
@@ -121,6 +123,7 @@ class Gateway:
         self._git = GitProxy(config, forge, journal, scratch=settings.scratch_dir)
         self._mirror = MirrorService(config, settings.mirror_dir, settings.scratch_dir)
         self._images = ImageService(config, credentials)
+        self._mcp = McpProxy(config.mcp_servers, credentials, upstream, journal)
         gate = BudgetGate(settle(config.budget, settings.ledger_dir, journal), journal.spent)
         prices = PriceBook(config.prices)
         urls = {ANTHROPIC.name: config.anthropic_url, OPENAI.name: config.openai_url}
@@ -170,6 +173,8 @@ class Gateway:
                     return await self._mirror.handle(request, path) if self._mirror else self._faulty_git()
                 case "attachments" if self._images is not None:
                     return await self._images.handle(request, path)
+                case "mcp":
+                    return await self._mcp.handle(request, path) if self._mcp else self._faulty_git()
                 case name if (api := _APIS.get(name)) is not None:
                     proxy = self._models.get(name)
                     return await proxy.handle(request, path) if proxy else self._faulty_model(api)

@@ -21,19 +21,21 @@ from agent_runner.contract import (
     ENV_SCRATCH_DIR,
     ENV_SECRETS_DIR,
     ENV_TERMINATION_LOG,
+    HEADER_PATTERN,
     REPOSITORY_PATTERN,
     SHA_PATTERN,
     ContractError,
     GatewayConfig,
     branch_fault,
+    name_faults,
 )
 from agent_runner.gateway.attachments import image_faults
 from agent_runner.gateway.protected_paths import ProtectedPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from agent_runner.contract import Budget, TokenPrice
+    from agent_runner.contract import Budget, McpServer, TokenPrice
 
 
 _POD_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
@@ -145,6 +147,7 @@ def config_faults(config: GatewayConfig) -> list[str]:
             *_price_faults(config.prices),
             *_budget_faults(config.budget),
             *image_faults(config),
+            *_mcp_faults(config.mcp_servers),
         )
     ]
 
@@ -180,6 +183,16 @@ def _budget_faults(budget: Budget) -> Iterator[str]:
             yield f"budget.unsettled: pod {reserve.pod} is there twice"
         if not (_amount(reserve.usd) and _amount(reserve.tokens)):
             yield f"budget.unsettled: the reserve of pod {reserve.pod} is not of zero or more"
+
+
+def _mcp_faults(servers: Sequence[McpServer]) -> Iterator[str]:
+    for fault in name_faults((server.name for server in servers), "an MCP server"):
+        yield f"mcp_servers: {fault}"
+    for server in servers:
+        if (wrong := _url_fault(server.url)) is not None:
+            yield f"mcp_servers.{server.name}.url: {wrong}"
+        if server.header is not None and not HEADER_PATTERN.fullmatch(server.header):
+            yield f"mcp_servers.{server.name}.header: {server.header!r} is no name of a header"
 
 
 def _amount(value: float) -> bool:

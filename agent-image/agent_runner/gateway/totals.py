@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent_runner.contract import Ledger, ModelUse, Push, Settled, Tokens
+from agent_runner.contract import Ledger, McpUse, ModelUse, Push, Settled, Tokens
 from agent_runner.gateway.budget import Amount
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ MAX_REFUSALS = 20
 _MAX_MODELS = 50
 """How many models have a line of their own; further ones are added to the last."""
 _OTHER_MODELS = "other models"
+_MCP_OUTCOMES = {"answered": "calls", "failed": "failed", "refused": "refused"}
+"""Outcome of a call → where it counts."""
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 """What reading an event raises where it is none."""
@@ -47,6 +49,7 @@ class Totals:
         self._settled: dict[str, Settled] = {}
         self._pushes: list[Push] = []
         self._sent: dict[Push, None] = {}
+        self._mcp: dict[str, McpUse] = {}
         self._refusals: list[str] = []
         self.budget_refusals = 0
 
@@ -91,6 +94,7 @@ class Totals:
             budget_refusals=self.budget_refusals,
             settled=tuple(self._settled.values()),
             pushes=tuple(self._pushes),
+            mcp=tuple(sorted(self._mcp.values(), key=lambda use: use.server)),
             refusals=tuple(self._refusals),
         )
 
@@ -128,6 +132,10 @@ class Totals:
                 self._pushes.append(push)
             case "push_rejected":
                 self._sent.pop(_push(line), None)
+            case "mcp_call":
+                server, field = str(line["server"]), _MCP_OUTCOMES[str(line["outcome"])]
+                use = self._mcp.get(server) or McpUse(server=server, calls=0)
+                self._mcp[server] = dataclasses.replace(use, **{field: getattr(use, field) + 1})
             case "refusal":
                 self._refuse(str(line["text"]))
 

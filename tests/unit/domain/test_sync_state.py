@@ -39,7 +39,7 @@ def entry(name: str, *, minutes: int = 0, updated: int = 0, **more: Any) -> Tick
 def listed(
     state: SyncState, *entries: TicketEntry, complete: bool = False
 ) -> tuple[SyncState, tuple[str, ...]]:
-    return state.with_listing(entries, {"at": 1}, complete=complete, now=NOW)
+    return state.with_listing(entries, {"at": 1}, everything=complete, complete=complete, now=NOW)
 
 
 def test_new_and_changed_tickets_are_named_in_the_lines_order() -> None:
@@ -56,13 +56,18 @@ def test_new_and_changed_tickets_are_named_in_the_lines_order() -> None:
     assert set(again.tickets) == {"urgent", "early", "late"}
 
 
-def test_what_is_not_actionable_any_more_is_forgotten_and_a_full_listing_forgets_the_rest() -> None:
+def test_what_is_not_actionable_any_more_is_forgotten_and_what_a_full_listing_lacks_is_read_again() -> None:
     state, _ = listed(SyncState(), entry("a"), entry("b"), entry("c"))
     state, changed = listed(state, entry("a", updated=1, actionable=False))
     assert (set(state.tickets), changed) == ({"b", "c"}, ())
     state, _ = listed(state, entry("c"), complete=True)
-    assert set(state.tickets) == {"c"}
+    assert {id_: ticket.standing for id_, ticket in state.tickets.items()} == {"b": "recheck", "c": "unread"}
     assert state.listed_at == NOW
+
+
+def test_a_full_listing_with_a_broken_repository_is_not_repeated_each_time() -> None:
+    state, _ = SyncState().with_listing([entry("a")], {"at": 1}, everything=True, complete=False, now=NOW)
+    assert not state.is_due_for_all(NOW + timedelta(minutes=1))
 
 
 def test_a_changed_ticket_keeps_its_place_and_what_it_was_told() -> None:

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from ticket_world import START, World
 
+from airflow_provider_agents.domain.authority_rules import AuthorityRules, Who
 from airflow_provider_agents.domain.capacity_ledger import Entry, Ledger
 from airflow_provider_agents.domain.sync_state import SyncState
 from airflow_provider_agents.domain.tickets import Ask, LinkedTicket
@@ -53,6 +54,7 @@ def test_a_ticket_is_claimed_and_its_run_gets_what_it_needs(world: World) -> Non
                 "repository": "acme/shop",
                 "ticket_source": "shop",
                 "ticket_id": "I_7",
+                "ticket_key": "acme/shop#7",
                 "ticket_digest": source.tickets[id_].digest,
                 "ticket_asks": ["LE_7"],
                 "priority": 5,
@@ -126,6 +128,16 @@ def test_a_stranger_is_told_once_and_starts_nothing(world: World) -> None:
     assert source.writes == [id_]
     assert "eve" in source.statuses[id_]
     assert "may not start" in source.statuses[id_]
+
+
+def test_the_rules_of_the_repository_count_where_the_source_has_none(world: World) -> None:
+    source = world.source()
+    source.add(1)
+    world.rules = AuthorityRules(start=Who(users=("somebody-else",)))
+    assert world.look() == []
+    source = world.source("own", authority={"start": {"users": ["mona"]}})
+    source.add(2)
+    assert len(world.look("own")) == 1
 
 
 def test_over_the_cap_they_wait_in_line_are_told_their_place_and_none_is_lost(world: World) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_agents.domain.authority_rules import Standing
+from airflow_provider_agents.domain.authority_rules import AuthorityRules, Standing
 from airflow_provider_agents.domain.capacity_ledger import Ledger
 from airflow_provider_agents.domain.config_files import DefinitionFile
 from airflow_provider_agents.domain.intake import RunFacts
@@ -134,6 +134,8 @@ class World:
         self.options = {"max_runs": "5", "max_runs_per_repository": "2"}
         self.now = START + timedelta(hours=5)
         self.pushed: dict[str, Any] = {}
+        self.rules = AuthorityRules()
+        """Of all repositories."""
         self._patch(monkeypatch)
 
     def source(self, name: str = "shop", **definition: Any) -> Source:
@@ -223,11 +225,12 @@ class World:
             lambda ti, now, money: CapacityReading(ledger=world.ledger, priorities={}),
         )
         monkeypatch.setattr(ticket_look, "definition_files", files)
+        monkeypatch.setattr(ticket_look, "authority_of", lambda repository: world.rules)
         monkeypatch.setattr(ticket_look, "load_definition", lambda name: world.definitions[name])
         monkeypatch.setattr(
             ticket_look,
             "source_for",
-            lambda definition: next(
+            lambda definition, authority: next(
                 world.sources[name] for name, each in world.definitions.items() if each is definition
             ),
         )
