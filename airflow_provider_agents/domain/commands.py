@@ -42,6 +42,18 @@ class Command:
     """Whether its author can have seen the head that is shown now: consent to a head goes with this only."""
 
 
+def asks_for_agent(body: str) -> bool:
+    """Tell whether a comment on a ticket begins with ``/agent`` or ``/agent again``, whoever wrote it.
+
+    Another word behind it means something else, so that ``/agent stop`` starts nothing.
+    """
+    found = _COMMAND.match(body)
+    if found is None or found[1] != "agent":
+        return False
+    words = found[2].partition("\n")[0].split()
+    return not words or words[0].casefold().strip(".,:;!") == "again"
+
+
 def command_action(body: str) -> Action | None:
     """Return what the command at the beginning of a text does, whoever wrote it; ``None``: it is no command."""
     found = _told(body)

@@ -8,6 +8,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
     ForgeError,
@@ -20,7 +21,6 @@ from airflow_provider_agents.hooks.github_fields import mapping, moment, text
 from airflow_provider_agents.hooks.github_ticket_looks import NEEDS, Look, read_looks, since_text
 from airflow_provider_agents.hooks.github_ticket_queries import DETAILS, DETAILS_BATCH
 from airflow_provider_agents.hooks.github_ticket_rules import assignee_logins, label_names
-from airflow_provider_agents.hooks.github_ticket_text import asks_for_agent
 from airflow_provider_agents.hooks.ticket_source import Listing
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.domain.tickets import (
     Ask,
     Attachment,
@@ -25,7 +26,7 @@ from airflow_provider_agents.hooks.github_ticket_rules import (
     label_names,
     needed_moment,
 )
-from airflow_provider_agents.hooks.github_ticket_text import asks_for_agent, attachments_in
+from airflow_provider_agents.hooks.github_ticket_text import attachments_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -20,8 +20,6 @@ MOST_ATTACHMENTS = 50
 MOST_MENTIONS = 20
 """Tickets that a text merely names, of which the state is asked for."""
 
-# As :mod:`~airflow_provider_agents.domain.commands` reads a command: four spaces or a tab would make it code.
-_ASK = re.compile(r"(?:[ \t]*\r?\n)* {0,3}/agent(?=\s|$)([^\r\n]*)")
 _CODE = re.compile(
     r"^ {0,3}(```+|~~~+).*?(?:^ {0,3}\1[^\n]*$|\Z)|(?<!`)(`+)(?!`).*?(?<!`)\2(?!`)",
     re.DOTALL | re.MULTILINE,
@@ -80,18 +78,6 @@ class NamedTicket(NamedTuple):
 
     reference: Reference
     relation: Literal["depends_on", "mentioned"]
-
-
-def asks_for_agent(body: str) -> bool:
-    """Tell whether a comment begins with ``/agent`` or ``/agent again``.
-
-    Another word behind it means something else, so that ``/agent stop`` starts nothing.
-    """
-    found = _ASK.match(body)
-    if found is None:
-        return False
-    words = found[1].split()
-    return not words or words[0].casefold().strip(".,:;!") == "again"
 
 
 def named_tickets(text: str, repository: str, web_host: str) -> tuple[NamedTicket, ...]:

@@ -6,10 +6,10 @@ it is worked out from the oldest changes, and is its maker's.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.domain.tickets import Ask, AskKind, Edit, TicketComment
 from airflow_provider_agents.hooks.github_fields import mapping
 from airflow_provider_agents.hooks.jira_adf import adf_text
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_agents.domain.source_definition import SourceDefinition
-
-# Four spaces or a tab before it would make it code, and so somebody's quotation.
-_COMMAND = re.compile(r"(?:[ \t]*\n)* {0,3}/agent(?=\s|$)")
-
-
-def is_command(body: str) -> bool:
-    """Tell whether a comment asks for an agent: ``/agent`` at its beginning."""
-    return _COMMAND.match(body) is not None
 
 
 def comment_of(comment: Mapping[str, Any]) -> TicketComment:
@@ -108,7 +100,7 @@ def asks_of(
     asks += [
         Ask(key=comment.key, kind="command", by=comment.author, at=comment.at)
         for comment in comments
-        if is_command(comment.body) and not comment.edited_by
+        if asks_for_agent(comment.body) and not comment.edited_by
     ]
     # Twice the same label in one act is one ask.
     return tuple(sorted({ask.key: ask for ask in asks}.values(), key=lambda ask: (ask.at, ask.key)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.domain.tickets import TicketReading
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
@@ -27,7 +28,7 @@ from airflow_provider_agents.hooks.jira_fields import (
     mappings,
     status_name,
 )
-from airflow_provider_agents.hooks.jira_history import asks_of, comment_of, edits_of, is_command
+from airflow_provider_agents.hooks.jira_history import asks_of, comment_of, edits_of
 from airflow_provider_agents.hooks.jira_listing import list_issues
 from airflow_provider_agents.hooks.jira_moves import move_to, move_to_done
 from airflow_provider_agents.hooks.jira_people import read_standing
@@ -167,7 +168,7 @@ class JiraTickets:
             # What is shown to some people only was not written for an agent, whose work everybody sees.
             if one.get("id") != ours and not one.get("visibility")
         )
-        commanded = any(is_command(comment.body) for comment in comments)
+        commanded = any(asks_for_agent(comment.body) for comment in comments)
         entry = entry_of(self.definition, issue, client.server.base_url, commanded=commanded)
         return TicketReading(
             entry=entry,

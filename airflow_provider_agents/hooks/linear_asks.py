@@ -6,9 +6,9 @@ beginning, and is its creator's ask.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.domain.tickets import Ask, Edit
 from airflow_provider_agents.hooks.github_fields import mapping, moment, text
 from airflow_provider_agents.hooks.linear_entries import any_of
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_agents.domain.source_definition import AskRules
     from airflow_provider_agents.domain.tickets import AskKind, TicketComment
-
-# Four spaces or a tab before it would make it code, and so somebody's quotation.
-_COMMAND = re.compile(r"(?:[ \t]*\r?\n)* {0,3}/agent(?=\s|$)")
 
 
 def asks_of(
@@ -47,7 +44,7 @@ def asks_of(
     found += [
         Ask(key=comment.key, kind="command", by=comment.author, at=comment.at)
         for comment in comments
-        if _COMMAND.match(comment.body)
+        if asks_for_agent(comment.body)
     ]
     return tuple(sorted(found, key=lambda ask: (ask.at, ask.key)))
 

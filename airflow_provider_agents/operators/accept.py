@@ -123,6 +123,7 @@ class AcceptTaskOperator(BaseOperator):
                     read_repositories=request.read_repositories or (),
                     program=each,
                     github_conn_id=self.github_conn_id,
+                    mcp_servers=task.mcp_servers,
                 ).run()
         self.log.info("Accepted %s: %s", task.name, task.title)
         self.log.info(

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent_runner.contract import SECRET_KEY_ANTHROPIC, SECRET_KEY_FORGE, SECRET_KEY_OPENAI
+from agent_runner.contract import (
+    SECRET_KEY_ANTHROPIC,
+    SECRET_KEY_FORGE,
+    SECRET_KEY_OPENAI,
+    mcp_secret_key,
+)
 from airflow_provider_agents import settings
 from airflow_provider_agents.exceptions import ForgeAccessError, ForgeError, InvalidInputError
+from airflow_provider_agents.operators.mcp_credentials import mcp_access
 from airflow_provider_agents.operators.step_credentials import (
     MODEL_KEYS,
     model_secrets,
@@ -25,6 +31,7 @@ from airflow_provider_agents.operators.verdict_cache import VerdictCache
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_provider_agents.domain.tool_servers import McpServer
     from airflow_provider_agents.hooks.github import GitHubCredential
 
 _URLS = {
@@ -46,12 +53,15 @@ class CredentialCheck:
     :param read_repositories: further repositories that they fetch.
     :param program: agent program, which decides the model's credential. That of a program which is not
         known here is not checked.
+    :param mcp_servers: that the agents may use, by name. Whether one accepts its credential is not tried: it may be
+        reached from the pods alone.
     """
 
     repository: str
     program: str
     github_conn_id: str
     read_repositories: Sequence[str] = ()
+    mcp_servers: Mapping[str, McpServer] = field(default_factory=dict)
     cache: VerdictCache = field(default_factory=VerdictCache)
 
     def run(self) -> None:
@@ -64,6 +74,10 @@ class CredentialCheck:
         source = source_of_credentials()
         github = AgentsGitHubHook(self.github_conn_id).get_conn()
         faults: list[str] = []
+        try:
+            mcp_access(self.mcp_servers, settings.text("secret", "agent-secrets"))
+        except InvalidInputError as error:
+            faults += error.faults
         if github.app is not None:
             faults += self._app(github)
         if source == "connections":
@@ -83,6 +97,7 @@ class CredentialCheck:
             if github.app is None:
                 faults += self._forge_token(github, found, place, name, namespace)
             faults += self._missing_model_key(found, name, namespace)
+            faults += self._missing_mcp_keys(found, name, namespace)
         faults += self._model(model, place)
         if faults:
             raise InvalidInputError(faults)
@@ -154,6 +169,16 @@ class CredentialCheck:
         return [
             f"secret {name!r} in namespace {namespace!r} lacks {' or '.join(wanted)}, which {self.program} needs. "
             + _kubectl(name, namespace, [*sorted(found), wanted[0]])
+        ]
+
+    def _missing_mcp_keys(self, found: Mapping[str, str], name: str, namespace: str) -> list[str]:
+        wanted = [mcp_secret_key(server) for server, declared in self.mcp_servers.items() if declared.secret]
+        missing = [key for key in wanted if not found.get(key)]
+        if not missing:
+            return []
+        return [
+            f"secret {name!r} in namespace {namespace!r} lacks {', '.join(missing)}, the credential of an MCP server. "
+            + _kubectl(name, namespace, [*sorted(found), *missing])
         ]
 
     def _forge_token(

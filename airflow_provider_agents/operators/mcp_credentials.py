@@ -58,22 +58,18 @@ def _of_connection(name: str, server: DeclaredServer) -> tuple[str, str]:
     """Return header and value of a server's credential."""
     conn_id = server.connection or ""
     said = f"connection {conn_id!r} of the MCP server {name}"
+    add = f"airflow connections add {conn_id} --conn-type generic --conn-password CREDENTIAL"
     try:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
-        raise InvalidInputError(
-            [
-                f"{said} does not exist: airflow connections add {conn_id} --conn-type generic "
-                "--conn-password CREDENTIAL"
-            ]
-        ) from None
+        raise InvalidInputError([f"{said} does not exist: {add}"]) from None
     value = (connection.password or "").strip()
     if not value:
         raise InvalidInputError([f"{said} has no password, where its credential belongs"])
     if not _HEADER_SAFE.fullmatch(value):
         raise InvalidInputError([f"{said}: its password is not one line of ASCII without spaces"])
-    extra = connection.extra_dejson.get(HEADER_EXTRA)
-    header = server.header or extra or BEARER_HEADER
-    if not isinstance(header, str) or (fault := header_fault(header)):
-        raise InvalidInputError([f"{said}: `{HEADER_EXTRA}` of its extra {fault if extra else 'is no text'}"])
+    header = server.header or connection.extra_dejson.get(HEADER_EXTRA) or BEARER_HEADER
+    fault = header_fault(header) if isinstance(header, str) else "is no text"
+    if fault is not None:
+        raise InvalidInputError([f"{said}: `{HEADER_EXTRA}` of its extra {fault}"])
     return header, value

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.hooks.github_ticket_text import (
     MOST_ATTACHMENTS,
     MOST_MENTIONS,
-    asks_for_agent,
     attachments_in,
     named_tickets,
 )

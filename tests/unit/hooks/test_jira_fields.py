@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 
+from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.domain.source_definition import SourceDefinition
 from airflow_provider_agents.exceptions import (
     ForgeError,
@@ -20,7 +21,7 @@ from airflow_provider_agents.exceptions import (
 from airflow_provider_agents.hooks.jira_client import jira_credential
 from airflow_provider_agents.hooks.jira_errors import LONGEST_WAIT, answer_error
 from airflow_provider_agents.hooks.jira_fields import entry_of, is_ticket, links_of, moment
-from airflow_provider_agents.hooks.jira_history import asks_of, comment_of, edits_of, is_command
+from airflow_provider_agents.hooks.jira_history import asks_of, comment_of, edits_of
 from airflow_provider_agents.hooks.jira_query import changed_query, open_query, quoted, scope_of
 from airflow_provider_agents.hooks.jira_search import search
 from airflow_provider_agents.hooks.jira_status import claim_of
@@ -135,7 +136,7 @@ def test_a_dependency_wins_over_a_mention_and_a_child() -> None:
     ],
 )
 def test_commands(body: str, *, asks: bool) -> None:
-    assert is_command(body) is asks
+    assert asks_for_agent(body) is asks
 
 
 def test_an_act_of_nobody_is_nobodys_ask() -> None:
