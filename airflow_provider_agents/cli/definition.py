@@ -108,6 +108,28 @@ _SCHEMA_ARGS = (
     ),
 )
 
+_PROMPT_ARGS = (
+    _arg("step", help="Step of the agent.", choices=("plan", "implement", "fix", "review")),
+    _arg("--repository", help="Repository whose settings count.", default=None, metavar="OWNER/NAME"),
+    _arg("--issue", help="Issue to show it for; empty: a sample.", type=int, default=None, metavar="N"),
+    _arg("--prompt", help="What to do, in place of an issue or beside it.", default=None, metavar="TEXT"),
+    _arg("--template", help="File in place of the step's template.", default=None, metavar="FILE"),
+    _arg(
+        "--run",
+        help="Run to show it for, with what its steps left: id, name of its manifest, or ticket.",
+        default=None,
+        metavar="RUN",
+    ),
+    _arg("--dag", help="DAG of the run; default coding_task.", default="coding_task", metavar="DAG"),
+    _arg("--resumed", help="What is said to an agent whose session goes on.", action="store_true"),
+    _OUTPUT,
+)
+
+_PROMPT_EPILOG = (
+    "Exit code: 0 shown, 1 it could not be, 2 wrong usage or a faulty template, each fault with its line; 3 Airflow does "
+    "not answer (--run). Neither a database nor a run is needed; --issue needs the connection of GitHub, --run the "
+    "address and credential of Airflow's API, as `airflow agents status` does. No model is called."
+)
 _DOCTOR_EPILOG = (
     "Exit code: 0 no check failed, 1 one did, 2 wrong usage. Nothing is changed, and no secret is printed."
 )
@@ -143,6 +165,13 @@ def get_agents_cli_commands() -> list[GroupCommand]:
                     help="Print the JSON schema of a file of settings, for an editor",
                     func=lazy_load_command("airflow_provider_agents.cli.schema.schema"),
                     args=_SCHEMA_ARGS,
+                ),
+                ActionCommand(
+                    name="prompt",
+                    help="Show what an agent would be told, and check a template",
+                    func=lazy_load_command("airflow_provider_agents.cli.prompt.prompt"),
+                    args=_PROMPT_ARGS,
+                    epilog=_PROMPT_EPILOG,
                 ),
                 *get_run_commands(),
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_agents.cli.agent_runs import AgentRuns, Run
     from airflow_provider_agents.cli.api_client import AirflowApi
     from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
+    from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
     from airflow_provider_agents.domain.prompt_variables import PromptStep
     from airflow_provider_agents.domain.repository_settings import PlatformSettings
     from airflow_provider_agents.domain.run_settings import RunSettings
@@ -32,9 +34,9 @@ class Case:
 
     task: CodingTask
     values: dict[str, Any] = field(default_factory=dict)
-    """Variables that are not the task's own."""
-    real: frozenset[str] = frozenset()
-    """Of them and of the task's, those that are no samples."""
+    """Variables beside those of :func:`~airflow_provider_agents.prompts.task_values.task_values`."""
+    sampled: frozenset[str] = frozenset()
+    """Variables whose values are samples."""
 
 
 @command
@@ -53,7 +55,9 @@ def prompt(args: Namespace, api: AirflowApi) -> int:
             raise InvalidInputError(faults)
         document = _document(args, case, template)
     except InvalidInputError as error:
-        raise UsageError("\n".join(["the prompt has faults:", *(f"  {fault}" for fault in error.faults)])) from None
+        raise UsageError(
+            "\n".join(["the prompt has faults:", *(f"  {fault}" for fault in error.faults)])
+        ) from None
     except AgentsError as error:
         raise FailedError(str(error)) from None
     show(document, clean(document["prompt"]), args.output)
@@ -65,19 +69,18 @@ def prompt(args: Namespace, api: AirflowApi) -> int:
 
 def _document(args: Namespace, case: Case, template: StepTemplate) -> dict[str, Any]:
     from airflow_provider_agents.domain.prompt_fit import estimated_tokens, window_bytes
-    from airflow_provider_agents.domain.prompt_variables import BY_NAME, samples
+    from airflow_provider_agents.domain.prompt_variables import BY_NAME, filled
     from airflow_provider_agents.prompts.step_prompts import step_prompt
     from airflow_provider_agents.prompts.task_values import task_values
 
     step: PromptStep = args.step
     task = case.task
-    values = samples(step) | task_values(task, step, _agent(task, step)) | case.values
-    resume = step_prompt(task, step, {**values, "history": "", "resumed": True}, template=template).text
-    found = (
-        step_prompt(task, step, values, resume_prompt="" if step == "review" else resume, template=template)
-        if not args.resumed
-        else step_prompt(task, step, {**values, "history": "", "resumed": True}, template=template)
-    )
+    values = task_values(task, step, _agent(task, step)) | case.values
+    found = step_prompt(task, step, {**values, "history": "", "resumed": True}, template=template)
+    if not args.resumed:
+        shared = "" if step == "review" else found.text  # a review has no session that could go on
+        found = step_prompt(task, step, values, resume_prompt=shared, template=template)
+    values = filled(values)
     used = template.used()
     return {
         "step": step,
@@ -88,7 +91,7 @@ def _document(args: Namespace, case: Case, template: StepTemplate) -> dict[str, 
         "tokens": estimated_tokens(found.text),
         "most_bytes": window_bytes(task.request.context_window),
         "left_out": list(found.left_out),
-        "variables": {name: _kind(name, values, case.real) for name in sorted(used)},
+        "variables": {name: _kind(name, values, case.sampled) for name in sorted(used)},
         "unused": sorted(
             name
             for name, each in BY_NAME.items()
@@ -97,10 +100,10 @@ def _document(args: Namespace, case: Case, template: StepTemplate) -> dict[str, 
     }
 
 
-def _kind(name: str, values: dict[str, Any], real: frozenset[str]) -> str:
-    if not values[name] and values[name] is not False:
-        return "empty"
-    return "real" if name in real else "sample"
+def _kind(name: str, values: dict[str, Any], sampled: frozenset[str]) -> str:
+    if name in sampled:
+        return "sample"
+    return "real" if values[name] or values[name] is False else "empty"
 
 
 def _summary(document: dict[str, Any]) -> list[str]:
@@ -139,10 +142,14 @@ def _template(args: Namespace, task: CodingTask) -> StepTemplate:
 
 def _agent(task: CodingTask, step: PromptStep) -> AgentSettings:
     from airflow_provider_agents.operators.agent_settings import agent_settings
+    from airflow_provider_agents.operators.review_material import reviewer_settings
 
+    if step == "review":
+        return reviewer_settings(task)
     request = task.request
     return agent_settings(
         task,
+        step,
         model=getattr(request, f"{step}_model"),
         effort=getattr(request, f"{step}_effort"),
         turns=getattr(request, f"{step}_turns"),
@@ -156,8 +163,10 @@ def _of_repository(args: Namespace) -> Case:
     """Return a task as the installation's files would make it; only an issue needs a connection."""
     from airflow_provider_agents.domain.coding_task import CodingTask
     from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
+    from airflow_provider_agents.domain.prompt_variables import samples
     from airflow_provider_agents.domain.ticket_content import ticket_text
     from airflow_provider_agents.exceptions import InvalidInputError
+    from airflow_provider_agents.prompts.task_values import TASK_VARIABLES
 
     run_settings, platform = _settings_of(args.repository, args.step, overridden=bool(args.template))
     sample = args.issue is None and not args.prompt
@@ -170,22 +179,20 @@ def _of_repository(args: Namespace) -> Case:
     request, faults = parse_request(run_settings.model_dump() | ticket_values, bounds)
     if request is None:
         raise InvalidInputError(faults)
-    task = CodingTask.accept(
-        request, run_key="preview", base_sha="0" * 40, ticket=_sample_ticket(args.repository) if sample else None
-    ).model_copy(update={"platform": platform})
-    if args.issue is not None:
-        task = CodingTask.accept(
-            request, run_key="preview", base_sha="0" * 40, ticket=_issue(task)
-        ).model_copy(update={"platform": platform})
-    real = _TASK - ({"title", "ticket", "ticket_key", "issue_number"} if sample else frozenset())
-    return Case(
-        task=task,
-        values={"ticket": ticket_text(task.ticket) if task.ticket else ""},
-        real=real - {"task_id", "branch"},
-    )
+    ticket = _sample_ticket(args.repository) if sample else _issue(request)
+    task = CodingTask.accept(request, run_key="preview", base_sha="0" * 40, ticket=ticket)
+    task = task.model_copy(update={"platform": platform})
+    values = {name: value for name, value in samples(args.step).items() if name not in TASK_VARIABLES}
+    sampled = {name for name, value in values.items() if value and name != "ticket"} | {"task_id", "branch"}
+    if sample:
+        sampled |= {"title", "ticket", "ticket_key", "issue_number"}
+    values["ticket"] = ticket_text(ticket) if ticket else ""
+    return Case(task=task, values=values, sampled=frozenset(sampled))
 
 
-def _settings_of(repository: str, step: PromptStep, *, overridden: bool) -> tuple[RunSettings, PlatformSettings]:
+def _settings_of(
+    repository: str, step: PromptStep, *, overridden: bool
+) -> tuple[RunSettings, PlatformSettings]:
     """Return the settings of a repository as ``repositories.yaml`` has them.
 
     :param overridden: the step's own template does not count, and is not read.
@@ -224,18 +231,13 @@ def _sample_ticket(repository: str) -> Ticket:
     )
 
 
-def _issue(task: CodingTask) -> Ticket:
+def _issue(request: CodingTaskRequest) -> Ticket | None:
+    """Return the issue as a run would read it now; ``None``: there is only a prompt."""
     from airflow_provider_agents.operators.ticket_reading import read_ticket
 
-    read = read_ticket(
-        task.request,
-        run_id="preview",
-        github_conn_id=settings.text("github_conn_id", "github_default"),
-        authority=task.authority,
-    )
-    if read is None:
-        raise FailedError(f"{task.request.repository} has no issue #{task.request.issue_number}")
-    return read.ticket
+    connection = settings.text("github_conn_id", "github_default")
+    read = read_ticket(request, run_id="preview", github_conn_id=connection)
+    return read.ticket if read is not None else None
 
 
 # A task as a run accepted it
@@ -247,71 +249,64 @@ def _of_run(api: AirflowApi, args: Namespace) -> Case:
 
     from airflow_provider_agents.cli.agent_runs import AgentRuns
     from airflow_provider_agents.domain.coding_task import CodingTask
+    from airflow_provider_agents.domain.prompt_variables import samples
     from airflow_provider_agents.domain.ticket_content import ticket_text
 
     runs = AgentRuns(api, args.dag)
     run = runs.find(args.run)
     accepted = runs.xcom(run, _ACCEPT)
     if accepted is None:
-        raise FailedError(f"{run.run_id} has no accepted task: `{_ACCEPT}` has not ended well, or may not be read")
+        raise FailedError(
+            f"{run.run_id} has no accepted task: `{_ACCEPT}` has not ended well, or may not be read"
+        )
     try:
         task = CodingTask.model_validate(accepted)
     except ValidationError:
         raise FailedError(f"{run.run_id} was accepted by another version; name its --repository") from None
     left = _left_by(runs, run, task, args.step)
-    values = {"ticket": ticket_text(task.ticket) if task.ticket else "", **left}
-    return Case(task=task, values=values, real=_TASK | set(left))
+    # A review reads the pull request itself; what it would find there now is not asked.
+    sampled = samples("review") if args.step == "review" else {}
+    sampled = {name: value for name, value in sampled.items() if value and name in _OF_REVIEW}
+    values = {"ticket": ticket_text(task.ticket) if task.ticket else "", **sampled, **left}
+    return Case(task=task, values=values, sampled=frozenset(sampled) - frozenset(left))
 
 
 def _left_by(runs: AgentRuns, run: Run, task: CodingTask, step: PromptStep) -> dict[str, Any]:
     """Return the variables that the steps of a run left a value for: the last of each kind."""
     from airflow_provider_agents.operators import steps
+    from airflow_provider_agents.operators.approve_plan import RESULT_KEY as APPROVAL_KEY
+    from airflow_provider_agents.operators.landing_keys import FEEDBACK_KEY
 
     listed = runs.xcoms(run)
 
     def last(name: str, key: str = "return_value") -> Any:
         """Return the value of the last task whose id ends so."""
         ids = [task_id for task_id, each in listed if each == key and task_id.rpartition(".")[2] == name]
-        return runs.xcom(run, max(ids), key) if ids else None
+        return runs.xcom(run, max(ids, key=_order), key) if ids else None
 
     plan, pull_request = last("plan"), last("open_pull_request")
-    number = pull_request.get("number") if isinstance(pull_request, dict) else None
-    operators: dict[str, Any] = {
-        "plan": lambda: steps.AgentPlanOperator(task_id="plan", earlier_plan=plan, feedback=last("approve")),
-        "implement": lambda: steps.AgentImplementOperator(
-            task_id="implement", plan=plan, approval=last("approve"), test_result=last("test")
-        ),
-        "fix": lambda: steps.AgentFixOperator(
-            task_id="fix", plan=plan, feedback=last("gate", "feedback"), pull_request=pull_request
-        ),
-    }
-    found = operators[step]().prompt_values(task) if step in operators else {"pull_request_number": number}
-    return {name: value for name, value in found.items() if value}
+    operator: steps.PromptedStepOperator
+    if step == "plan":
+        operator = steps.AgentPlanOperator(
+            task_id="step", earlier_plan=plan, feedback=last("approve", APPROVAL_KEY)
+        )
+    elif step == "implement":
+        operator = steps.AgentImplementOperator(
+            task_id="step", plan=plan, approval=last("approve", APPROVAL_KEY), test_result=last("test")
+        )
+    elif step == "fix":
+        feedback = last("gate", FEEDBACK_KEY) or {"text": ""}
+        operator = steps.AgentFixOperator(
+            task_id="step", plan=plan, feedback=feedback, pull_request=pull_request
+        )
+    else:
+        number = pull_request.get("number") if isinstance(pull_request, dict) else None
+        return {"pull_request_number": number} if number else {}
+    return {name: value for name, value in operator.prompt_values(task).items() if value}
 
 
-_TASK = frozenset(
-    {
-        "step",
-        "task_id",
-        "title",
-        "ticket",
-        "ticket_key",
-        "issue_number",
-        "prompt",
-        "repository",
-        "repository_name",
-        "branch",
-        "base_branch",
-        "auto_merge",
-        "draft",
-        "plan_approval",
-        "test_command",
-        "agent",
-        "model",
-        "max_turns",
-        "read_repositories",
-        "protected_paths",
-        "labels",
-    }
-)
-"""Variables that a task has."""
+def _order(task_id: str) -> list[int]:
+    return [int(number) for number in re.findall(r"[0-9]+", task_id)]
+
+
+_OF_REVIEW = frozenset({"pull_request_number", "head_sha", "description", "findings", "answers"})

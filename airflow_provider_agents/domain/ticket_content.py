@@ -160,7 +160,7 @@ def ticket_content(
     """
     comments, left_out = _comments(reading, standings, rules)
     visible = visible_files(reading, standings, rules)
-    texts, images, named = _sorted(visible, files or {}, _authors(reading, standings))
+    texts, images, named = _sorted(visible, files or {}, _authors(visible, reading, standings))
     if hidden := len({each.url for each in reading.attachments}) - len(visible):
         left_out.append(f"{_count(hidden, 'file')} of people whose comments are not shown here.")
     if len(named) > MOST_NAMED:
@@ -320,13 +320,12 @@ def _name(person: str, standings: Mapping[str, Standing]) -> str:
     return one_line((standing.login if standing else "") or person or "unknown", 60)
 
 
-def _authors(reading: TicketReading, standings: Mapping[str, Standing]) -> dict[str, str]:
-    """Return whose each file is, by its address."""
+def _authors(
+    attachments: Iterable[Attachment], reading: TicketReading, standings: Mapping[str, Standing]
+) -> dict[str, str]:
+    """Return whose each file is, by its address, as far as the source tells."""
     writers = {comment.key: comment.author for comment in reading.comments}
-    people = {
-        each.url: each.author or writers.get(each.comment, "") or ("" if each.comment else reading.author)
-        for each in reversed(reading.attachments)
-    }
+    people = {each.url: each.author or writers.get(each.comment, "") for each in attachments}
     return {url: _name(person, standings) for url, person in people.items() if person}
 
 

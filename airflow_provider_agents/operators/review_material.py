@@ -82,7 +82,7 @@ def material_of(
     ticket_source = f"{ticket.named}, written by {ticket.author or 'unknown'}" if ticket else ""
     author = f"description of the pull request, by {snapshot.author or 'unknown'}"
     reviews = values_of(context, earlier_reviews, REVIEW_KEY).values()
-    values = task_values(task, "review", _reviewer(task)) | {
+    values = task_values(task, "review", reviewer_settings(task)) | {
         "pull_request_number": snapshot.number,
         "head_sha": snapshot.head_sha,
         "description": fence(f"{snapshot.title}\n\n{body}", author, most_bytes=_DESCRIPTION_BYTES),
@@ -97,10 +97,12 @@ def material_of(
     return ReviewMaterial(head_sha=snapshot.head_sha, prompt=step_prompt(task, "review", values).text)
 
 
-def _reviewer(task: CodingTask) -> AgentSettings:
+def reviewer_settings(task: CodingTask) -> AgentSettings:
     """Return program, model and turns as the prompt names them."""
     request = task.request
-    asked = agent_settings(task, model=request.review_model, turns=request.review_turns, effort=None)
+    asked = agent_settings(
+        task, "review", model=request.review_model, turns=request.review_turns, effort=request.review_effort
+    )
     if request.review_agent in (None, asked.program):
         return asked
     return dataclasses.replace(asked, program=request.review_agent, model=request.review_model)

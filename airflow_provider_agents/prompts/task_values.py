@@ -16,6 +16,33 @@ _TITLE_BYTES = 1_000
 _NO_KEY = re.compile(r"[^A-Za-z0-9#/._-]")
 
 
+TASK_VARIABLES = frozenset(
+    [
+        "step",
+        "task_id",
+        "title",
+        "ticket_key",
+        "issue_number",
+        "prompt",
+        "repository",
+        "repository_name",
+        "branch",
+        "base_branch",
+        "auto_merge",
+        "draft",
+        "plan_approval",
+        "test_command",
+        "agent",
+        "model",
+        "max_turns",
+        "read_repositories",
+        "protected_paths",
+        "labels",
+    ]
+)
+"""What :func:`task_values` returns."""
+
+
 def task_values(task: CodingTask, step: PromptStep, agent: AgentSettings) -> dict[str, Any]:
     """Return the variables that all steps have, but for the text of the ticket.
 

@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 
 # Random-looking, so that no text holds them by chance; the forge's token is made by the stack.
 MODEL_KEY = "sk-ant-canary-7c1d0a52f9e84b36"
+WEBHOOK_SECRET = "hook-canary-5d2f81c6ab9047e3"
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +40,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
         model_arguments=("--script", str(script), "--api-key", MODEL_KEY),
         extra_env={
             "AIRFLOW__AGENTS__POD_URL_TEMPLATE": "http://pods.example/{namespace}/{name}",
+            "AIRFLOW_CONN_GITHUB_WEBHOOK": json.dumps({"conn_type": "generic", "password": WEBHOOK_SECRET}),
+            "AIRFLOW__AGENTS__GITHUB_WEBHOOK_CONN_ID": "github_webhook",
             "AIRFLOW__AGENTS__PRICES": json.dumps({"dear-model": {"input": 8, "output": 40}}),
         },
     ) as stack:

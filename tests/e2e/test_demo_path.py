@@ -15,8 +15,9 @@ import pytest
 from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
 from demo import scenario
 from demo.stack import NAMESPACE, DemoStack
-from tests.e2e.conftest import MODEL_KEY
+from tests.e2e.conftest import MODEL_KEY, WEBHOOK_SECRET
 from tests.e2e.helpers import mutations, processes, states
+from tests.e2e.syncs import comments, run_of, syncing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,19 +40,23 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(stack: DemoStack) -> Iterator[Run]:
-    stack.forge.seed_repository(REPOSITORY, scenario.REPOSITORY)
+    people = {"agent": "write", "mona": "write"}
+    stack.forge.seed_repository(REPOSITORY, scenario.REPOSITORY, permissions=people)
     title, body = scenario.issue()
     issue = stack.forge.create_issue(REPOSITORY, title, body)["number"]
-    run = Run(stack.trigger(DAG_ID, {"repository": REPOSITORY, "issue_number": issue}), issue)
-    over = threading.Event()
-    observer = threading.Thread(target=observe, args=(stack, run, over))
-    observer.start()
-    try:
-        stack.wait_for_run(DAG_ID, run.run_id, SECONDS)
-    finally:
-        over.set()
-        observer.join()
-    return run
+    stack.forge.act("mona", "label", REPOSITORY, number=issue, labels=["agent"])
+    with syncing(stack, demo={"source": "github", "repositories": [REPOSITORY], "every": 10}) as syncs:
+        run = Run(run_of(stack, f"{REPOSITORY}#{issue}"), issue)
+        syncs["demo"].rest()
+        over = threading.Event()
+        observer = threading.Thread(target=observe, args=(stack, run, over))
+        observer.start()
+        try:
+            stack.wait_for_run(DAG_ID, run.run_id, SECONDS)
+        finally:
+            over.set()
+            observer.join()
+        yield run
 
 
 def observe(stack: DemoStack, run: Run, over: threading.Event) -> None:
@@ -100,8 +105,27 @@ def test_ends_with_one_pull_request_one_merge_and_a_closed_issue(stack: DemoStac
         if check["details"]["sha"] == merged["details"]["head_sha"]
     }
     assert checks == {"tests": "SUCCESS", "docs": "SUCCESS"}
-    (comment,) = mutations(stack, REPOSITORY, "comment.created")
-    assert comment["number"] == run.issue
+
+
+def test_the_ticket_has_one_comment_that_tells_all(stack: DemoStack, run: Run) -> None:
+    created = mutations(stack, REPOSITORY, "comment.created")
+    edited = mutations(stack, REPOSITORY, "comment.edited")
+    assert [each["number"] for each in created] == [run.issue]
+    assert {each["number"] for each in edited} == {run.issue}
+    assert len(edited) >= 3
+    (comment,) = comments(stack, REPOSITORY, run.issue)
+    (opened,) = stack.forge.pull_requests(REPOSITORY)
+    cost = stack.xcom(DAG_ID, run.run_id, "report")["cost_usd"]
+    for words in (
+        "● accepted → ● plan → ● build → ● pull request → ● checks → ● merged",
+        "Merged. This ticket is done.",
+        "Leave the error for missing values as it is.",
+        f"Pull request: {opened['html_url']}",
+        "2 attempts · 1 fix round",
+        f"cost ${cost:.2f}",
+        run.run_id,
+    ):
+        assert words in comment
 
 
 def test_main_has_the_squash_commit_and_passes_its_tests(stack: DemoStack, run: Run, tmp_path: Path) -> None:
@@ -123,6 +147,7 @@ def test_used_and_unused_tasks(stack: DemoStack, run: Run) -> None:
     used = [f"build.attempt_{n}.{task}" for n in (1, 2) for task in ("implement", "test", "gate")]
     used += [
         "accept",
+        "admit",
         "workspace",
         "release_workspace",
         "plan.round_1.plan",
@@ -181,10 +206,11 @@ def test_links_lead_to_the_pull_request_and_the_pod(stack: DemoStack, run: Run) 
 
 
 def test_credentials_are_nowhere_but_in_the_gateway(stack: DemoStack, run: Run) -> None:
-    """Canaries: the forge's token, the model's key, and the token of the cluster."""
+    """Canaries: the forge's token, the secret of webhooks, the model's key, and the token of the cluster."""
     cluster = json.loads(stack.kubernetes.kubeconfig.read_text())["users"][0]["user"]["token"]
     canaries = {
         "forge token": stack.token.encode(),
+        "webhook secret": WEBHOOK_SECRET.encode(),
         "model key": MODEL_KEY.encode(),
         "cluster token": cluster.encode(),
     }

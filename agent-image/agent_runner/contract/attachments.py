@@ -160,13 +160,13 @@ def _place(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-        literal = f"[{ipaddress.IPv6Address(host)}]" if ":" in host else ""
+        host = str(ipaddress.IPv6Address(host)) if ":" in host else host
     except ValueError:
         raise fault from None
-    if "@" in parts.netloc or not (literal or _NAME.fullmatch(host)):
+    if "@" in parts.netloc or not (":" in host or _NAME.fullmatch(host)):
         raise fault
     usual = port is None or port == _PORTS[parts.scheme]
-    return (literal or host) + ("" if usual else f":{port}"), host
+    return (f"[{host}]" if ":" in host else host) + ("" if usual else f":{port}"), host
 
 
 def _public_or_name(address: str) -> bool:

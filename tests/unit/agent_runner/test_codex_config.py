@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runner.agents.codex_config import KEY_VARIABLE, PROVIDER, config_toml
-from agent_runner.contract import AgentSettings, McpServer
+from agent_runner.contract import AgentSettings
+from agent_runner.mcp_servers import CALL_SECONDS, START_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,11 +38,11 @@ def test_without_an_effort_the_programs_own_counts(tmp_path: Path) -> None:
 
 
 def test_mcp_servers_of_the_platform(tmp_path: Path) -> None:
-    servers = (McpServer(name="docs", command=("docs-mcp", '--say="x"')), McpServer(name="b", command=("b",)))
-    config = tomllib.loads(config_toml(URL, tmp_path, AgentSettings(mcp_servers=servers), ""))
+    config = tomllib.loads(config_toml(URL, tmp_path, AgentSettings(mcp_servers=("docs", "b-2")), ""))
+    times = {"startup_timeout_sec": START_SECONDS, "tool_timeout_sec": CALL_SECONDS}
     assert config["mcp_servers"] == {
-        "docs": {"command": "docs-mcp", "args": ['--say="x"']}, "b": {"command": "b", "args": []},
-    }  # fmt: skip
+        name: {"url": f"{URL}/mcp/{name}", **times} for name in ("docs", "b-2")
+    }
 
 
 def test_the_checkout_is_not_trusted_by_any_of_its_names(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_agents.domain.agent_combinations import combination_faults
 from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
-from airflow_provider_agents.domain.repository_settings import PlatformSettings
+from airflow_provider_agents.domain.repository_settings import PlatformSettings, Repositories
 
 ORIGINS = {"context_window": "repositories.yaml:3", "agent": "run"}
 
@@ -92,7 +92,7 @@ def test_the_reviewer_has_a_program_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("agent", "refused"),
-    [("claude", []), ("codex", ["skills"]), ("command", ["skills", "mcp_servers"]), ("own", [])],
+    [("claude", []), ("codex", []), ("command", ["mcp_servers", "skills"]), ("own", [])],
 )
 def test_what_programs_take_of_the_platform(agent: str, refused: list[str]) -> None:
     request = CodingTaskRequest(repository="acme/shop", prompt="p", agent=agent)
@@ -100,3 +100,18 @@ def test_what_programs_take_of_the_platform(agent: str, refused: list[str]) -> N
     faults = combination_faults(request, ORIGINS, program="claude", platform=platform)
     assert [fault.split(":")[0] for fault in faults] == refused
     assert all(f"is nothing for agent: {agent} (run)" in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("steps", "refused"), [(["review"], True), (["plan", "review"], True), (["plan"], False)]
+)
+def test_a_tool_is_refused_for_the_program_of_its_steps(steps: list[str], refused: bool) -> None:
+    request = CodingTaskRequest(
+        repository="acme/shop", prompt="p", agent="codex", review="on_open", review_agent="command"
+    )
+    declared = Repositories.model_validate({"mcp_servers": {"docs": {"url": "https://d", "steps": steps}}})
+    platform = PlatformSettings(mcp_servers=("docs",))
+    faults = combination_faults(request, ORIGINS, program="claude", platform=platform, declared=declared)
+    assert len(faults) == refused
+    if refused:
+        assert "mcp_servers: docs (default) is nothing for review_agent: command" in faults[0]

@@ -186,7 +186,7 @@ def test_what_somebody_set_is_not_filled_in() -> None:
 def test_lists_grow_or_shrink() -> None:
     text = (
         "defaults:\n  protected_paths: [ci/**]\n  freeze: [2026-12-20/2027-01-04]\n"
-        "  read_repositories: [acme/lib, acme/x]\n  mcp_servers: [docs]\nmcp_servers: {docs: {command: [docs]}}\n"
+        "  read_repositories: [acme/lib, acme/x]\n  mcp_servers: [docs]\nmcp_servers: {docs: {url: https://d}}\n"
     )
     found = merged(
         text, "protected_paths: [db/**]\nfreeze: []\nread_repositories: [Acme/Lib, evil/x]\nmcp_servers: []\n"
@@ -270,8 +270,8 @@ def test_what_has_no_order_has_no_limit(key: str) -> None:
 
 def test_names_must_be_declared() -> None:
     assert faults(
-        "repositories:\n  acme/shop:\n    skills:\n      - a\n      - b\nskills: {a: {path: /s/a}}\n"
-    ) == ["repositories.yaml:5: b is not declared: the top of the file has no skills.b"]
+        "repositories:\n  acme/shop:\n    skills:\n      - a\n      - b\nskills: {a: {}, c: {}}\n"
+    ) == ["repositories.yaml:5: b is not declared: the top of the file has no skills.b; it has a, c"]
 
 
 def test_one_name_in_two_cases_is_refused() -> None:

@@ -277,7 +277,7 @@ repositories:
     test_command: make test
     mcp_servers: [docs]
 mcp_servers:
-  docs: {command: [docs-mcp]}
+  docs: {url: https://docs.example.com/mcp, tools: [search]}
 """
 
 
@@ -302,7 +302,7 @@ def test_the_task_has_the_settings_of_all_places(
     assert task.platform.protected_paths == ("ci/**", "db/**")
     assert (task.platform.prompts.plan, task.platform.prompts.fix) == ("Plan it.", "Mend it.")
     assert task.authority.merge.permission == "admin"
-    assert task.mcp_servers["docs"].command == ("docs-mcp",)
+    assert task.mcp_servers["docs"].tools == ("search",)
     assert task.settings_origin["plan_turns"] == ".agents.yaml:1"
     assert task.settings_origin["budget_usd"] == "repositories.yaml:8"
     assert ti.pushed["settings"]["plan_turns"] == {"value": 25, "from": ".agents.yaml:1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ from agent_steps import Step, github  # noqa: F401 (a fixture)
 from fakes import accepted, coding_task
 
 from agent_runner import contract
-from agent_runner.contract import AgentSettings, GatewayConfig, McpServer, Skill, StepSpec
-from airflow_provider_agents.domain.repository_settings import McpServer as DeclaredServer
+from agent_runner.contract import AgentSettings, GatewayConfig, Skill, SkillFile, StepSpec
 from airflow_provider_agents.domain.repository_settings import PlatformSettings
-from airflow_provider_agents.domain.repository_settings import Skill as DeclaredSkill
+from airflow_provider_agents.domain.skill_files import LoadedSkill
+from airflow_provider_agents.domain.tool_servers import McpServer
 from airflow_provider_agents.operators.effective_settings import installed_options
 from airflow_provider_agents.operators.gateway_settings import gateway_config
 from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
@@ -49,26 +50,43 @@ def test_the_effort_of_a_step_else_of_all(step: str) -> None:
     assert settings_of(step, **{"effort": "high", f"{step}_effort": "low"}).effort == "low"
 
 
+SQL = LoadedSkill(
+    description="How SQL is written.",
+    files={"SKILL.md": "Do.", "a/b.md": "B"},
+    steps=("plan", "implement", "fix", "review"),
+)
+SQL_SENT = Skill(
+    name="sql",
+    description="How SQL is written.",
+    files=(SkillFile(path="SKILL.md", text="Do."), SkillFile(path="a/b.md", text="B")),
+)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_window_thinking_servers_and_skills_reach_every_step(step: str) -> None:
     task = coding_task(context_window="1m", thinking="8000").model_copy(
         update={
-            "mcp_servers": {"docs": DeclaredServer(command=("docs-mcp", "-v"))},
-            "skills": {"sql": DeclaredSkill(path="/opt/sql")},
+            "mcp_servers": {
+                "docs": McpServer(url="https://d"),
+                "db": McpServer(url="https://b", steps=("plan",)),
+            },
+            "skills": {"sql": SQL, "css": SQL.model_copy(update={"steps": ("fix",)})},
         }
     )
     found = settings_of(step, task.model_dump(mode="json"))
     assert (found.context_window, found.thinking) == ("1m", "8000")
-    assert found.mcp_servers == (McpServer(name="docs", command=("docs-mcp", "-v")),)
-    assert found.skills == (Skill(name="sql", path="/opt/sql"),)
+    assert found.mcp_servers == (("db", "docs") if step == "plan" else ("docs",))
+    assert [skill.name for skill in found.skills] == (["css", "sql"] if step == "fix" else ["sql"])
+    assert SQL_SENT in found.skills
 
 
 def test_a_reviewer_of_another_program_is_not_given_what_only_the_first_takes() -> None:
     task = coding_task(
         review_agent="codex", context_window="200k", thinking="on", review="on_open"
-    ).model_copy(update={"skills": {"sql": DeclaredSkill(path="/opt/sql")}})
+    ).model_copy(update={"skills": {"sql": SQL}})
     found = settings_of("review", task.model_dump(mode="json"))
-    assert (found.program, found.context_window, found.thinking, found.skills) == ("codex", None, None, ())
+    assert (found.program, found.context_window, found.thinking) == ("codex", None, None)
+    assert found.skills == (SQL_SENT,)
 
 
 @pytest.mark.usefixtures("github")
@@ -113,16 +131,27 @@ def test_what_empty_settings_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     assert installed_options() == {"budget_usd": None, "workspace_size": "10Gi", "max_runs": 7}
 
 
+def skill(*paths: str, text: str = "t") -> Skill:
+    return Skill(
+        name="s", description="d", files=tuple(SkillFile(path=path, text=text) for path in paths)
+    )
+
+
 @pytest.mark.parametrize(
     ("agent", "words"),
     [
         ({"thinking": "some"}, "agent.thinking: 'some' is none of on, off and a number of tokens"),
-        (
-            {"mcp_servers": (McpServer(name="a b", command=("x",)),)},
-            "'a b' is no name of an MCP server or a skill",
-        ),
-        ({"mcp_servers": (McpServer(name="a", command=()),)}, "agent.mcp_servers: a has no command"),
-        ({"skills": (Skill(name="../x", path="/x"),)}, "'../x' is no name"),
+        ({"mcp_servers": ("a b",)}, "agent.mcp_servers: 'a b' is no name of an MCP server"),
+        ({"mcp_servers": ("a", "a")}, "agent.mcp_servers: a is there twice"),
+        ({"skills": (dataclasses.replace(SQL_SENT, name="../x"),)}, "'../x' is no name of a skill"),
+        ({"skills": (skill("x/SKILL.md"),)}, "agent.skills: s has no SKILL.md"),
+        ({"skills": (skill("SKILL.md", "../y"),)}, "'../y' cannot be a file of a skill"),
+        ({"skills": (skill("SKILL.md", "/etc/passwd"),)}, "'/etc/passwd' cannot be a file of a skill"),
+        ({"skills": (skill("SKILL.md", ".hidden/y"),)}, "'.hidden/y' cannot be a file of a skill"),
+        ({"skills": (skill("SKILL.md", "a", "A/b"),)}, "'a' cannot be a file of a skill"),
+        ({"skills": (skill("SKILL.md", "a", "A"),)}, "s has a file twice"),
+        ({"skills": (skill("SKILL.md", text="x" * 50_001),)}, "50,001 bytes, at most 50,000"),
+        ({"skills": (skill("SKILL.md", *(f"f{n}" for n in range(50))),)}, "s has 51 files, at most 50"),
     ],
 )
 def test_the_contract_refuses_what_is_none(agent: dict[str, Any], words: str) -> None:
@@ -136,8 +165,7 @@ def test_the_contract_refuses_what_is_none(agent: dict[str, Any], words: str) ->
 
 def test_the_contract_reads_what_it_writes() -> None:
     agent = AgentSettings(
-        thinking="8000", context_window="1m", mcp_servers=(McpServer(name="a", command=("x", "y")),),
-        skills=(Skill(name="b", path="/b"),),
+        thinking="8000", context_window="1m", mcp_servers=("a", "b"), skills=(SQL_SENT,),
     )  # fmt: skip
     spec = StepSpec(
         step="plan",
