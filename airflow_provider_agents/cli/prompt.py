@@ -68,8 +68,8 @@ def prompt(args: Namespace, api: AirflowApi) -> int:
 
 
 def _document(args: Namespace, case: Case, template: StepTemplate) -> dict[str, Any]:
-    from airflow_provider_agents.domain.prompt_fit import estimated_tokens, window_bytes
-    from airflow_provider_agents.domain.prompt_variables import BY_NAME, filled
+    from airflow_provider_agents.domain.prompt_fit import PARTS, estimated_tokens, window_bytes
+    from airflow_provider_agents.domain.prompt_variables import filled
     from airflow_provider_agents.prompts.step_prompts import step_prompt
     from airflow_provider_agents.prompts.task_values import task_values
 
@@ -92,11 +92,7 @@ def _document(args: Namespace, case: Case, template: StepTemplate) -> dict[str, 
         "most_bytes": window_bytes(task.request.context_window),
         "left_out": list(found.left_out),
         "variables": {name: _kind(name, values, case.sampled) for name in sorted(used)},
-        "unused": sorted(
-            name
-            for name, each in BY_NAME.items()
-            if name not in used and step in each.steps and each.kind in ("fenced", "record") and values[name]
-        ),
+        "unused": sorted(name for name in (*PARTS, "failure") if values[name] and name not in used),
     }
 
 
@@ -164,7 +160,6 @@ def _of_repository(args: Namespace) -> Case:
     from airflow_provider_agents.domain.coding_task import CodingTask
     from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
     from airflow_provider_agents.domain.prompt_variables import samples
-    from airflow_provider_agents.domain.ticket_content import ticket_text
     from airflow_provider_agents.exceptions import InvalidInputError
     from airflow_provider_agents.prompts.task_values import TASK_VARIABLES
 
@@ -186,7 +181,8 @@ def _of_repository(args: Namespace) -> Case:
     sampled = {name for name, value in values.items() if value and name != "ticket"} | {"task_id", "branch"}
     if sample:
         sampled |= {"title", "ticket", "ticket_key", "issue_number"}
-    values["ticket"] = ticket_text(ticket) if ticket else ""
+    values |= _given(task, args.step)
+    sampled -= {"review_prompt"}
     return Case(task=task, values=values, sampled=frozenset(sampled))
 
 
@@ -250,7 +246,6 @@ def _of_run(api: AirflowApi, args: Namespace) -> Case:
     from airflow_provider_agents.cli.agent_runs import AgentRuns
     from airflow_provider_agents.domain.coding_task import CodingTask
     from airflow_provider_agents.domain.prompt_variables import samples
-    from airflow_provider_agents.domain.ticket_content import ticket_text
 
     runs = AgentRuns(api, args.dag)
     run = runs.find(args.run)
@@ -267,7 +262,7 @@ def _of_run(api: AirflowApi, args: Namespace) -> Case:
     # A review reads the pull request itself; what it would find there now is not asked.
     sampled = samples("review") if args.step == "review" else {}
     sampled = {name: value for name, value in sampled.items() if value and name in _OF_REVIEW}
-    values = {"ticket": ticket_text(task.ticket) if task.ticket else "", **sampled, **left}
+    values = {**sampled, **_given(task, args.step), **left}
     return Case(task=task, values=values, sampled=frozenset(sampled) - frozenset(left))
 
 
@@ -307,6 +302,16 @@ def _left_by(runs: AgentRuns, run: Run, task: CodingTask, step: PromptStep) -> d
 
 def _order(task_id: str) -> list[int]:
     return [int(number) for number in re.findall(r"[0-9]+", task_id)]
+
+
+def _given(task: CodingTask, step: PromptStep) -> dict[str, Any]:
+    """Return the variables of a task that only its step puts together."""
+    from airflow_provider_agents.domain.ticket_content import ticket_text
+
+    values: dict[str, Any] = {"ticket": ticket_text(task.ticket) if task.ticket else ""}
+    if step == "review":
+        values["review_prompt"] = task.request.review_prompt or ""
+    return values
 
 
 _OF_REVIEW = frozenset({"pull_request_number", "head_sha", "description", "findings", "answers"})

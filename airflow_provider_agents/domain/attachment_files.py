@@ -100,15 +100,16 @@ def check_type(content_type: str, url: str) -> None:
         raise FileRefusedError("it is neither a text nor an image")
 
 
-def file_of(data: bytes) -> FetchedFile:
+def file_of(data: bytes, content_type: str = "") -> FetchedFile:
     """Return what a file is, by its content.
 
     :param data: all of it, at most one byte more than :data:`MAX_TEXT_BYTES`; of an image its beginning.
+    :param content_type: what its host says that it is: what passes for an image must be one.
     :raises FileRefusedError: it is neither a text of that size nor an image.
     """
     if image_kind(data[:12]):
         return FetchedFile(image=True)
-    if b"\0" in data:
+    if b"\0" in data or _IMAGE_TYPE.match(content_type):
         raise FileRefusedError("it is neither a text nor an image")
     if len(data) > MAX_TEXT_BYTES:
         raise _too_large()

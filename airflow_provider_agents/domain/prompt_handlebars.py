@@ -50,7 +50,7 @@ _TAG = re.compile(
 
 
 def handlebars_faults(source: str) -> list[tuple[int, str]]:
-    """Return line and fault of each place that is Handlebars', not Jinja's."""
+    """Return line and fault of each place that is Handlebars', in a template that is not sound Jinja."""
     faults = []
     for found in _TAG.finditer(source):
         line = source.count("\n", 0, found.start()) + 1

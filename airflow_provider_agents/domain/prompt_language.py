@@ -38,7 +38,7 @@ TASK_TEMPLATE = "_task.md.j2"
 """What every template may include."""
 
 _PLAIN = frozenset(
-    "Template Output TemplateData CondExpr If Compare Operand And Or Not Const Concat Add Sub List Tuple Keyword".split()  # noqa: SIM905
+    "Template TemplateData Compare Operand And Or Not Const Concat Add Sub Keyword".split()  # noqa: SIM905
 )
 _CALLED = {
     "Assign": "`{% set %}`",
@@ -105,10 +105,6 @@ def check_language(
     from jinja2 import TemplateSyntaxError
 
     found = Checked(name)
-    for line, text in handlebars_faults(source):
-        found.fault(line, text)
-    if found.faults:
-        return found
     try:
         tree = environment.parse(source, name)
         _Check(found, base, base_blocks).template(tree)
@@ -118,6 +114,10 @@ def check_language(
         found.fault(1, "is nested too deeply")
     except (ValueError, OverflowError) as error:  # e.g. a number of ten thousand digits
         found.fault(1, f"cannot be read: {error}")
+    if found.faults and (foreign := handlebars_faults(source)):
+        found.faults.clear()
+        for line, text in foreign:
+            found.fault(line, text)
     return found
 
 
@@ -213,6 +213,23 @@ class _Check:
             )
         elif variable.kind in _LONG:
             self.found.cost += LONG_COST * place.times
+
+    def _on_output(self, node: Any, place: _Place) -> None:
+        for each in node.nodes:
+            variable = BY_NAME.get(getattr(each, "name", "")) if type(each).__name__ == "Name" else None
+            if variable is not None and variable.kind == "list":
+                self.found.fault(
+                    node.lineno, f"`{variable.name}` is a list; write `{variable.name}|join(', ')`"
+                )
+        self._each(node.nodes, place)
+
+    def _on_list(self, node: Any, place: _Place) -> None:
+        # As text it would be written in Python's form, which no fence survives.
+        if not all(type(item).__name__ == "Const" for item in node.items):
+            self.found.fault(node.lineno, "only plain values may stand in a list: `['a', 'b']`")
+        self.found.cost += len(node.items) * place.times
+
+    _on_tuple = _on_list
 
     def _on_if(self, node: Any, place: _Place) -> None:
         self._condition(node.test, place)

@@ -41,6 +41,7 @@ class RunStatus:
     rounds: int = 0
     cost_usd: float = 0.0
     unknown_usd: float = 0.0
+    merged: bool = False
 
 
 def stages_of(task_states: Mapping[str, str | None], *, outcome: str = "") -> dict[StageName, StageState]:
@@ -95,9 +96,8 @@ def run_comment(status: RunStatus) -> str:
     if plan := plan_text(status.plan):
         parts.append(f"<details><summary>Plan</summary>\n\n{plan}\n\n</details>")
     where = f"[run]({status.run_url})" if status.run_url else "run"
-    parts.append(
-        f"<sub>{where} `{status.run_id}` · `/agent again` asks for another run once this one has ended</sub>"
-    )
+    again = "" if status.merged else " · `/agent again` asks for another run once this one has ended"
+    parts.append(f"<sub>{where} `{status.run_id}`{again}</sub>")
     return "\n\n".join(parts)
 
 

@@ -134,8 +134,9 @@ async def _read(session: ClientSession, url: str, access: FileAccess) -> Fetched
                 raise FileRefusedError(f"its host answered HTTP {answer.status}")
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise FileRefusedError("it comes compressed, though it was asked for as it is")
-            check_type(answer.headers.get("Content-Type", ""), first)
-            return file_of(await _beginning(answer))
+            kind = answer.headers.get("Content-Type", "")
+            check_type(kind, first)
+            return file_of(await _beginning(answer), kind)
     raise FileRefusedError(f"it redirects more than {MOST_REDIRECTS} times")
 
 

@@ -33,6 +33,10 @@ from airflow_provider_agents.domain.pod_status import (
 _AFTER_A_REFUSAL = frozenset({"agent", "quota", "auth", "network", "rate_limit"})
 """What an agent program may make of a refused call, each in its own words."""
 
+MCP_REFUSAL = "mcp "
+"""How the gateway begins what it notes of MCP servers."""
+_MOST_REASONS = 3
+
 _PLACES = ("pod_name", "repository", "base_branch", "work_branch")
 
 
@@ -96,8 +100,21 @@ class StepOutcome:
         cost = self.ledger.usd if self.ledger else result.cost_usd
         return (
             f"Step {step}: {result.outcome}. {result.turns} turns, {calls} model calls, ${cost:.4f}, "
-            f"{result.seconds:.0f} s, head {(result.head_sha or '-')[:12]}, pod {self.pod_name}."
+            f"{result.seconds:.0f} s, head {(result.head_sha or '-')[:12]}, pod {self.pod_name}.{self._tools_used()}"
         )
+
+    def _tools_used(self) -> str:
+        """Say what the agent asked of MCP servers, and why some of it had no answer."""
+        if self.ledger is None:
+            return ""
+        said = [
+            f"MCP server {use.server}: {use.calls} calls"
+            + (f", {use.failed} failed" if use.failed else "")
+            + (f", {use.refused} refused" if use.refused else "")
+            for use in self.ledger.mcp
+        ]
+        said += [text for text in self.ledger.refusals if text.startswith(MCP_REFUSAL)][-_MOST_REASONS:]
+        return "".join(f" {text}." for text in said)
 
 
 def read_outcome(

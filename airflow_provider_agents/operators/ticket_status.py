@@ -116,6 +116,7 @@ class TicketStatusNotifier(BaseNotifier):
             rounds=report.rounds,
             cost_usd=report.cost_usd,
             unknown_usd=report.unknown_usd,
+            merged=outcome == "merged",
         )
 
     def _tell(

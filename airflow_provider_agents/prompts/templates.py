@@ -65,7 +65,8 @@ class StepTemplate:
             raise InvalidInputError([self._told(error)]) from None
         text = "".join(parts).strip() + "\n"
         if not text.strip():
-            raise InvalidInputError([f"{self.name}: gives an empty prompt"])
+            where = " where `resumed` is true" if values.get("resumed") else ""
+            raise InvalidInputError([f"{self.name}: gives an empty prompt{where}"])
         return text
 
     @cached_property

@@ -109,6 +109,7 @@ class ClaudeTranscript(AgentTranscript):
                 self._version = _text(event.get("claude_code_version")) or self._version
                 self._session_id = _text(event.get("session_id")) or self._session_id
                 yield f"agent: Claude Code {self._version}, model {self._model}, session {self._session_id}"
+                yield from _lost_servers(event.get("mcp_servers"))
             case "api_retry":
                 reason = event.get("error_status") or event.get("error") or "no answer"
                 yield (
@@ -258,3 +259,10 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0.0
     return float(value) if 0 <= value < 1e15 else 0.0
+
+
+def _lost_servers(servers: object) -> Iterator[str]:
+    """Name the MCP servers that the agent has to do without; the program goes on silently."""
+    for server in servers if isinstance(servers, list) else ():
+        if isinstance(server, dict) and _text(server.get("status")) not in ("connected", "pending"):
+            yield f"agent: no MCP server {_text(server.get('name'))}: {_text(server.get('status'))}"

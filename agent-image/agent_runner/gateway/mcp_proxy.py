@@ -135,7 +135,7 @@ class _Door:
         try:
             response = await while_connected(request, self._in_turn(request, message, body))
         except _FailedError as error:
-            log.warning("mcp %s: %s", self._server.name, error)
+            self._remember(str(error))
             return _error(message, SERVER_ERROR, str(error))
         except ClientGoneError:
             log.info("mcp %s: the client went away", self._server.name)
@@ -255,15 +255,18 @@ class _Door:
 
     def _refuse(self, error: RefusedMessageError) -> web.Response:
         name = self._server.name
-        reason = f"mcp {name}: {error}"
-        if reason not in self._reasons and len(self._reasons) < _MAX_REASONS:
-            self._reasons.add(reason)
-            log.warning("refused: %s", reason)
-            self._journal.refusal(reason)
+        self._remember(f"refused: {error}")
         self._journal.mcp_call(
             name, tool=(error.message and error.message.target) or "", outcome="refused", seconds=0
         )
         return _error(error.message or Message(), error.code, str(error))
+
+    def _remember(self, reason: str) -> None:
+        """Take down why a message has no answer, once: an agent program repeats its messages."""
+        if reason not in self._reasons and len(self._reasons) < _MAX_REASONS:
+            self._reasons.add(reason)
+            log.warning("mcp %s: %s", self._server.name, reason)
+            self._journal.refusal(f"mcp {self._server.name}: {reason}")
 
     def _note(self, message: Message, outcome: Outcome, seconds: float) -> None:
         tool = message.target or ""

@@ -7,21 +7,19 @@ that a checkout's settings do not reach it, and how a session goes on.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
-import shutil
 import signal
-import sys
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pod as stand_ins
 import pytest
+from programs import claude_program
 
 from agent_runner.agents.claude import API_KEY
-from agent_runner.contract import AgentSettings, Limits, McpServer, Skill
+from agent_runner.contract import AgentSettings, Limits
 from agent_runner.gateway.anthropic_api import ANTHROPIC
 from agent_runner.gateway.request_policy import RefusedRequestError, read_request
 
@@ -43,13 +41,6 @@ USAGE = {
 }
 
 
-def claude_program() -> str | None:
-    """The program on the PATH, or the one that claude-agent-sdk brings."""
-    spec = importlib.util.find_spec("claude_agent_sdk")
-    bundled = Path(spec.origin).parent / "_bundled/claude" if spec and spec.origin else None
-    return str(bundled) if bundled and bundled.is_file() else shutil.which("claude")
-
-
 PROGRAM = claude_program()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Claude Code is not installed")
 
@@ -60,28 +51,6 @@ def text(words: str) -> dict[str, Any]:
 
 def tool(name: str, **arguments: Any) -> dict[str, Any]:
     return {"type": "tool_use", "name": name, "input": arguments}
-
-
-MCP_SERVER = """#!PYTHON
-import json, sys
-
-def answer(request):
-    if request["method"] == "initialize":
-        version = request["params"]["protocolVersion"]
-        return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "docs", "version": "1"}}
-    if request["method"] == "tools/list":
-        schema = {"type": "object", "properties": {"word": {"type": "string"}}}
-        return {"tools": [{"name": "look_up", "description": "Look up.", "inputSchema": schema}]}
-    if request["method"] == "tools/call":
-        said = f"found {request['params']['arguments']['word']} with {sys.argv[1]}"
-        return {"content": [{"type": "text", "text": said}]}
-    return {}
-
-for line in sys.stdin:
-    request = json.loads(line)
-    if "id" in request:
-        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": answer(request)}), flush=True)
-"""
 
 
 class Model(stand_ins.GitServer):
@@ -279,49 +248,6 @@ def test_thinking_and_context_window(
         assert asked["thinking"]["budget_tokens"] == 2048
     assert asked["model"] == (settings.model or "").removesuffix("[1m]")
     assert any("context-1m" in beta for beta in model.betas[0].split(",")) == long
-
-
-def test_an_mcp_server_and_a_skill_of_the_image(pod: stand_ins.Pod, model: Model, tmp_path: Path) -> None:
-    server = tmp_path / "docs-mcp"
-    server.write_text(MCP_SERVER.replace("PYTHON", sys.executable))
-    server.chmod(0o755)
-    skill = tmp_path / "skill"
-    skill.mkdir()
-    (skill / "SKILL.md").write_text(
-        "---\nname: migrations\ndescription: How migrations are written here.\n---\nDo.\n"
-    )
-    model.turns.extend([tool("mcp__docs__look_up", word="basket"), text("Planned.")])
-    settings = AgentSettings(
-        mcp_servers=(McpServer(name="docs", command=(str(server), "--stdio")),),
-        skills=(Skill(name="migrations", path=str(skill)),),
-    )
-    ran = pod.run(pod.spec("plan", agent=settings))
-    assert ran.result.outcome == "succeeded", ran.log
-    assert "mcp__docs__look_up" in {entry["name"] for entry in model.asked[0]["tools"]}
-    assert "found basket with --stdio" in json.dumps(model.asked[1]["messages"])
-    assert "How migrations are written here." in json.dumps(model.asked[0])
-    # The next step has them no more.
-    model.turns.append(text("Planned."))
-    before = len(model.asked)
-    pod.run(pod.spec("plan"))
-    later = json.dumps(model.asked[before])
-    assert "mcp__docs" not in later
-    assert "How migrations are written here." not in later
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        AgentSettings(mcp_servers=(McpServer(name="docs", command=("no-such-server",)),)),
-        AgentSettings(skills=(Skill(name="docs", path="/no/such/skill"),)),
-    ],
-)
-def test_what_the_image_has_not_fails_the_step(
-    pod: stand_ins.Pod, model: Model, settings: AgentSettings
-) -> None:
-    ran = pod.run(pod.spec("plan", agent=settings))
-    assert ran.failure == ("image", "agent_missing"), ran.log
-    assert model.asked == []
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,8 @@ record of a session, its words for errors, that a checkout's settings do not rea
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pod as stand_ins
 import pytest
+from programs import codex_folder
 
 from agent_runner.agents.codex import API_KEY
 from agent_runner.contract import AgentSettings, Limits
@@ -41,16 +40,6 @@ SCHEMA = {
     "required": ["title"],
     "additionalProperties": False,
 }
-
-
-def codex_folder() -> Path | None:
-    """Folder of the program: of the package that brings it, or on the PATH."""
-    spec = importlib.util.find_spec("codex_cli_bin")
-    bundled = Path(spec.origin).parent / "bin" if spec and spec.origin else None
-    if bundled and (bundled / "codex").is_file():
-        return bundled
-    found = shutil.which("codex")
-    return Path(found).parent if found else None
 
 
 FOLDER = codex_folder()

@@ -80,6 +80,7 @@ def test_the_end_is_told_with_outcome_cost_and_pull_request(github: GitHub) -> N
     assert "Merged. This ticket is done." in status
     assert f"Pull request: {URL}" in status
     assert "cost $0.50" in status
+    assert "/agent again" not in status
     assert moved.endswith("to done")
 
 
