@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.cli.api_client import ApiError, part
@@ -26,14 +24,14 @@ WORKING = frozenset({"scheduled", "queued", "running", "restarting", "deferred",
 }
 """States of a task that somebody or something is at."""
 
-MOST_LOOKED_AT = 200
-"""Runs whose ticket is looked up when one is named by its key."""
 CANCELLED = "Cancelled"
 """First word of the note of a run that a person cancelled."""
 
 _NEWEST_FIRST = ("-run_after", "-id")
-_ISSUE = re.compile(r"(?:[^/\s#]+/[^/\s#]+)?#(?P<number>[0-9]+)")
-_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*-[0-9]+")
+_NUMBERED = re.compile(
+    r"(?:[^/\s#]+/[^/\s#]+)?(?P<end>#(?P<issue>[0-9]+))|[A-Za-z][A-Za-z0-9_]*(?P<tail>-[0-9]+)"
+)
+"""``acme/shop#7``, ``#7``, ``ENG-12``: keys of tickets that end with a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +48,6 @@ class Run:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     user: str = ""
-    ticket_key: str = ""
-    """Of a ticket that a source brought, where it was looked up."""
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Run:
@@ -92,9 +88,9 @@ class Run:
 
     @property
     def ticket(self) -> str:
-        """The ticket as people write it, ``acme/shop#7``; empty: a prompt, or not known yet."""
+        """The ticket as people write it, ``acme/shop#7``, ``ENG-12``; empty: a prompt."""
         number = self.conf.get("issue_number")
-        return f"{self.repository}#{number}" if number else self.ticket_key
+        return f"{self.repository}#{number}" if number else str(self.conf.get("ticket_key") or "")
 
     @property
     def ticket_id(self) -> str:
@@ -179,39 +175,28 @@ class AgentRuns:
         if run := self.run(reference):
             return [run]
         # The server narrows it down; whether it is the one is seen here.
-        if (found := _ISSUE.fullmatch(reference)) is None:
-            for query in ({"run_id_pattern": reference}, {"conf_contains": reference}):
-                if runs := [run for run in self.listed(**query) if run.is_called(reference)]:
-                    return runs
-            return self._brought(reference) if _KEY.fullmatch(reference) else []
-        issues = self.listed(conf_contains=f'"issue_number": {found["number"]}')
-        runs = [*(run for run in issues if run.is_called(reference)), *self._brought(reference)]
+        if (found := _NUMBERED.fullmatch(reference)) is None:
+            return self._first(reference, {"run_id_pattern": reference}, {"conf_contains": reference})
+        # Of a key only its end is asked for: a database may tell small letters from capitals.
+        if found["issue"] is None:
+            named = {"run_id_pattern": reference}
+            return self._first(reference, named, {"conf_contains": f'{found["tail"]}"'})
+        texts = (f'"issue_number": {found["issue"]}', f'{found["end"]}"')
+        runs = {
+            run.run_id: run
+            for text in texts
+            for run in self.listed(conf_contains=text)
+            if run.is_called(reference)
+        }
         never = datetime.min.replace(tzinfo=UTC)
-        return sorted(runs, key=lambda run: run.run_after or never, reverse=True)
+        return sorted(runs.values(), key=lambda run: run.run_after or never, reverse=True)
 
-    def _brought(self, reference: str) -> list[Run]:
-        """Return the runs of a ticket that a source brought, up to the newest that ended.
-
-        Their conf has the tracker's own id; how people write it, the task ``accept`` has found out. So only the
-        newest ones are looked at.
-        """
-        runs = []
-        for listed in islice(self.listed(conf_contains='"ticket_id"'), MOST_LOOKED_AT):
-            run = self.with_ticket(listed)
-            if run.is_called(reference):
-                runs.append(run)
-                if not run.active:
-                    break
-        return runs
-
-    def with_ticket(self, run: Run) -> Run:
-        """Return a run with the key of the ticket that a source brought, where it is known by now."""
-        if run.ticket or not run.ticket_id:
-            return run
-        accepted = self.xcom(run, "accept")
-        ticket = accepted.get("ticket") if isinstance(accepted, dict) else None
-        key = ticket.get("key") if isinstance(ticket, dict) else None
-        return dataclasses.replace(run, ticket_key=str(key or ""))
+    def _first(self, reference: str, *queries: Mapping[str, str]) -> list[Run]:
+        """Return the runs that a person may mean of the first query that finds some."""
+        for query in queries:
+            if runs := [run for run in self.listed(**query) if run.is_called(reference)]:
+                return runs
+        return []
 
     def find(self, reference: str, *, active: bool | None = None) -> Run:
         """Return the one run that a person means: an active one first, else the newest.

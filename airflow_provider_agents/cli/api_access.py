@@ -53,10 +53,11 @@ def api_url(environ: Mapping[str, str]) -> str:
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
+    # Whatever else is wrong with it, what may be a password is not repeated.
+    if "@" in url:
+        raise ApiError(f"{source} holds a credential; put it into {USERNAME} and {PASSWORD}, or {TOKEN}")
     if not good or parts.query or parts.fragment:
         raise ApiError(f"{source}: {url} is no address of Airflow; write it as https://airflow.example.com")
-    if parts.username or parts.password:
-        raise ApiError(f"{source} holds a credential; put it into {USERNAME} and {PASSWORD}, or {TOKEN}")
     return url.rstrip("/").removesuffix("/api/v2")
 
 

@@ -433,7 +433,8 @@ def _present(file: Path) -> tuple[str | None, dict[str, dict[str, Any]]]:
 
     :raises RefusedAnswerError: the file has faults.
     """
-    installed, faults = repositories_file(file.parent)
+    # The folder is made with the file.
+    installed, faults = repositories_file(file.parent if file.parent.is_dir() else None)
     if installed is None:
         raise RefusedAnswerError(f"{file} cannot be used: {'; '.join(faults)}")
     named = installed.repositories.repositories

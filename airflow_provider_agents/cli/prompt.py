@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent_runner.contract import AgentSettings
     from airflow_provider_agents.cli.agent_runs import AgentRuns, Run
     from airflow_provider_agents.cli.api_client import AirflowApi
+    from airflow_provider_agents.domain.authority_rules import AuthorityRules
     from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
     from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
     from airflow_provider_agents.domain.prompt_variables import PromptStep
@@ -163,7 +164,9 @@ def _of_repository(args: Namespace) -> Case:
     from airflow_provider_agents.exceptions import InvalidInputError
     from airflow_provider_agents.prompts.task_values import TASK_VARIABLES
 
-    run_settings, platform = _settings_of(args.repository, args.step, overridden=bool(args.template))
+    run_settings, platform, authority = _settings_of(
+        args.repository, args.step, overridden=bool(args.template)
+    )
     sample = args.issue is None and not args.prompt
     ticket_values = {
         "repository": args.repository,
@@ -174,21 +177,24 @@ def _of_repository(args: Namespace) -> Case:
     request, faults = parse_request(run_settings.model_dump() | ticket_values, bounds)
     if request is None:
         raise InvalidInputError(faults)
-    ticket = _sample_ticket(args.repository) if sample else _issue(request)
+    ticket = _sample_ticket(args.repository) if sample else _issue(request, authority)
     task = CodingTask.accept(request, run_key="preview", base_sha="0" * 40, ticket=ticket)
     task = task.model_copy(update={"platform": platform})
-    values = {name: value for name, value in samples(args.step).items() if name not in TASK_VARIABLES}
-    sampled = {name for name, value in values.items() if value and name != "ticket"} | {"task_id", "branch"}
-    if sample:
-        sampled |= {"title", "ticket", "ticket_key", "issue_number"}
-    values |= _given(task, args.step)
-    sampled -= {"review_prompt"}
-    return Case(task=task, values=values, sampled=frozenset(sampled))
+    given = _given(task, args.step)
+    sampled = {
+        name: value
+        for name, value in samples(args.step).items()
+        if value and name not in TASK_VARIABLES and name not in given
+    }
+    of_ticket = {"title", "ticket", "ticket_key", "issue_number"} if sample else set()
+    return Case(
+        task=task, values=sampled | given, sampled=frozenset({*sampled, *of_ticket, "task_id", "branch"})
+    )
 
 
 def _settings_of(
     repository: str, step: PromptStep, *, overridden: bool
-) -> tuple[RunSettings, PlatformSettings]:
+) -> tuple[RunSettings, PlatformSettings, AuthorityRules]:
     """Return the settings of a repository as ``repositories.yaml`` has them.
 
     :param overridden: the step's own template does not count, and is not read.
@@ -212,7 +218,7 @@ def _settings_of(
             raise InvalidInputError([f"prompts.{step}: {fault}"])
         prompts = platform.prompts.model_copy(update={step: text})
         platform = platform.model_copy(update={"prompts": prompts})
-    return RunSettings(**found.run), platform
+    return RunSettings(**found.run), platform, found.authority
 
 
 def _sample_ticket(repository: str) -> Ticket:
@@ -227,12 +233,12 @@ def _sample_ticket(repository: str) -> Ticket:
     )
 
 
-def _issue(request: CodingTaskRequest) -> Ticket | None:
+def _issue(request: CodingTaskRequest, authority: AuthorityRules) -> Ticket | None:
     """Return the issue as a run would read it now; ``None``: there is only a prompt."""
     from airflow_provider_agents.operators.ticket_reading import read_ticket
 
     connection = settings.text("github_conn_id", "github_default")
-    read = read_ticket(request, run_id="preview", github_conn_id=connection)
+    read = read_ticket(request, run_id="preview", github_conn_id=connection, authority=authority)
     return read.ticket if read is not None else None
 
 
@@ -309,7 +315,11 @@ def _given(task: CodingTask, step: PromptStep) -> dict[str, Any]:
     from airflow_provider_agents.domain.ticket_content import ticket_text
 
     values: dict[str, Any] = {"ticket": ticket_text(task.ticket) if task.ticket else ""}
-    if step == "review":
+    if step == "implement":
+        values["attempts"] = task.request.max_attempts
+    elif step == "fix":
+        values["rounds"] = task.request.max_rounds
+    elif step == "review":
         values["review_prompt"] = task.request.review_prompt or ""
     return values
 

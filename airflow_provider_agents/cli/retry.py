@@ -137,7 +137,8 @@ def _last(task: Task) -> str:
 
 def _is_superseded(runs: AgentRuns, run: Run) -> bool:
     """Tell whether a newer run of the same ticket or manifest is there, so that this one is history."""
-    reference = run.ticket_id or run.ticket or run.name
+    # A key such as ENG-12 may be that of two trackers.
+    reference = (run.ticket if "#" in run.ticket else run.ticket_id) or run.ticket or run.name
     if not reference:
         return False
     latest = runs.called(reference)

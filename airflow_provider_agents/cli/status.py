@@ -79,7 +79,7 @@ def status(args: Namespace, api: AirflowApi) -> int:
         latest = runs.run(found.run_id)
         if latest is None:
             raise FailedError(f"run {found.run_id} was deleted")
-        read = read_status(runs, runs.with_ticket(latest))
+        read = read_status(runs, latest)
         if args.watch and args.output == "json":
             import json
 
@@ -134,7 +134,7 @@ def read_lines(runs: AgentRuns, listed: Sequence[Run]) -> list[RunStatus]:
     at_work = runs.tasks_at_work() if any(run.active for run in listed) else {}
     opened = runs.places(_PULL_REQUEST, _earliest(listed)) if listed else {}
     found = []
-    for run in map(runs.with_ticket, listed):
+    for run in listed:
         tasks = at_work.get(run.run_id, [])
         if run.state == "running" and not tasks:  # between two tasks
             tasks = runs.tasks(run)

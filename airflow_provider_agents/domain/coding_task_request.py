@@ -19,6 +19,7 @@ from airflow_provider_agents.domain.run_settings import (
     checked_branch,
     checked_repository,
     form_field,
+    list_items,
 )
 from airflow_provider_agents.domain.source_definition import NAME_PATTERN
 
@@ -105,6 +106,11 @@ class TicketFields(BaseModel):
     @classmethod
     def _work_branch_form(cls, value: str | None) -> str | None:
         return None if value is None else checked_branch(value)
+
+    @field_validator("ticket_asks", mode="before")
+    @classmethod
+    def _asks(cls, value: Any) -> Any:
+        return list_items(value)
 
     @field_validator("prompt")
     @classmethod

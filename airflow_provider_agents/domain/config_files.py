@@ -53,10 +53,17 @@ def repositories_file(folder: Path | None) -> tuple[Installed | None, list[str]]
     """Read ``repositories.yaml``.
 
     :param folder: ``[agents] config_path``; ``None``: there is none.
-    :return: what it says (nothing, where there is no such file), or ``None`` and every fault.
+    :return: what it says (nothing, where there is no such file), or ``None`` and every fault. A folder that is not
+        there is one: without it, all limits would be gone.
     """
     if folder is None:
         return Installed(), []
+    if not folder.is_dir():
+        fault = (
+            f"[agents] config_path: the folder {folder} is not here; put it where scheduler, DAG processor, workers and "
+            "triggerer see it, or leave the option out"
+        )
+        return None, [fault]
     if (folder / FORMER_FILE).is_file():
         fault = (
             f"{FORMER_FILE}: is not read any more; put its lines, indented by two spaces, below `defaults:` in "

@@ -8,7 +8,7 @@ read from the tracker's own links, and from lines of the text::
     blocks_parent: no                           in an epic: it does not wait for its children
 
 An epic starts only when its children are done. Directives only ever make a ticket wait; in comments those
-count whose author may start a run.
+count whose author asked for the agent, and may.
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ def node_of(reading: TicketReading, trusted: Collection[str] = ()) -> Node:
     children.sort(key=lambda link: len(children) if link.order is None else link.order)
     return Node(
         key=reading.entry.key,
+        state=reading.state,
         depends_on=depends,
         children=tuple(Child(key=link.key, state=link.state) for link in children),
         parent=next((link.key for link in reading.links if link.relation == "parent"), ""),
@@ -164,6 +165,23 @@ def keys_needed(node: Node) -> frozenset[str]:
     """Return the tickets that must be read before :func:`blocked_by` can tell: the epic, and what is only named."""
     unread = {key for key, state in node.depends_on.items() if state == "unknown"}
     return frozenset(unread | ({node.parent} if node.parent else set()))
+
+
+def keys_ahead(node: Node, known: Mapping[str, Node]) -> frozenset[str]:
+    """Return the tickets that one waits for, directly or not, and that are not known: a cycle may lead through them."""
+    known = {key.casefold(): each for key, each in known.items()}
+    seen, found = {node.key.casefold()}, set()
+    line = deque([node])
+    while line:
+        for key in _blockers(line.popleft(), known):
+            if key.casefold() in seen:
+                continue
+            seen.add(key.casefold())
+            if other := known.get(key.casefold()):
+                line.append(other)
+            else:
+                found.add(key)
+    return frozenset(found)
 
 
 def blocked_by(node: Node, known: Mapping[str, Node]) -> Blocked | None:

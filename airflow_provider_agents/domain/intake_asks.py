@@ -152,7 +152,7 @@ def _is_answered(key: str, claim: Claim | None) -> bool:
 
 
 def _still_holds(ask: Ask, reading: TicketReading, terms: Terms) -> bool:
-    if ask.kind != "label":
+    if ask.withdrawn or ask.kind != "label":
         return not ask.withdrawn
     label = ask.label.casefold()
     asking = {name.casefold() for name in terms.ask.labels}

@@ -1,6 +1,7 @@
 """How ``.agents.yaml`` may change a setting, and how ``limits:`` hold one: a rule for each key.
 
-Both only tighten. What a rule calls tighter merges less by itself, spends less, or lets the agent do less.
+Both only tighten. What a rule calls tighter merges less by itself, spends less, or lets the agent do less. What the
+review agent may spend is the operators' alone: one that is cut short objects to nothing, and that lets more through.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ RULES: dict[str, Rule] = {
     "review": "never",
     "review_agent": "never",
     "review_model": "never",
-    "review_effort": "min",
-    "review_turns": "min",
-    "review_budget_usd": "min",
+    "review_effort": "never",
+    "review_turns": "never",
+    "review_budget_usd": "never",
     "review_prompt": "never",
     "escalate": "set",
     "plan_approval": "or",
@@ -90,19 +91,25 @@ RULES: dict[str, Rule] = {
     "usd_per_day": "min",
     "off_peak": "union",
     "protected_paths": "union",
-    "labels": "union",
+    "labels": "never",
     "mcp_servers": "intersection",
     "skills": "intersection",
     "prompts": "never",
     "authority": "never",
     "limits": "never",
 }
-"""Of every setting of a repository. A test holds that none is missing."""
+"""What ``.agents.yaml`` may do with every setting of a repository. A test holds that none is missing."""
+
+LIMITS: dict[str, Rule] = {
+    **{key: rule for key, rule in RULES.items() if rule not in ("set", "never")},
+    **dict.fromkeys(("review_effort", "review_turns", "review_budget_usd"), "min"),
+}
+"""How ``limits:`` hold a setting."""
 
 NEVER = tuple(key for key, rule in RULES.items() if rule == "never")
 """Keys that ``.agents.yaml`` may not have."""
 
-UNLIMITED = tuple(key for key, rule in RULES.items() if rule in ("set", "never"))
+UNLIMITED = tuple(key for key in RULES if key not in LIMITS)
 """Keys that have no tighter value, so that ``limits:`` may not have them."""
 
 EFFORT_OF_STEPS = ("plan_effort", "implement_effort", "fix_effort", "review_effort")
@@ -130,7 +137,7 @@ def tighter(
 ) -> Any:
     """Return the tighter of two values of a setting, by its rule.
 
-    :param key: one whose rule is neither ``set`` nor ``never``.
+    :param key: one of :data:`LIMITS`.
     :param now: what counts so far; ``None``: nobody set it.
     :param wanted: what would count.
     :param installed: values of the installation, for keys that mean them where they are ``None``.
@@ -138,7 +145,7 @@ def tighter(
     """
     if wanted is None:
         return now
-    rule = RULES[key]
+    rule = LIMITS.get(key)
     if rule == "and":
         return now and wanted
     if rule == "or":

@@ -1,8 +1,8 @@
 """What people on the ticket said to a plan: :func:`read_plan_replies`, a pure function.
 
 Only what people with authority wrote is handed in (by default: with write access). A 👍 or ``/approve`` approves the plan that was shown
-before it; ``/stop`` and ``/reject`` end the run; every other comment is what the next plan has to answer,
-all of them, not only the first.
+before it; ``/stop`` and ``/reject`` end the run; ``/agent`` asks for another run and says nothing to this one's plan;
+every other comment is what the next plan has to answer, all of them, not only the first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.domain.untrusted import clean, clip
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def read_plan_replies(
     approval: tuple[datetime, str] | None = None
     last_remark: datetime | None = None
     for reply in new:
+        if asks_for_agent(reply.body):
+            continue
         found = _COMMAND.match(reply.body)
         if not reply.may & ({"approve"} if found and found[1] == "approve" else {"approve", "steer"}):
             continue

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.prompt_handlebars import handlebars_faults, hint
-from airflow_provider_agents.domain.prompt_variables import BY_NAME, MOST_ENTRIES, Kind
+from airflow_provider_agents.domain.prompt_variables import BY_NAME, MOST_ENTRIES
 
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
@@ -33,6 +33,7 @@ FILTERS = frozenset(
 )
 FENCED_FILTERS = frozenset({"d", "default"})
 TESTS = frozenset("defined undefined none odd even true false".split())  # noqa: SIM905
+_OF_LISTS = frozenset({"join", "sort"})
 LOOP_FIELDS = frozenset("index index0 revindex revindex0 first last length".split())  # noqa: SIM905
 TASK_TEMPLATE = "_task.md.j2"
 """What every template may include."""
@@ -63,7 +64,7 @@ _CALLED = {
     "ScopedEvalContextModifier": "`{% autoescape %}`",
     "EvalContextModifier": "`{% autoescape %}`",
 }
-_LONG: frozenset[Kind] = frozenset({"text", "fenced"})
+_LONG_TEXTS = frozenset({"prompt", "review_prompt", "test_command"})
 
 
 @dataclass(slots=True)
@@ -211,7 +212,7 @@ class _Check:
             self.found.fault(
                 node.lineno, f"`{node.name}` is no text; write {fields}, or `{{% if {node.name} %}}`"
             )
-        elif variable.kind in _LONG:
+        elif variable.kind == "fenced" or node.name in _LONG_TEXTS:
             self.found.cost += LONG_COST * place.times
 
     def _on_output(self, node: Any, place: _Place) -> None:
@@ -247,9 +248,7 @@ class _Check:
         elif kind in ("And", "Or"):
             self._condition(node.left, _with(place, depth=place.depth + 1))
             self._condition(node.right, _with(place, depth=place.depth + 1))
-        elif kind == "Name" and node.name in BY_NAME and BY_NAME[node.name].kind == "record":
-            self.found.used.add(node.name)
-        elif kind == "Name" and node.name in BY_NAME:
+        elif kind == "Name" and node.name in BY_NAME and node.name not in place.locals:
             self.found.used.add(node.name)  # looked at, not copied
         else:
             self._node(node, place)
@@ -264,7 +263,7 @@ class _Check:
         fields = dict(variable.fields) if variable is not None else {}
         if variable is not None and node.attr in fields:
             self.found.used.add(of)
-            self.found.cost += LONG_COST * place.times if fields[node.attr] in _LONG else 0
+            self.found.cost += LONG_COST * place.times if fields[node.attr] == "fenced" else 0
         elif fields:
             known = ", ".join(f"`{of}.{name}`" for name in fields)
             self.found.fault(node.lineno, f"`{of}.{node.attr}` is not there; there are {known}")
@@ -281,6 +280,14 @@ class _Check:
             self.found.fault(
                 node.lineno, f"`{fenced}` stands between markers, which filter `{node.name}` could take apart"
             )
+        elif node.name in _OF_LISTS and self._entries(node.node) is None:
+            self.found.fault(node.lineno, f"filter `{node.name}` is for lists: a variable, or `['a', 'b']`")
+        elif node.name not in FENCED_FILTERS:
+            # What is put between entries counts as often as they do; `attribute` would look into them.
+            plain = node.name == "join" and [type(each).__name__ for each in node.args] == ["Const"]
+            if node.kwargs or (node.args and not plain):
+                self.found.fault(node.lineno, f"filter `{node.name}` may have no such argument")
+            self.found.cost += MOST_ENTRIES * place.times
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             self.found.fault(node.lineno, "`*` is not part of what a prompt's template may do")
         self._each([node.node, *node.args, *node.kwargs], place)

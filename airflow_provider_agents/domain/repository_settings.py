@@ -26,7 +26,7 @@ _REPOSITORIES = re.compile(r"[A-Za-z0-9_.*-]{1,100}/[A-Za-z0-9_.*-]{1,100}")
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Label = Annotated[str, Field(min_length=1, max_length=50)]
-PathPattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^,\x00-\x1f]+$")]
+PathPattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^/*[^,/\x00-\x1f][^,\x00-\x1f]*$")]
 
 
 _LATER = ConfigDict(defer_build=True)

@@ -54,6 +54,15 @@ def checked_branch(value: str) -> str:
     return value
 
 
+def list_items(value: Any) -> Any:
+    """Return a list of the trigger form as its items: one that was emptied is null, an empty line is no item."""
+    if value is None:
+        return ()
+    if isinstance(value, list | tuple):
+        return tuple(item for item in value if not isinstance(item, str) or item.strip())
+    return value
+
+
 class RunSettings(BaseModel):
     """How a run works. Unknown keys are refused."""
 
@@ -410,6 +419,11 @@ class RunSettings(BaseModel):
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("read_repositories", "hold_labels", "freeze", mode="before")
+    @classmethod
+    def _items(cls, value: Any, info: ValidationInfo) -> Any:
+        return value if value is None and info.field_name == "read_repositories" else list_items(value)
 
     @field_validator("read_repositories")
     @classmethod

@@ -20,7 +20,7 @@ from airflow_provider_agents.domain.repository_settings import (
     Repositories,
     RepositorySettings,
 )
-from airflow_provider_agents.domain.run_settings import RunSettings
+from airflow_provider_agents.domain.run_settings import RunSettings, list_items
 from airflow_provider_agents.domain.yaml_source import Document, validate
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ RUN = "run"
 
 _IN_PARTS: dict[str, type[BaseModel]] = {"authority": AuthorityRules, "prompts": Prompts}
 """Settings whose parts are set one by one."""
+
+_OF_THE_REVIEW = frozenset({"effort", "context_window", "thinking"})
+"""Settings that the review agent is given, too: less of them lets more through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +138,7 @@ def effective(
             place = installed.document.place((*where, "limits", key))
             limits[key] = (getattr(settings.limits, key), place)
     if own is not None:
-        made.tighten_by(own)
+        made.tighten_by(own, reviewed=(asked or {}).get("review", made.values["review"]) != "off")
     for key, value in (asked or {}).items():
         if key in RunSettings.model_fields:
             made.put(key, value, RUN)
@@ -147,7 +150,7 @@ def explicit(given: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any
     """Return what a run sets itself: all that differs from what the trigger form starts with.
 
     :param given: params of the run; JSON values.
-    :param form: the form's own values; JSON values. An empty text is no value.
+    :param form: the form's own values; JSON values. An empty text or list is no value.
     """
     return {key: value for key, value in given.items() if _plain(value) != _plain(form.get(key))}
 
@@ -155,7 +158,7 @@ def explicit(given: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return value.strip() or None
-    return list(value) if isinstance(value, tuple) else value
+    return list(list_items(value)) or None if isinstance(value, list | tuple) else value
 
 
 class _Layers:
@@ -181,8 +184,11 @@ class _Layers:
                 value = self.values[key].model_copy(update=parts)
             self.put(key, value, document.place((*where, key)))
 
-    def tighten_by(self, own: OwnFile) -> None:
-        """Make values tighter, as ``.agents.yaml`` says."""
+    def tighten_by(self, own: OwnFile, *, reviewed: bool) -> None:
+        """Make values tighter, as ``.agents.yaml`` says.
+
+        :param reviewed: whether a review agent reads the work, which the repository may not weaken.
+        """
         for key in self.values:
             if key not in own.settings.model_fields_set:
                 continue
@@ -190,6 +196,9 @@ class _Layers:
             if wanted is None:
                 continue
             place = own.document.place((key,))
+            if reviewed and key in _OF_THE_REVIEW and not (key == "effort" and self.values["review_effort"]):
+                self.notes.append(f"{place}: {key} does not count: the review agent would be given it, too")
+                continue
             if RULES[key] == "set":
                 if self.origins[key] == DEFAULT:
                     self.put(key, wanted, place)
@@ -223,10 +232,8 @@ class _Layers:
             self.put(key, after, place)
         if key == "effort":
             for step in EFFORT_OF_STEPS:
-                if (
-                    self.values[step] is not None
-                    and (lower := tighter(step, self.values[step], wanted)) != self.values[step]
-                ):
+                held = self.values[step] is not None and (most or RULES[step] != "never")
+                if held and (lower := tighter(step, self.values[step], wanted)) != self.values[step]:
                     self.put(step, lower, place)
         return changed if most else changed or bool(after == wanted)
 

@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from agent_runner.contract import REPOSITORY_PATTERN
-from airflow_provider_agents.domain.authority_rules import AuthorityRules
+from airflow_provider_agents.domain.authority_rules import Action, AuthorityRules, Who
 from airflow_provider_agents.domain.freeze import freeze_faults
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 """Of a source: the name of its file without ``.yaml``; part of the id of its DAG."""
+
+AT_PULL_REQUEST: tuple[Action, ...] = ("approve", "steer", "merge")
+"""What people do at GitHub, wherever the ticket is."""
 
 Repository = Annotated[str, Field(pattern=f"^(?:{REPOSITORY_PATTERN.pattern})$", max_length=140)]
 
@@ -156,4 +159,32 @@ class SourceDefinition(_Part):
                 "a {source} source needs {absent}",
                 {"source": self.source, "absent": " and ".join(absent)},
             )
+        return self
+
+    @model_validator(mode="after")
+    def _people(self) -> SourceDefinition:
+        """Refuse rules that fit nobody: a tracker knows no right to a repository, and a pull request nobody of a
+        tracker.
+        """
+        if self.source == "github":
+            return self
+        start = self.authority.start
+        if not (start.teams or start.users or "member" in start.association):
+            raise PydanticCustomError(
+                "authority",
+                "authority.start: nobody could ask, as {source} knows no right to a repository; name `teams`, "
+                "`users` or `association: [member]`",
+                {"source": self.source},
+            )
+        for action in AT_PULL_REQUEST:
+            who: Who = getattr(self.authority, action)
+            foreign = [user for user in who.users if "@" in user]
+            foreign += [team for team in who.teams if "/" not in team]
+            if foreign:
+                raise PydanticCustomError(
+                    "authority",
+                    "authority.{action}: {names}: this is done at the pull request, where people have names of "
+                    "GitHub; name logins, `organisation/team` or `permission`",
+                    {"action": action, "names": ", ".join(foreign)},
+                )
         return self

@@ -22,6 +22,8 @@ MOST_TICKETS = 20_000
 """Tickets that are kept; of more the last in the line are found again by the next full listing."""
 FULL_LISTING = timedelta(hours=24)
 """How often everything is listed, so that what a source forgot to tell is found."""
+CLOCK_GRACE = timedelta(minutes=10)
+"""By which a source's clock may differ from ours."""
 STARTING_FOR = timedelta(minutes=15)
 """How long a run may take from its trigger to the line of the runs."""
 FAILURES_BEFORE_BACKOFF = 5
@@ -48,6 +50,7 @@ class KnownTicket:
     """What it waits for, one sentence."""
     told: str = ""
     """What its comment says of the wait, so that it is not written twice."""
+    told_at: datetime | None = None
     looked_at: datetime | None = None
 
 
@@ -116,11 +119,13 @@ class SyncState:
                 key=entry.key,
                 repository=entry.repository,
                 priority=entry.priority,
-                since=before.since if before else entry.created_at,
+                since=before.since if before else self._since(entry, now),
                 updated_at=entry.updated_at,
                 standing=before.standing if before else "unread",
                 why=before.why if before else "",
                 told=before.told if before else "",
+                told_at=before.told_at if before else None,
+                looked_at=before.looked_at if before else None,
             )
             known[entry.id] = ticket
             changed.append(ticket)
@@ -137,6 +142,15 @@ class SyncState:
             retry_at=None,
         )
         return state, tuple(ticket.id for ticket in in_line(changed) if ticket.id in known)
+
+    def _since(self, entry: TicketEntry, now: datetime) -> datetime:
+        """Return where in the line a ticket comes in that nothing is known of.
+
+        At the end, if it has not changed since everything was listed before: it was there then, and nothing was
+        to be done about it. There may be thousands of those, whose label was never taken off.
+        """
+        known_then = self.listed_at is not None and entry.updated_at < self.listed_at - CLOCK_GRACE
+        return now if known_then else entry.created_at
 
     def with_ticket(self, ticket: KnownTicket) -> SyncState:
         """Return the state with a ticket's record replaced."""
@@ -232,6 +246,21 @@ def to_recheck(tickets: Iterable[KnownTicket], most: int) -> list[str]:
     return [ticket.id for ticket in waiting[:most]]
 
 
+def unread(tickets: Iterable[KnownTicket], most: int) -> list[str]:
+    """Return the ids of the first in the line of which nothing is known but the list's line."""
+    return [ticket.id for ticket in in_line(each for each in tickets if each.standing == "unread")[:most]]
+
+
+def to_retell(tickets: Iterable[KnownTicket], before: datetime, most: int) -> list[str]:
+    """Return the ids of waiting tickets whose comment is older than ``before``, the oldest first."""
+    old = sorted(
+        (ticket.told_at, ticket.id)
+        for ticket in tickets
+        if ticket.standing == "waiting" and ticket.told_at is not None and ticket.told_at <= before
+    )
+    return [id_ for _, id_ in old[:most]]
+
+
 def _values(ticket: KnownTicket) -> Sequence[Any]:
     return [
         ticket.id,
@@ -243,12 +272,13 @@ def _values(ticket: KnownTicket) -> Sequence[Any]:
         ticket.standing,
         ticket.why,
         ticket.told,
+        _text(ticket.told_at),
         _text(ticket.looked_at),
     ]
 
 
 def _ticket(values: Sequence[Any]) -> KnownTicket:
-    id_, key, repository, priority, since, updated, standing, why, told, looked = values
+    id_, key, repository, priority, since, updated, standing, why, told, told_at, looked = values
     found_since, found_updated = _moment(since), _moment(updated)
     if found_since is None or found_updated is None or standing not in ("unread", "waiting", "recheck"):
         raise ValueError("no ticket")
@@ -262,6 +292,7 @@ def _ticket(values: Sequence[Any]) -> KnownTicket:
         standing=standing,
         why=str(why),
         told=str(told),
+        told_at=_moment(told_at),
         looked_at=_moment(looked),
     )
 

@@ -46,8 +46,8 @@ class Ask:
     label: str = ""
     """Which label, for the kind ``label``."""
     withdrawn: bool = False
-    """Whether it holds no more: the ticket is unassigned again, or has left that state. Of a label the ticket's
-    own labels tell it."""
+    """Whether it holds no more: the label is off again, the ticket unassigned, or it has left that state. Whoever
+    does it again asks anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +240,8 @@ class TicketReading:
     """Oldest first, without ours."""
     attachments: tuple[Attachment, ...] = ()
     links: tuple[LinkedTicket, ...] = ()
+    state: Literal["open", "done", "cancelled", "unknown"] = "open"
+    """For those that depend on it: ``done`` is closed as completed."""
     claim: Claim | None = None
     """``None``: there is none, or somebody deleted it."""
     missing: tuple[str, ...] = ()

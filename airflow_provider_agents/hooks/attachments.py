@@ -121,9 +121,9 @@ async def _read(session: ClientSession, url: str, access: FileAccess) -> Fetched
     from yarl import URL
 
     first = url = url.partition("#")[0]
-    for _ in range(MOST_REDIRECTS + 1):
+    for hop in range(MOST_REDIRECTS + 1):
         headers = {}
-        if access.places.check(url) == access.credential_place and url == first and access.authorization:
+        if access.places.check(url) == access.credential_place and not hop and access.authorization:
             headers["Authorization"] = access.authorization
         target = URL(url, encoded=True)
         async with session.get(target, headers=headers, allow_redirects=False) as answer:

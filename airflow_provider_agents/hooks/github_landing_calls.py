@@ -142,6 +142,18 @@ class LandingCalls(CommentCalls, DetailCalls):
             if mapping(await self._transport.read(path, operation)).get("state") != "closed":
                 raise
 
+    async def add_labels(self, repository: str, number: int, labels: Sequence[str]) -> None:
+        """Put labels on a pull request; those that are on it stay, and GitHub makes those that it does not know.
+
+        :raises ForgeConflictError: a label is none, e.g. longer than 50 characters.
+        """
+        named = ", ".join(labels)
+        operation = Operation(
+            f"put the labels {named} on {repository}#{number}", f"Issues: write or {_WRITE}"
+        )
+        path = repository_path(repository, f"issues/{number}/labels")
+        await self._transport.write("POST", path, operation, {"labels": list(labels)})
+
     async def reply_in_thread(self, thread_id: str, body: str) -> CommentRef:
         """Answer in a review thread, unless exactly this is what we said there last.
 

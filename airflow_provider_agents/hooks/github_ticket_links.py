@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_agents.domain.tickets import LinkedTicket
 from airflow_provider_agents.exceptions import (
@@ -37,6 +37,14 @@ MOST_DEPENDENCIES = 50
 MOST_ASKED = MOST_DEPENDENCIES + MOST_MENTIONS
 """Tickets whose state is asked for, of those that one ticket names."""
 
+
+class _Named(NamedTuple):
+    """What a text names, as it is now."""
+
+    link: LinkedTicket
+    private: bool
+
+
 Links = tuple[list[LinkedTicket], list[str]]
 """The links of one ticket, and what could not be read of them."""
 
@@ -46,8 +54,8 @@ async def read_links(
 ) -> dict[str, Links]:
     """Return the links of each ticket by its node id: parent, sub-issues, and what its text names.
 
-    A private repository's tickets are shown only where it is among ``visible``: the text is anybody's, and what
-    it names is not to be read out to them.
+    A private repository's tickets are shown only where it is among ``visible``, and on issues of public
+    repositories without their titles: the text is anybody's, and what it names is not to be read out to them.
 
     :param visible: repositories in lower case.
     :param web_host: of this GitHub's pages.
@@ -66,18 +74,21 @@ def _text(raw: RawTicket) -> str:
 def _links(
     raw: RawTicket,
     named: Sequence[NamedTicket],
-    states: Mapping[Reference, LinkedTicket | ForgeError],
+    states: Mapping[Reference, _Named | ForgeError],
     visible: Collection[str],
 ) -> Links:
     links: list[LinkedTicket] = []
     missing: list[str] = []
     if raw.node.get("parent") is not None:
-        parent = linked_issue(raw.node.get("parent"), "parent", visible)
+        parent = linked_issue(raw.node.get("parent"), "parent", visible, in_public=raw.is_public)
         if parent is None:
             missing.append(f"the parent of {raw.key} could not be read")
         else:
             links.append(parent)
-    children = (linked_issue(child, "child", visible, order) for order, child in enumerate(raw.children))
+    children = (
+        linked_issue(child, "child", visible, order, in_public=raw.is_public)
+        for order, child in enumerate(raw.children)
+    )
     links += [child for child in children if child is not None]
     family = {raw.key.lower(), *(link.key.lower() for link in links)}
     dependencies = 0
@@ -91,8 +102,9 @@ def _links(
             missing.append(f"{raw.key} names more than {MOST_DEPENDENCIES} tickets that it depends on")
             break
         state = states.get(reference)
-        if isinstance(state, LinkedTicket):
-            links.append(replace(state, relation=relation))
+        if isinstance(state, _Named):
+            title = "" if state.private and raw.is_public else state.link.title
+            links.append(replace(state.link, relation=relation, title=title))
             continue
         links.append(LinkedTicket(key=reference.key, relation=relation))
         if depends and not isinstance(state, ForgeAccessError):
@@ -104,8 +116,8 @@ def _links(
 
 async def _states(
     transport: GitHubTransport, references: Sequence[Reference], visible: Collection[str]
-) -> Mapping[Reference, LinkedTicket | ForgeError]:
-    async def read(batch: Sequence[Reference]) -> dict[Reference, LinkedTicket | ForgeError]:
+) -> Mapping[Reference, _Named | ForgeError]:
+    async def read(batch: Sequence[Reference]) -> dict[Reference, _Named | ForgeError]:
         variables: dict[str, Any] = {}
         for i, reference in enumerate(batch):
             names = owner_and_name(reference.repository)
@@ -139,13 +151,14 @@ async def _states(
 
 def _state(
     reference: Reference, repository: Any, errors: Sequence[Mapping[str, Any]], visible: Collection[str]
-) -> LinkedTicket | ForgeError:
+) -> _Named | ForgeError:
     fields = mapping(repository)
     subject = fields.get("issueOrPullRequest")
     if subject is None or errors:
         return absent(Operation(f"read {reference.key}", "Issues: read, Pull requests: read"), errors)
     name = text(fields.get("nameWithOwner"))
-    if fields.get("isPrivate") is not False and name.lower() not in visible:
+    private = fields.get("isPrivate") is not False
+    if private and name.lower() not in visible:
         return ForgeAccessError(
             f"{reference.key} is of a private repository that the definition does not name"
         )
@@ -156,4 +169,5 @@ def _state(
         if found.get("__typename") == "Issue"
         else pull.get(text(found.get("pullRequestState")), "unknown")
     )
-    return LinkedTicket(key=f"{name}#{reference.number}", title=text(found.get("title")), state=state)
+    link = LinkedTicket(key=f"{name}#{reference.number}", title=text(found.get("title")), state=state)
+    return _Named(link, private)

@@ -60,6 +60,11 @@ class RawTicket:
         return text(mapping(self.node.get("repository")).get("nameWithOwner"))
 
     @property
+    def is_public(self) -> bool:
+        """Whether everybody can read it, and so what its run writes."""
+        return mapping(self.node.get("repository")).get("isPrivate") is False
+
+    @property
     def key(self) -> str:
         return f"{self.repository}#{integer(self.node.get('number')) or 0}"
 
@@ -100,6 +105,7 @@ def parse_ticket(
         comments=comments,
         attachments=_attachments(body, comments, web_host, hosts),
         links=tuple(links),
+        state=issue_state(node.get("state"), node.get("stateReason")),
         claim=claim,
         missing=tuple(dict.fromkeys(notes)),
         fields={
@@ -134,21 +140,23 @@ def associations(raw: RawTicket) -> dict[str, str]:
 
 
 def linked_issue(
-    node: Any, relation: Any, visible: Collection[str], order: int | None = None
+    node: Any, relation: Any, visible: Collection[str], order: int | None = None, *, in_public: bool = False
 ) -> LinkedTicket | None:
     """Return a parent or sub-issue; ``None`` where the node is none.
 
-    :param visible: repositories, in lower case, whose tickets may be shown by title though they are private.
+    :param visible: repositories, in lower case, whose tickets may be shown though they are private.
+    :param in_public: whether the issue itself is of a public repository, where no private title belongs.
     """
     fields = mapping(node)
     repository, number = mapping(fields.get("repository")), integer(fields.get("number"))
     name = text(repository.get("nameWithOwner"))
     if not name or number is None:
         return None
-    shown = repository.get("isPrivate") is False or name.lower() in visible
+    public = repository.get("isPrivate") is False
+    shown = public or name.lower() in visible
     return LinkedTicket(
         key=f"{name}#{number}",
-        title=text(fields.get("title")) if shown else "",
+        title=text(fields.get("title")) if public or (shown and not in_public) else "",
         state=issue_state(fields.get("state"), fields.get("stateReason")) if shown else "unknown",
         relation=relation,
         order=order,
@@ -187,14 +195,16 @@ def _asks(raw: RawTicket, rules: TicketRules, claim: Claim | None) -> tuple[Ask,
     found: list[Ask] = []
     assigned = {login.casefold() for login in assignee_logins(raw.node)}
     transferred: datetime | None = None
-    for event in raw.events:
+    for place, event in enumerate(raw.events, 1):
         kind, at = event.get("__typename"), needed_moment(event.get("createdAt"))
         by, key = actor_login(event.get("actor")), text(event.get("id"))
         label = text(mapping(event.get("label")).get("name"))
         if kind == "LabeledEvent" and rules.asks_by_label(label):
-            found.append(Ask(key=key, kind="label", by=by, at=at, label=label))
+            gone = _is_unlabeled(label, raw.events[place:])
+            found.append(Ask(key=key, kind="label", by=by, at=at, label=label, withdrawn=gone))
         elif kind == "AssignedEvent" and rules.asks_by_assignee(actor_login(event.get("assignee"))):
-            gone = actor_login(event.get("assignee")).casefold() not in assigned
+            person = actor_login(event.get("assignee")).casefold()
+            gone = person not in assigned or _is_unassigned(person, raw.events[place:])
             found.append(Ask(key=key, kind="assignee", by=by, at=at, withdrawn=gone))
         elif kind == "TransferredEvent":
             transferred = max(at, transferred or at)
@@ -208,6 +218,27 @@ def _asks(raw: RawTicket, rules: TicketRules, claim: Claim | None) -> tuple[Ask,
         # A transfer gives events and comments new ids: what was asked before it was answered before it.
         found = [ask for ask in found if ask.at > transferred]
     return tuple(sorted(found, key=lambda ask: ask.at))
+
+
+def _is_unlabeled(label: str, later: Sequence[Node]) -> bool:
+    """Tell whether the label was taken off again: who puts it back asks anew."""
+    return any(
+        event.get("__typename") == "UnlabeledEvent"
+        and text(mapping(event.get("label")).get("name")).casefold() == label.casefold()
+        for event in later
+    )
+
+
+def _is_unassigned(person: str, later: Sequence[Node]) -> bool:
+    """Tell whether the issue was taken from somebody again: who gives it back asks anew.
+
+    :param person: login in folded case.
+    """
+    return any(
+        event.get("__typename") == "UnassignedEvent"
+        and actor_login(event.get("assignee")).casefold() == person
+        for event in later
+    )
 
 
 def _edits(raw: RawTicket) -> tuple[Edit, ...]:

@@ -90,16 +90,23 @@ fragment Events on IssueTimelineItemsConnection {
   nodes {
     __typename
     ... on LabeledEvent { id createdAt actor { __typename login } label { name } }
+    ... on UnlabeledEvent { createdAt label { name } }
     ... on AssignedEvent {
       id createdAt actor { __typename login }
       assignee { __typename ... on User { login } ... on Bot { login } }
+    }
+    ... on UnassignedEvent {
+      createdAt assignee { __typename ... on User { login } ... on Bot { login } }
     }
     ... on RenamedTitleEvent { createdAt actor { __typename login } }
     ... on TransferredEvent { createdAt }
   }
 }
 """
-_EVENT_TYPES = "itemTypes: [LABELED_EVENT, ASSIGNED_EVENT, RENAMED_TITLE_EVENT, TRANSFERRED_EVENT]"
+_EVENT_TYPES = (
+    "itemTypes: [LABELED_EVENT, UNLABELED_EVENT, ASSIGNED_EVENT, UNASSIGNED_EVENT, RENAMED_TITLE_EVENT, "
+    "TRANSFERRED_EVENT]"
+)
 
 _COMMENTS = """
 fragment TicketComments on IssueCommentConnection {
@@ -127,7 +134,7 @@ query TicketReadings($ids: [ID!]!) {{
     __typename
     ... on Issue {{
       {_FACTS}
-      body lastEditedAt authorAssociation
+      stateReason body lastEditedAt authorAssociation
       editor {{ __typename login }}
       author {{ __typename login }}
       userContentEdits(first: 100) {{ nodes {{ editedAt editor {{ __typename login }} }} }}

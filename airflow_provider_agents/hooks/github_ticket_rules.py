@@ -99,8 +99,14 @@ def assignee_logins(node: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def actor_login(actor: Any) -> str:
-    """Return who did something, an app with its suffix ``[bot]``; empty for a deleted account."""
+    """Return who did something, an app with its suffix ``[bot]``; empty for a deleted account.
+
+    Empty, too, for who stands for somebody of another GitHub in what was imported from there: a person here may
+    have the same login.
+    """
     fields = mapping(actor)
+    if fields.get("__typename") == "Mannequin":
+        return ""
     login = text(fields.get("login"))
     if fields.get("__typename") == "Bot" and login and not login.endswith("[bot]"):
         return f"{login}[bot]"

@@ -198,16 +198,20 @@ def _linked(
     order: int | None = None,
 ) -> LinkedTicket:
     fields = mapping(issue.get("fields"))
-    state: LinkState = "unknown"
-    if category := _category(fields):
-        state = "done" if category == "done" else "open"
     return LinkedTicket(
         key=str(issue.get("key") or ""),
         title=str(fields.get("summary") or ""),
-        state=state,
+        state=state_of(fields),
         relation=relation,
         order=order,
     )
+
+
+def state_of(fields: Mapping[str, Any]) -> LinkState:
+    """Return what an issue is to those that depend on it; Jira does not tell dropped from done for sure."""
+    if not (category := _category(fields)):
+        return "unknown"
+    return "done" if category == "done" else "open"
 
 
 def is_ticket(value: str) -> bool:

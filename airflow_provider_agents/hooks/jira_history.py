@@ -95,7 +95,7 @@ def asks_of(
             if kind == "state" and change.by == me:
                 continue
             key = f"{change.key}:{kind}:{what.casefold()}"
-            gone = _is_withdrawn(kind, changes[place:], me)
+            gone = _is_withdrawn(kind, what, changes[place:], me)
             asks.append(_ask(key, kind, change.by, change.at, what, withdrawn=gone))
     asks += [
         Ask(key=comment.key, kind="command", by=comment.author, at=comment.at)
@@ -106,8 +106,14 @@ def asks_of(
     return tuple(sorted({ask.key: ask for ask in asks}.values(), key=lambda ask: (ask.at, ask.key)))
 
 
-def _is_withdrawn(kind: AskKind, later: Iterable[_Change], me: str) -> bool:
-    """Tell whether somebody unassigned the issue again, or moved it on; of a label its own labels tell it."""
+def _is_withdrawn(kind: AskKind, what: str, later: Iterable[_Change], me: str) -> bool:
+    """Tell whether somebody took the label off again, unassigned the issue, or moved it on."""
+    if kind == "label":
+        return any(
+            change.field == "labels"
+            and what.casefold() not in str(change.item.get("toString") or "").casefold().split()
+            for change in later
+        )
     if kind == "assignee":
         return any(change.field == "assignee" for change in later)
     return kind == "state" and any(change.field == "status" and change.by != me for change in later)
@@ -172,7 +178,7 @@ def _made_with(
     by, at = author_of(fields), moment(fields.get("created"))
     for kind, what in (*wanted.in_labels(labels), *wanted.in_assignee(assignee), *wanted.in_state(state)):
         key = f"made-{id_}:{kind}:{what.casefold()}"
-        yield _ask(key, kind, by, at, what, withdrawn=_is_withdrawn(kind, changes, me))
+        yield _ask(key, kind, by, at, what, withdrawn=_is_withdrawn(kind, what, changes, me))
 
 
 def _field(item: Mapping[str, Any]) -> str:

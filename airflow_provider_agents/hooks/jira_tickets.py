@@ -26,6 +26,7 @@ from airflow_provider_agents.hooks.jira_fields import (
     is_ticket,
     links_of,
     mappings,
+    state_of,
     status_name,
 )
 from airflow_provider_agents.hooks.jira_history import asks_of, comment_of, edits_of
@@ -179,6 +180,7 @@ class JiraTickets:
             comments=comments,
             attachments=attachments_of(fields),
             links=links_of(fields, await self._children(fields, key)),
+            state=state_of(fields),
             claim=claim,
             missing=tuple(missing),
             fields={

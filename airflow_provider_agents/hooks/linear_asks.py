@@ -6,7 +6,7 @@ beginning, and is its creator's ask.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_agents.domain.commands import asks_for_agent
 from airflow_provider_agents.domain.tickets import Ask, Edit
@@ -14,11 +14,15 @@ from airflow_provider_agents.hooks.github_fields import mapping, moment, text
 from airflow_provider_agents.hooks.linear_entries import any_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from airflow_provider_agents.domain.source_definition import AskRules
     from airflow_provider_agents.domain.tickets import AskKind, TicketComment
+
+_Field = Literal["Assignee", "Delegate", "State"]
+"""As the history names it behind ``from`` and ``to``."""
+_ROLES: tuple[_Field, ...] = ("Assignee", "Delegate")
 
 
 def asks_of(
@@ -30,17 +34,17 @@ def asks_of(
     *,
     viewer: str,
 ) -> tuple[Ask, ...]:
-    """Return all asks, oldest first.
+    """Return all asks, oldest first; those too that hold no more.
 
     :param labels: that the ticket has now, with ``id`` and ``name``.
     :param history: all of it, oldest first.
     :param comments: without ours.
-    :param viewer: our own id at Linear: that we move a ticket is no ask.
+    :param viewer: our own id at Linear: that we move a ticket is no ask, nor does it take one back.
     """
     found: list[Ask] = []
-    for entry in history:
-        found += _of_entry(entry, rules, viewer)
-    found += _from_the_beginning(issue, labels, history, rules)
+    for place, entry in enumerate(history, 1):
+        found += _of_entry(entry, history[place:], issue, rules, viewer)
+    found += _from_the_beginning(issue, labels, history, rules, viewer)
     found += [
         Ask(key=comment.key, kind="command", by=comment.author, at=comment.at)
         for comment in comments
@@ -70,21 +74,28 @@ def edits_of(history: Sequence[Mapping[str, Any]]) -> tuple[Edit, ...]:
     return tuple(sorted(found, key=lambda edit: edit.at))
 
 
-def _of_entry(entry: Mapping[str, Any], rules: AskRules, viewer: str) -> Iterator[Ask]:
+def _of_entry(
+    entry: Mapping[str, Any],
+    later: Sequence[Mapping[str, Any]],
+    issue: Mapping[str, Any],
+    rules: AskRules,
+    viewer: str,
+) -> Iterator[Ask]:
     at, by, key = moment(entry.get("createdAt")), text(entry.get("actorId")), text(entry.get("id"))
     if at is None or not key:
         return
     for label in _objects(entry.get("addedLabels")):
         if any_of([text(label.get("name"))], rules.labels):
-            yield _ask(key, "label", label, by, at)
-    for role in ("toAssignee", "toDelegate"):
-        person = mapping(entry.get(role))
+            yield _ask(key, "label", label, by, at, withdrawn=_is_taken_off(label, later))
+    for role in _ROLES:
+        person = mapping(entry.get(f"to{role}"))
         if _is_wanted(person, rules):
-            yield _ask(key, "assignee", person, by, at)
+            gone = _is_unassigned(issue, person, role, later)
+            yield _ask(key, "assignee", person, by, at, withdrawn=gone)
     state = mapping(entry.get("toState"))
     # What nobody moved, an integration did, for instance when a pull request was opened; or we, as an app.
     if any_of([text(state.get("name"))], rules.states) and by not in ("", viewer):
-        yield _ask(key, "state", state, by, at)
+        yield _ask(key, "state", state, by, at, withdrawn=_is_moved_on(later, viewer))
 
 
 def _from_the_beginning(
@@ -92,23 +103,22 @@ def _from_the_beginning(
     labels: Sequence[Mapping[str, Any]],
     history: Sequence[Mapping[str, Any]],
     rules: AskRules,
+    viewer: str,
 ) -> Iterator[Ask]:
     at, by = moment(issue.get("createdAt")), text(mapping(issue.get("creator")).get("id"))
     if at is None:
         return
     for label in _first_labels(labels, history):
         if any_of([text(label.get("name"))], rules.labels):
-            yield _ask("created", "label", label, by, at)
-    for now, before, after in (
-        ("assignee", "fromAssignee", "toAssignee"),
-        ("delegate", "fromDelegate", "toDelegate"),
-    ):
-        person = _first(issue, history, now, before, after)
+            yield _ask("created", "label", label, by, at, withdrawn=_is_taken_off(label, history))
+    for role in _ROLES:
+        person = _first(issue, history, role)
         if _is_wanted(person, rules):
-            yield _ask("created", "assignee", person, by, at)
-    state = _first(issue, history, "state", "fromState", "toState")
+            gone = _is_unassigned(issue, person, role, history)
+            yield _ask("created", "assignee", person, by, at, withdrawn=gone)
+    state = _first(issue, history, "State")
     if any_of([text(state.get("name"))], rules.states) and by:
-        yield _ask("created", "state", state, by, at)
+        yield _ask("created", "state", state, by, at, withdrawn=_is_moved_on(history, viewer))
 
 
 def _first_labels(
@@ -128,23 +138,53 @@ def _first_labels(
 
 
 def _first(
-    issue: Mapping[str, Any], history: Sequence[Mapping[str, Any]], now: str, before: str, after: str
+    issue: Mapping[str, Any], history: Sequence[Mapping[str, Any]], field: _Field
 ) -> Mapping[str, Any]:
     """Return who was assigned, or the state, when the ticket was created; empty: nobody."""
     for entry in history:
-        if any(entry.get(name) or entry.get(f"{name}Id") for name in (before, after)):
-            return mapping(entry.get(before))
-    return mapping(issue.get(now))
+        if _changes(entry, field):
+            return mapping(entry.get(f"from{field}"))
+    return mapping(issue.get(field.lower()))
+
+
+def _changes(entry: Mapping[str, Any], field: _Field) -> bool:
+    return any(entry.get(f"{end}{field}") or entry.get(f"{end}{field}Id") for end in ("from", "to"))
+
+
+def _is_unassigned(
+    issue: Mapping[str, Any], person: Mapping[str, Any], role: _Field, later: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Tell whether the ticket was taken from ``person`` again: who gets it back was asked by somebody else."""
+    # What one person does and undoes within minutes may leave nothing in the history.
+    gone = text(mapping(issue.get(role.lower())).get("id")) != text(person.get("id"))
+    return gone or any(_changes(entry, role) for entry in later)
+
+
+def _is_taken_off(label: Mapping[str, Any], later: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether the label was taken off again: who puts it back asks anew."""
+    return any(
+        text(gone.get("id")) == text(label.get("id"))
+        for entry in later
+        for gone in _objects(entry.get("removedLabels"))
+    )
+
+
+def _is_moved_on(later: Iterable[Mapping[str, Any]], viewer: str) -> bool:
+    """Tell whether anybody but us moved the ticket to another state."""
+    return any(_changes(entry, "State") and text(entry.get("actorId")) != viewer for entry in later)
 
 
 def _is_wanted(person: Mapping[str, Any], rules: AskRules) -> bool:
     return any_of(filter(None, (text(person.get("id")), text(person.get("email")))), rules.assignees)
 
 
-def _ask(event: str, kind: AskKind, about: Mapping[str, Any], by: str, at: datetime) -> Ask:
+def _ask(
+    event: str, kind: AskKind, about: Mapping[str, Any], by: str, at: datetime, *, withdrawn: bool = False
+) -> Ask:
     label = text(about.get("name")) if kind == "label" else ""
     # One entry of the history may hold several changes, and a ticket is created with several.
-    return Ask(key=f"{event}:{kind}:{text(about.get('id'))}", kind=kind, by=by, at=at, label=label)
+    key = f"{event}:{kind}:{text(about.get('id'))}"
+    return Ask(key=key, kind=kind, by=by, at=at, label=label, withdrawn=withdrawn)
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

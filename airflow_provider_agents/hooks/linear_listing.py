@@ -17,7 +17,13 @@ from airflow_provider_agents.hooks.linear_entries import (
     scope_of,
 )
 from airflow_provider_agents.hooks.linear_errors import refused
-from airflow_provider_agents.hooks.linear_queries import ISSUES, PAGE, TEAMS, TEAMS_AT_ONCE
+from airflow_provider_agents.hooks.linear_queries import (
+    FIRST_CHANGES,
+    ISSUES,
+    PAGE,
+    TEAMS,
+    TEAMS_AT_ONCE,
+)
 from airflow_provider_agents.hooks.linear_reading import read_all
 from airflow_provider_agents.hooks.ticket_source import Listing
 
@@ -125,14 +131,16 @@ async def _list(
     what = f"list the tickets of {', '.join(teams)}"
     variables: dict[str, Any] = {
         "filter": asked_filter(definition, teams) if since is None else changed_filter(teams, since),
-        "first": PAGE,
         "archived": since is not None,
     }
+    # Linear counts what a query could return, and most looks find little.
+    size = PAGE if since is None else FIRST_CHANGES
     faults: list[str] = []
     started: datetime | None = None
     after: str | None = None
     for _ in range(MOST_PAGES):
-        answer = await transport.query(ISSUES, {**variables, "after": after}, what)
+        answer = await transport.query(ISSUES, {**variables, "first": size, "after": after}, what)
+        size = PAGE
         # What changes while the pages are read is listed the next time, so this one's beginning counts.
         started = started or answer.at - OVERLAP
         issues = mapping(answer.data.get("issues"))

@@ -22,13 +22,16 @@ MOST_PAGES = 5
 """Pages of 100 teams that somebody's membership is looked for in."""
 
 
-async def read_standing(transport: LinearTransport, person: str, rules: AuthorityRules) -> Standing:
+async def read_standing(
+    transport: LinearTransport, person: str, rules: AuthorityRules, *, viewer: str
+) -> Standing:
     """Return what ``person`` is; who is unknown, suspended or deleted is nobody, whoever the rules name.
 
     Only what people cannot give themselves counts: id and e-mail address, not the name that is shown, and the
     keys of teams, not their names.
 
     :param person: id or e-mail address.
+    :param viewer: our own id at Linear.
     """
     found = await _find(transport, person) if person else None
     if found is None or found[0].get("active") is not True:
@@ -39,6 +42,7 @@ async def read_standing(transport: LinearTransport, person: str, rules: Authorit
     return Standing(
         login=email or id_,
         is_bot=is_bot,
+        own=id_ == viewer,
         teams=frozenset(team for team in named_teams(rules) if team.casefold() in teams),
         association="member" if member else None,
         names=frozenset(filter(None, (id_, email, email.lower()))),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 PAGE = 100
 """Tickets of one page of a list."""
+FIRST_CHANGES = 20
+"""Tickets of the first page of a list of what changed."""
 TEAMS_AT_ONCE = 25
 """Teams whose states are read by one query."""
 PART = 50

@@ -105,6 +105,7 @@ def _reading(
         comments=comments,
         attachments=tuple(_attachments(parts["attachments"], entry.id, body, comments)),
         links=tuple(_links(issue, parts)),
+        state=_state(issue),
         claim=claim,
         missing=(*missing, *([fault] if fault else [])),
         fields={

@@ -83,7 +83,8 @@ class LinearTickets:
     async def standing(self, person: str, repository: str) -> Standing:
         """Say what somebody is to the workspace; Linear knows no right to ``repository``."""
         if person not in self._standings:
-            found = await read_standing(self._transport, person, self._definition.authority)
+            rules, us = self._definition.authority, await self._us()
+            found = await read_standing(self._transport, person, rules, viewer=us.id)
             if len(self._standings) < MOST_KEPT:
                 self._standings[person] = found
             return found
@@ -92,11 +93,10 @@ class LinearTickets:
     async def write_status(self, ticket: TicketReading, claim: Claim, text: str) -> str:
         """Write the claim, and then our one comment, or bring them up to date; return the comment's URL."""
         id_, key = ticket.entry.id, ticket.entry.key
-        if self._viewer is None:
-            self._viewer = await read_viewer(self._transport)
-        await write_claim(self._transport, id_, key, claim, self._viewer)
+        us = await self._us()
+        await write_claim(self._transport, id_, key, claim, us)
         known = str(ticket.fields.get("status_comment") or "")
-        url = await write_comment(self._transport, id_, key, text, self._viewer, known=known)
+        url = await write_comment(self._transport, id_, key, text, us, known=known)
         return url or ticket.entry.url
 
     async def move(self, ticket: TicketReading, stage: Stage) -> None:
@@ -110,6 +110,12 @@ class LinearTickets:
     async def close(self, ticket: TicketReading) -> None:
         """Close the ticket as done; one that is closed stays closed."""
         await close_to(self._transport, ticket.entry.id, ticket.entry.key, self._definition.stages.done)
+
+    async def _us(self) -> Viewer:
+        """Return who we are, which every reading of a ticket says besides."""
+        if self._viewer is None:
+            self._viewer = await read_viewer(self._transport)
+        return self._viewer
 
     @property
     def _transport(self) -> LinearTransport:

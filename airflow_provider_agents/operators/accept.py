@@ -110,6 +110,7 @@ class AcceptTaskOperator(BaseOperator):
                     image_preset=found.preset,
                 )
             )
+            hook.run(lambda client: _check_branch(client, task))
             if read is not None and read.authority is not None:
                 task = task.model_copy(update={"authority": read.authority})
             settled.log()
@@ -151,6 +152,9 @@ async def _look_up(client: GitHubClient, asked: Asked) -> _Found:
     except ForgeAccessError as error:
         raise InvalidInputError([f"repository: {error}"]) from None
     faults = []
+    # GitHub answers to former names, too; settings and limits are those of the present one.
+    if repository.name_with_owner.lower() != request.repository.lower():
+        faults.append(f"repository: {request.repository} is {repository.name_with_owner} by now; name it so")
     if repository.archived:
         faults.append(f"repository: {request.repository} is archived")
     # Absent for the token of an app, whose rights show only when it acts.
@@ -180,6 +184,18 @@ async def _look_up(client: GitHubClient, asked: Asked) -> _Found:
     if has_presets() and not (request.image or request.image_preset):
         preset = await find_preset(client, request.repository, base_sha)
     return _Found(base_sha=base_sha, settled=settled, preset=preset)
+
+
+async def _check_branch(client: GitHubClient, task: CodingTask) -> None:
+    """Refuse a work branch whose pull request has ended: no other could be opened when the work is done."""
+    request, branch = task.request, task.work_branch
+    found = await client.find_pull_request(request.repository, branch, request.base_branch)
+    if found is None or found.state == "OPEN":
+        return
+    remedy = "choose another work_branch" if request.work_branch else "start a new run"
+    raise InvalidInputError(
+        [f"work_branch: {found.url} of branch {branch} is {found.state.lower()} already; {remedy}"]
+    )
 
 
 def _setting_faults(request: CodingTaskRequest, repository: RepositoryInfo) -> Iterator[str]:

@@ -51,6 +51,8 @@ class AdmitOperator(BaseOperator):
         kwargs.setdefault("pool", ADMISSION_POOL)
         kwargs.setdefault("retries", 3)
         kwargs.setdefault("retry_delay", timedelta(seconds=15))
+        # Of one look, not of the wait: while it hangs, nobody else is admitted.
+        kwargs.setdefault("execution_timeout", timedelta(minutes=10))
         super().__init__(**kwargs)
         self.coding_task = coding_task
 

@@ -1,4 +1,4 @@
-"""Opens the pull request, or finds the one that is there."""
+"""Opens the pull request, or finds the one that is there, and labels it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.outbound import outbound_title, pull_request_body
-from airflow_provider_agents.exceptions import InvalidInputError, TaskStoppedError
+from airflow_provider_agents.exceptions import (
+    ForgeAccessError,
+    ForgeConflictError,
+    InvalidInputError,
+    TaskStoppedError,
+)
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.failure_reason import leaving_reason
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
@@ -25,7 +30,8 @@ if TYPE_CHECKING:
 class OpenPullRequestOperator(ForgeMixin, BaseOperator):
     """Open a pull request for a work branch with the connection's credential; no model is involved.
 
-    Idempotent: an open pull request of the branch is found, not made twice.
+    Idempotent: an open pull request of the branch is found, not made twice. It is given the labels that the settings
+    of the repository name.
 
     :param coding_task: an accepted task. (templated)
     :param step_results: results of implement steps, in order. Title and description come from the last one
@@ -37,7 +43,8 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
     :param draft: open as a draft; a ``coding_task`` says so itself.
     :return: ``{"number", "url", "head_sha"}``; and as XComs of their own
         ``pull_request_number`` and ``pull_request_url``.
-    :raises TaskStoppedError: if the pull request of this branch was closed or merged before.
+    :raises TaskStoppedError: if the pull request of this branch was closed, or merged with other work.
+    :raises ForgeError: GitHub did not open it, or refuses a label.
     """
 
     template_fields: Sequence[str] = (
@@ -85,6 +92,7 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
             (r["output"] for r in reversed(results) if isinstance(r.get("output"), Mapping)), {}
         )
         wanted = self._wanted(results[-1] if results else {})
+        work_sha = next((sha for r in reversed(results) if (sha := r.get("head_sha"))), None)
         ti = context["ti"]
         body = pull_request_body(
             str(output.get("description") or ""),
@@ -109,13 +117,30 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
         pull_request = self.ask_forge(wanted.repository, open_or_find)
         ti.xcom_push(key=PULL_REQUEST_URL_KEY, value=pull_request.url)
         ti.xcom_push(key="pull_request_number", value=pull_request.number)
-        if pull_request.state != "OPEN":
+        # Somebody else's automation may have merged it between two tries of this task.
+        merged = pull_request.state == "MERGED" and pull_request.head_sha == work_sha
+        if pull_request.state != "OPEN" and not merged:
             raise TaskStoppedError(
                 f"{pull_request.url} of branch {wanted.head} is {pull_request.state.lower()} already. "
                 "Choose another work_branch."
             )
         self.log.info("Pull request %s: %s", pull_request.url, pull_request.title)
+        if wanted.labels and not merged:
+            self._label(wanted, pull_request.number)
         return {"number": pull_request.number, "url": pull_request.url, "head_sha": pull_request.head_sha}
+
+    def _label(self, wanted: _Wanted, number: int) -> None:
+        async def label(client: GitHubClient) -> None:
+            try:
+                await client.add_labels(wanted.repository, number, wanted.labels)
+            except (ForgeAccessError, ForgeConflictError) as refusal:
+                now = await client.find_pull_request(wanted.repository, wanted.head, wanted.base)
+                if now is None or now.state == "OPEN":
+                    remedy = f"The labels are set in {wanted.labels_origin}: correct it, or the right of the connection."
+                    raise type(refusal)(f"{refusal}\n{remedy}") from None
+                self.log.warning("It was %s before it had its labels: %s", now.state.lower(), refusal)
+
+        self.ask_forge(wanted.repository, label)
 
     def _wanted(self, result: Mapping[str, Any]) -> _Wanted:
         """Say what to open: from the task, else from the arguments, else from the step that pushed."""
@@ -128,6 +153,8 @@ class OpenPullRequestOperator(ForgeMixin, BaseOperator):
                 draft=task.request.draft,
                 closes=task.ticket.number if task.ticket else None,
                 title=task.title,
+                labels=task.platform.labels,
+                labels_origin=task.settings_origin.get("labels", "the settings of the repository"),
             )
         repository = self.repository or result.get("repository")
         head = self.head_branch or result.get("work_branch")
@@ -154,3 +181,6 @@ class _Wanted:
     draft: bool
     title: str
     closes: int | None = None
+    labels: tuple[str, ...] = ()
+    labels_origin: str = ""
+    """Where they are set: ``repositories.yaml:12``."""

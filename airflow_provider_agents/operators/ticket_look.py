@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Variable
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_agents import settings
-from airflow_provider_agents.domain.authority import named_teams
+from airflow_provider_agents.domain.authority import may, named_teams
 from airflow_provider_agents.domain.authority_rules import AuthorityRules, Who
 from airflow_provider_agents.domain.capacity import Place, Waiting, admit, with_waits
 from airflow_provider_agents.domain.capacity_wait import estimated, in_words
-from airflow_provider_agents.domain.dependencies import Node, blocked_by, keys_needed, node_of
 from airflow_provider_agents.domain.intake import (
     Terms,
     WriteClaim,
@@ -36,16 +35,18 @@ from airflow_provider_agents.domain.sync_state import (
     SyncState,
     in_line,
     to_recheck,
+    to_retell,
+    unread,
 )
 from airflow_provider_agents.domain.ticket_comment import begun_comment, refusal_comment, waiting_comment
 from airflow_provider_agents.exceptions import (
-    ForgeAccessError,
     ForgeError,
     ForgeRateLimitedError,
 )
 from airflow_provider_agents.operators.capacity_caps import installed_caps, limits_money
 from airflow_provider_agents.operators.capacity_records import read_capacity
 from airflow_provider_agents.operators.effective_settings import authority_of
+from airflow_provider_agents.operators.ticket_dependencies import TicketDependencies
 from airflow_provider_agents.operators.ticket_runs import ASKS_KEY, TicketRuns, run_url
 from airflow_provider_agents.operators.ticket_sources import definition_files, load_definition, source_for
 
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from airflow_provider_agents.domain.sync_state import KnownTicket
     from airflow_provider_agents.domain.tickets import Claim, TicketReading
     from airflow_provider_agents.hooks.ticket_source import TicketSource
+    from airflow_provider_agents.operators.capacity_records import CapacityReading
     from airflow_provider_agents.operators.ticket_sync import LookForTicketsOperator
 
 VARIABLE_PREFIX = "agents_tickets__"
@@ -67,11 +69,21 @@ VARIABLE_PREFIX = "agents_tickets__"
 MOST_CHANGED = 100
 """New and changed tickets that one look reads; the others stand in the line unread, and are read in their turn."""
 MOST_RECHECKED = 20
+MOST_UNREAD = 20
+"""Of those that stand in the line unread, however full the line is: most of them may not want a run at all."""
+MOST_RETOLD = 10
+RETOLD_AFTER = timedelta(minutes=15)
+"""Between two words about a place in the line: each is a change of the ticket, which is listed and read again."""
+MOST_STARTED = 50
+MOST_PEOPLE = 300
+"""Who are asked about in one conversation; the tickets of the others are looked at again."""
 MOST_ROUNDS = 5
 """How often a look goes on reading, where those at the head of the line turn out not to start."""
 MOST_WORDS = 20
 """Comments about waiting that one look writes; claims and refusals are always written."""
 SHOWN_IN_LINE = 50
+MOST_OF_A_FAULT = 300
+"""Characters of an error that are kept for a ticket."""
 LISTING_SECONDS = 900.0
 SESSION_SECONDS = 300.0
 
@@ -108,9 +120,16 @@ class TicketLook:
         self._terms: dict[str, Terms] = {}
         self.runs = TicketRuns(context["ti"], operator.dag_id_to_start)
         self.decided: dict[str, _Decided] = {}
-        self.nodes: dict[str, Node] = {}
-        """What each ticket that was read waits for, by its key."""
+        self.changed: frozenset[str] = frozenset()
+        """Ids of tickets that are new, or changed since the last look."""
+        self._dependencies = TicketDependencies(self._others_read)
         self.state = SyncState()
+        self.begun: list[_Decided] = []
+        """Whose claim stands on the ticket: their runs are to be triggered."""
+        self.refused: set[str] = set()
+        """Ids of tickets that would not take a claim."""
+        self._capacity: CapacityReading | None = None
+        self._others: tuple[list[Waiting], list[tuple[str, Starting]]] | None = None
 
     def run(self) -> list[dict[str, Any]]:
         """Look, and return the arguments of the runs that start now."""
@@ -122,16 +141,19 @@ class TicketLook:
                 f"{self.state.failures} looks in a row failed, the last one with: {self.state.fault} "
                 f"The next one is at {self.state.retry_at:%Y-%m-%d %H:%M:%S} UTC."
             )
+        positions: dict[str, Position] = {}
         try:
             changed = self._list()
-            positions, starting = self._decide(changed)
-            begun = self._write(starting, positions)
+            positions = self._start(changed)
+            asyncio.run(self._speak(positions))
         except (ForgeError, TimeoutError) as error:
-            self._failed(error)
-            raise
+            if not self.begun:
+                self._failed(error)
+                raise
+            self.log.warning("What was claimed is started; the rest is left to the next look: %s", error)
         self._save()
-        self._show(positions, begun)
-        return [self._arguments(each) for each in begun]
+        self._show(positions)
+        return [self._arguments(each) for each in self.begun]
 
     @property
     def variable(self) -> str:
@@ -162,22 +184,35 @@ class TicketLook:
             len(changed),
             len(self.state.tickets),
         )
-        recheck = to_recheck(self.state.tickets.values(), MOST_RECHECKED)
-        return list(dict.fromkeys((*changed[:MOST_CHANGED], *recheck)))
+        self.changed = frozenset(changed)
+        known = self.state.tickets.values()
+        further = (
+            *to_recheck(known, MOST_RECHECKED),
+            *unread(known, MOST_UNREAD),
+            *to_retell(known, self.now - RETOLD_AFTER, MOST_RETOLD),
+        )
+        return list(dict.fromkeys((*changed[:MOST_CHANGED], *further)))
 
-    def _decide(self, first: Sequence[str]) -> tuple[dict[str, Position], list[str]]:
-        """Read and decide until those that could start now have all been read.
+    def _start(self, first: Sequence[str]) -> dict[str, Position]:
+        """Read, decide and claim, until nobody else may start now.
 
-        :return: the places of those that wait, by ticket id, and the ids of those that start.
+        One that turns out not to start, or cannot be claimed, gives way to the next in the line.
+
+        :return: the places of those that wait, by ticket id.
         """
         wanted = list(first)
+        hindrance = self.runs.hindrance()
+        if hindrance:
+            self.log.error("Nothing is started: %s", hindrance)
         for _ in range(MOST_ROUNDS):
             self._read_and_decide(wanted)
             positions, starts = self._line()
             wanted = [id_ for id_ in starts if id_ not in self.decided]
-            if not wanted:
+            ready = [id_ for id_ in starts if id_ in self.decided and not hindrance]
+            asyncio.run(self._claim(ready))
+            if not wanted and not self.refused.intersection(ready):
                 break
-        return positions, [id_ for id_ in starts if id_ in self.decided]
+        return positions
 
     def _read_and_decide(self, ids: Sequence[str]) -> None:
         if not ids:
@@ -185,7 +220,7 @@ class TicketLook:
         found = asyncio.run(self._read(ids))
         for id_, fault in found.faults.items():
             self.log.warning("Ticket %s could not be read: %s", self._key(id_), fault)
-            self._note(id_, standing="recheck", why=str(fault))
+            self._note(id_, standing="recheck", why=str(fault)[:MOST_OF_A_FAULT])
         needed = [
             run
             for reading in found.readings.values()
@@ -193,9 +228,13 @@ class TicketLook:
         ]
         facts = self.runs.facts(needed)
         readings = list(found.readings.values())
-        self.nodes |= {reading.entry.key: node_of(reading) for reading in readings}
+        for reading in readings:
+            rules = self._terms_of(reading).authority
+            own = self._standings(reading, found)
+            self._dependencies.add([reading], [name for name in own if may(own[name], "start", rules)])
         decided = {reading.entry.id: self._decided(reading, found, facts) for reading in readings}
-        blocked = self._blocked([each.reading for each in decided.values() if each.intake.starts])
+        starting = [each.reading for each in decided.values() if each.intake.starts]
+        blocked = self._dependencies.blocked(starting, self.changed)
         for id_, each in decided.items():
             if why := blocked.get(id_):
                 each = self._decided(each.reading, found, facts, why)
@@ -217,34 +256,28 @@ class TicketLook:
             self._terms[repository] = Terms.of(self.definition, self.source.host, rules)
         return self._terms[repository]
 
-    def _decided(
-        self, reading: TicketReading, found: _Found, facts: Mapping[str, RunFacts], blocked: str = ""
-    ) -> _Decided:
-        standings = {
+    def _standings(self, reading: TicketReading, found: _Found) -> dict[str, Standing]:
+        """Return what people are to a ticket's repository, as far as it was asked."""
+        return {
             person: standing
             for (person, repository), standing in found.standings.items()
             if repository == reading.entry.repository
         }
+
+    def _decided(
+        self, reading: TicketReading, found: _Found, facts: Mapping[str, RunFacts], blocked: str = ""
+    ) -> _Decided:
+        standings = self._standings(reading, found)
         terms = self._terms_of(reading)
         own = {run_id: facts[run_id] for run_id in runs_needed(reading, terms)}
         intake = decide(reading, standings, terms, own, now=self.now, blocked=blocked)
         return _Decided(reading=reading, intake=intake)
 
-    def _blocked(self, readings: Sequence[TicketReading]) -> dict[str, str]:
-        """Say by ticket id what other tickets keep some of these from starting."""
-        wanted = {key for reading in readings for key in keys_needed(self.nodes[reading.entry.key])}
-        if absent := sorted(wanted - set(self.nodes))[:MOST_CHANGED]:
-            found = asyncio.run(self._read(absent, people=False))
-            self.nodes |= {reading.entry.key: node_of(reading) for reading in found.readings.values()}
-            for key, fault in found.faults.items():
-                # An epic that nobody may read orders nothing; one that is out of reach now is asked for again.
-                if isinstance(fault, ForgeAccessError):
-                    self.nodes[key] = Node(key=key, state="unknown")
-        waits = {}
-        for reading in readings:
-            if blocked := blocked_by(self.nodes[reading.entry.key], self.nodes):
-                waits[reading.entry.id] = f"{blocked.why[:1].upper()}{blocked.why[1:]}."
-        return waits
+    def _others_read(
+        self, keys: Sequence[str]
+    ) -> tuple[Mapping[str, TicketReading], Mapping[str, ForgeError]]:
+        found = asyncio.run(self._read(keys, people=False))
+        return found.readings, found.faults
 
     async def _read(self, ids: Sequence[str], *, people: bool = True) -> _Found:
         found = _Found()
@@ -256,17 +289,20 @@ class TicketLook:
                     found.faults[id_] = reading
                 else:
                     found.readings[id_] = reading
-            for reading in found.readings.values():
-                repository = reading.entry.repository
-                for person in people_needed(reading) if people else ():
-                    if (person, repository) in found.standings:
-                        continue
-                    try:
-                        found.standings[person, repository] = await source.standing(person, repository)
-                    except ForgeRateLimitedError:
-                        raise
-                    except ForgeError as error:
-                        self.log.warning("What %s may do is not known: %s", person, error)
+            wanted = {
+                (person, reading.entry.repository): None
+                for reading in found.readings.values()
+                for person in (people_needed(reading) if people else ())
+            }
+            if len(wanted) > MOST_PEOPLE:
+                self.log.warning("%d people are to be asked about; %d are now.", len(wanted), MOST_PEOPLE)
+            for person, repository in list(wanted)[:MOST_PEOPLE]:
+                try:
+                    found.standings[person, repository] = await source.standing(person, repository)
+                except ForgeRateLimitedError:
+                    raise
+                except ForgeError as error:
+                    self.log.warning("What %s may do is not known: %s", person, error)
         return found
 
     def _file(self, id_: str, intake: Intake) -> None:
@@ -299,10 +335,15 @@ class TicketLook:
             for ticket in self.state.tickets.values()
             if ticket.standing != "recheck" and ticket.repository
         }
-        others, starting = self._others()
-        everybody = [*own.values(), *others]
+        if self._others is None:
+            self._others = self._elsewhere()
+        others, starting = self._others
+        # Two definitions may name the same ticket.
+        everybody = [*own.values(), *(each for each in others if each.key not in self.state.tickets)]
         caps = installed_caps({each.repository for each in everybody})
-        capacity = read_capacity(self.context["ti"], self.now, money=limits_money(caps))
+        if self._capacity is None:
+            self._capacity = read_capacity(self.context["ti"], self.now, money=limits_money(caps))
+        capacity = self._capacity
         line = [*everybody, *capacity.waiting]
         places = [
             *capacity.places,
@@ -312,8 +353,14 @@ class TicketLook:
                 if not capacity.knows(self.operator.dag_id_to_start, each.run_id)
                 and self.runs.facts([each.run_id])[each.run_id].active
             ),
+            *(
+                Place(key=each.run_id, repository=each.repository, since=each.at, source=self.name)
+                for each in self._starting()
+            ),
         ]
         day = capacity.ledger.use(self.now)
+        for run in self._starting():
+            day = day.plus(run.repository, self.name, runs=1, usd=self._budget(self.name))
         admission = admit(line, places, day, caps, self.now, priorities=capacity.priorities)
         waits = estimated(
             line,
@@ -327,10 +374,10 @@ class TicketLook:
         positions = with_waits(admission.positions, waits)
         return (
             {id_: positions[each.key] for id_, each in own.items() if each.key in positions},
-            [each.key for each in admission.starts if each.key in own],
+            [each.key for each in admission.starts if each.key in own][: MOST_STARTED - len(self.begun)],
         )
 
-    def _others(self) -> tuple[list[Waiting], list[tuple[str, Starting]]]:
+    def _elsewhere(self) -> tuple[list[Waiting], list[tuple[str, Starting]]]:
         """Return who waits at the other sources, the first of each, and all runs that are just being started."""
         waiting: list[Waiting] = []
         starting = [(self.name, each) for each in self.state.starting]
@@ -352,47 +399,46 @@ class TicketLook:
         return waiting, starting
 
     def _waiting(self, ticket: KnownTicket, source: str) -> Waiting:
-        budget = self.definition.task.get("budget_usd") if source == self.name else None
         return Waiting(
             key=ticket.id,
             repository=ticket.repository,
             source=source,
             since=ticket.since,
             priority=ticket.priority,
-            usd=float(budget) if isinstance(budget, int | float) else settings.amount("budget_usd", 20.0),
+            usd=self._budget(source),
             names=(ticket.key,),
         )
 
-    def _write(self, starts: Sequence[str], positions: Mapping[str, Position]) -> list[_Decided]:
-        """Write claims, refusals and words about waiting; return those whose claim stands, to be started."""
-        begun: list[_Decided] = []
+    def _budget(self, source: str) -> float:
+        """Return the USD that a run of a source reserves."""
+        budget = self.definition.task.get("budget_usd") if source == self.name else None
+        return float(budget) if isinstance(budget, int | float) else settings.amount("budget_usd", 20.0)
 
-        async def write() -> None:
-            async with asyncio.timeout(SESSION_SECONDS), self.source.open() as source:
-                for id_ in starts:
-                    if await self._claim(source, self.decided[id_]):
-                        begun.append(self.decided[id_])
-                for id_, each in self.decided.items():
-                    if id_ not in starts and each.intake.verdict in ("refuse", "confirm"):
-                        await self._answer(source, each)
-                await self._tell_waiting(
-                    source, [id_ for id_ in self.decided if id_ not in starts], positions
-                )
+    async def _claim(self, ids: Sequence[str]) -> None:
+        """Carry out the steps of starts up to their triggers."""
+        if not ids:
+            return
+        async with asyncio.timeout(SESSION_SECONDS), self.source.open() as source:
+            for id_ in ids:
+                each = self.decided[id_]
+                if not await self._is_claimed(source, each):
+                    self.refused.add(id_)
+                    continue
+                self.begun.append(each)
+                # Until a look has seen its run: a trigger may fail, or never be reached.
+                self._note(id_, standing="recheck", why="Its run is being started.")
+        self.state = self.state.with_starts(self._starting(), self.now)
 
-        asyncio.run(write())
-        ids = [each.reading.entry.id for each in begun]
-        self.state = self.state.without(ids).with_starts(
-            (
-                Starting(run_id=each.intake.run.run_id, repository=each.reading.entry.repository, at=self.now)
-                for each in begun
-                if each.intake.run
-            ),
-            self.now,
-        )
-        return begun
+    def _starting(self) -> list[Starting]:
+        """Return the runs of :attr:`begun`."""
+        return [
+            Starting(run_id=each.intake.run.run_id, repository=each.reading.entry.repository, at=self.now)
+            for each in self.begun
+            if each.intake.run
+        ]
 
-    async def _claim(self, source: TicketSource, each: _Decided) -> bool:
-        """Carry out the steps of a start up to its trigger; say whether that may follow."""
+    async def _is_claimed(self, source: TicketSource, each: _Decided) -> bool:
+        """Write the claim, where it does not stand already; say whether the trigger may follow."""
         for step in next_steps(each.intake):
             if isinstance(step, WriteClaim):
                 run_id = each.intake.run.run_id if each.intake.run else ""
@@ -400,6 +446,18 @@ class TicketLook:
                 if not await self._status(source, each.reading, step.claim, text):
                     return False
         return True
+
+    async def _speak(self, positions: Mapping[str, Position]) -> None:
+        """Write refusals, and words about waiting."""
+        begun = {each.reading.entry.id for each in self.begun}
+        silent = [id_ for id_ in self.decided if id_ not in begun and id_ not in self.refused]
+        if not silent:
+            return
+        async with asyncio.timeout(SESSION_SECONDS), self.source.open() as source:
+            for id_ in silent:
+                if self.decided[id_].intake.verdict in ("refuse", "confirm"):
+                    await self._answer(source, self.decided[id_])
+            await self._tell_waiting(source, silent, positions)
 
     async def _answer(self, source: TicketSource, each: _Decided) -> None:
         claim = each.intake.claim
@@ -423,18 +481,20 @@ class TicketLook:
             each, known = self.decided[id_], self.state.tickets.get(id_)
             if known is None or words >= MOST_WORDS:
                 continue
-            if each.intake.starts and (position := positions.get(id_)) is not None:
+            position = positions.get(id_) if each.intake.starts else None
+            if position is not None:
                 why = position.why[:1].upper() + position.why[1:]
                 text = waiting_comment(f"{why}.", position=position.number, waits=_about(position))
             elif each.intake.reason == "dependency" or (known.why and each.intake.starts):
                 text = waiting_comment(known.why)
             else:
                 continue
-            if text == known.told:
+            young = known.told_at is not None and self.now - known.told_at < RETOLD_AFTER
+            if text == known.told or (position is not None and known.told and young):
                 continue
             words += 1
             if await self._status(source, each.reading, each.intake.noted, text):
-                self._note(id_, told=text)
+                self._note(id_, told=text, told_at=self.now)
 
     async def _status(self, source: TicketSource, reading: TicketReading, claim: Claim, text: str) -> bool:
         """Write our comment; say whether it stands. One ticket that refuses it takes no other along."""
@@ -444,7 +504,7 @@ class TicketLook:
             raise
         except ForgeError as error:
             self.log.warning("%s could not be told: %s", reading.entry.key, error)
-            self._note(reading.entry.id, standing="recheck", why=str(error))
+            self._note(reading.entry.id, standing="recheck", why=str(error)[:MOST_OF_A_FAULT])
             return False
         return True
 
@@ -480,6 +540,9 @@ class TicketLook:
                 self.state.failures,
                 self.state.retry_at.isoformat(),
             )
+        if self.state.retry_at:
+            # Another try before that time would be skipped, and a source that is away would look well.
+            raise AirflowFailException(text) from error
 
     def _save(self) -> None:
         Variable.set(
@@ -488,8 +551,8 @@ class TicketLook:
             description=f"What the DAG ticket_sync__{self.name} remembers",
         )
 
-    def _show(self, positions: Mapping[str, Position], begun: Sequence[_Decided]) -> None:
-        for each in begun:
+    def _show(self, positions: Mapping[str, Position]) -> None:
+        for each in self.begun:
             self.log.info("%s starts: %s", each.reading.entry.key, each.intake.why)
         line = sorted(positions.items(), key=lambda item: item[1].number)[:SHOWN_IN_LINE]
         for id_, position in line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -28,6 +29,18 @@ class TicketRuns:
         self._ti = ti
         self._dag_id = dag_id
         self._known: dict[str, RunFacts] = {}
+
+    def hindrance(self) -> str:
+        """Say why nothing is to be started now, one sentence; empty: nothing is in the way."""
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        try:
+            paused = self._ti.get_dag(self._dag_id).is_paused
+        except AirflowRuntimeError as error:
+            if (error.error.detail or {}).get("status_code") != HTTPStatus.NOT_FOUND:
+                raise
+            return f"Airflow has no DAG {self._dag_id}; see `airflow dags list-import-errors`."
+        return f"DAG {self._dag_id} is paused; tickets wait until somebody unpauses it." if paused else ""
 
     def facts(self, run_ids: Iterable[str]) -> dict[str, RunFacts]:
         """Return what Airflow says of each run; one that it does not know is not ``known``."""

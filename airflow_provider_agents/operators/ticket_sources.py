@@ -100,20 +100,22 @@ def with_ticket(
     place: TicketPlace,
     github_conn_id: str,
     work: Callable[[TicketSource, TicketReading], Awaitable[T]],
+    *,
+    seconds: float = SESSION_SECONDS,
 ) -> T:
     """Read a ticket anew and do ``work`` with it; for workers, outside an event loop.
 
     :param github_conn_id: connection for an issue that a person named.
     :raises InvalidInputError: the definition of the source is gone, or has faults.
     :raises ForgeError: the tracker did not do what was asked.
-    :raises TimeoutError: it took longer than :data:`SESSION_SECONDS`.
+    :raises TimeoutError: it took longer than ``seconds``.
     """
     definition = (
         load_definition(place.source) if place.source else issues_of(place.repository, github_conn_id)
     )
 
     async def session() -> T:
-        async with asyncio.timeout(SESSION_SECONDS), source_for(definition).open() as source:
+        async with asyncio.timeout(seconds), source_for(definition).open() as source:
             reading = (await source.read([place.named]))[place.named]
             if isinstance(reading, ForgeError):
                 raise reading

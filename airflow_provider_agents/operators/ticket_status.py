@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from airflow_provider_agents.operators.read_report import RunTasks
     from airflow_provider_agents.operators.ticket_sources import TicketPlace
 
+TELL_SECONDS = 15.0
+"""Airflow ends the process of a task 20 s after its success (``[core] task_success_overtime``), without a word."""
+
 
 class TicketStatusNotifier(BaseNotifier):
     """Tells the ticket where its run is. Does nothing for a run without a ticket.
@@ -57,11 +60,14 @@ class TicketStatusNotifier(BaseNotifier):
             return
         report = read_report(context, self.tasks)
         ended = not self.headline
+        if report.outcome == "merged" and not ended:
+            return  # the end is told in a moment, and this could come after it
         try:
             status = self._status(context, report, ended=ended)
             self._tell(place, status, self._stage(report, ended=ended), asks, ended=ended)
         except (ForgeError, InvalidInputError, TimeoutError) as error:
-            self.log.warning("The ticket could not be told: %s", error)
+            told = str(error) or f"its tracker did not answer in {TELL_SECONDS:.0f} s"
+            self.log.warning("The ticket could not be told: %s", told)
 
     def _place(self, context: Context) -> tuple[TicketPlace | None, Sequence[str]]:
         """Return where the ticket is, and the asks that the run answers."""
@@ -135,4 +141,4 @@ class TicketStatusNotifier(BaseNotifier):
             if stage is not None:
                 await source.move(reading, stage)
 
-        with_ticket(place, connection_id(self.github_conn_id), tell)
+        with_ticket(place, connection_id(self.github_conn_id), tell, seconds=TELL_SECONDS)

@@ -150,16 +150,18 @@ def template_faults(step: PromptStep, override: str, *, name: str = "") -> list[
     return StepTemplate(step, override, name=name).faults()
 
 
-def prompt_faults(prompts: Prompts) -> list[str]:
+def prompt_faults(prompts: Prompts, files: Mapping[str, str] | None = None) -> list[str]:
     """Return what is wrong with the templates of a repository's settings.
 
     :param prompts: texts; files are read before.
+    :param files: of the steps whose template came from one, for the faults.
     """
+    names = {step: f"prompts.{step} ({file})" for step, file in (files or {}).items()}
     return [
         fault
         for step in STEPS
         if isinstance(override := getattr(prompts, step), str)
-        for fault in template_faults(step, override)
+        for fault in template_faults(step, override, name=names.get(step, ""))
     ]
 
 

@@ -89,5 +89,8 @@ def _flat(schema: dict[str, Any]) -> dict[str, Any]:
     if "enum" in options and "null" in types:
         options["enum"] = [None, *options["enum"]]
         options["values_display"] = {"null": schema["unset"]}
+    if types == ["array"]:
+        # The form makes null of a list that a person empties.
+        types.append("null")
     options["type"] = types[0] if len(types) == 1 else types
     return options

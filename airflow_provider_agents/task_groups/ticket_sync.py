@@ -65,6 +65,8 @@ def ticket_sync_dag(file: DefinitionFile) -> DAG:
         TriggerDagRunOperator.partial(
             task_id="start",
             trigger_dag_id=RUN_DAG,
+            # To Airflow two runs of the same moment would be the same run, and the second be skipped.
+            logical_date=None,
             skip_when_already_exists=True,
             retries=2,
             retry_delay=timedelta(seconds=10),

@@ -182,7 +182,7 @@ async def test_redirect_without_an_end(files: FileServer, gateway: Gateway) -> N
     assert "redirects more than 4 times" in (await in_worker(files, "/a")).fault
     assert "redirects more than 4 times" in (await gateway("/a"))[1]
     assert len(files.seen) == 10
-    assert len(files.headers("Authorization")) <= 2 * 3
+    assert len(files.headers("Authorization")) == 2
 
 
 ADDRESSES = {
@@ -209,9 +209,9 @@ async def test_listed_name_that_leads_into_the_network(files: FileServer, gatewa
     port = files.place.rpartition(":")[2]
     listed = (f"localhost:{port}",)
     found = await in_worker(files, f"https://localhost:{port}/a", listed=listed)
-    assert found.fault.startswith("its host could not be asked: ClientConnector")
+    assert found.fault == "its host could not be asked: ClientConnectorDNSError"
     status, reason = await gateway(f"https://localhost:{port}/a", listed=listed)
-    assert (status, reason.startswith("its host cannot be reached")) == (502, True)
+    assert (status, reason) == (502, "its host cannot be reached: its host name does not resolve")
     files.redirect("/a", f"https://localhost:{port}/b")
     assert (await in_worker(files, "/a", listed=listed)).fault
     assert (await gateway("/a", listed=listed))[0] == 502
@@ -291,6 +291,8 @@ async def test_bounds_of_a_text_and_of_an_image(files: FileServer, gateway: Gate
     assert "larger than 100 KB" in (await in_worker(files, "/large")).fault
     assert await gateway("/image") == (200, "")
     assert (await gateway("/large-image"))[0] == 413
+    files.answers["/endless"] = endless(b"no image")
+    assert (await gateway("/endless"))[0] == 415
 
 
 async def test_polyglot_is_an_image_and_nothing_else(files: FileServer, gateway: Gateway) -> None:

@@ -40,6 +40,9 @@ ESCAPES = {
     "percent": "{{ '%(a)s' % {'a': ticket} }}",
     "join with attribute": "{{ [ticket]|join(attribute='__class__') }}",
     "sort with attribute": "{{ [ticket]|sort(attribute='__class__') }}",
+    "an attribute of each": "{{ labels|join(attribute='__class__') }}",
+    "an attribute of each, by place": "{{ labels|join(',', '__class__') }}",
+    "an attribute to sort by": "{{ labels|sort(false, false, '__class__')|join }}",
     "first of a text's class": "{{ (ticket|first).__class__ }}",
     "brackets": "{{ ticket['__class__'] }}",
     "a generator's frame": "{{ (ticket|list).gi_frame.f_globals }}",
@@ -97,6 +100,10 @@ BOMBS = {
     "wordwrap": "{{ ticket|wordwrap(1, wrapstring='x' * 1000) }}",
     "replace": "{{ ticket|replace('', ticket) }}",
     "range": "{% for a in range(1000000000) %}x{% endfor %}",
+    "join of a join": "{{ (labels|join('" + "x" * 5_000 + "'))|join('" + "y" * 5_000 + "') }}",
+    "join with a long text": "{{ labels|join(ticket) ~ labels|join(prompt) }}",
+    "join with a made text": "{{ labels|join('x' ~ prompt) }}",
+    "join of a sorted text": "{{ prompt|sort|join('" + "x" * 5_000 + "') }}",
     "letters of a text": "{% for a in ticket %}x{% endfor %}",
     "loops in loops": "{% for a in labels %}" * 3 + "x" + "{% endfor %}" * 3,
     "a long list": "{% for a in [" + "1," * 3_000 + "] %}x{% endfor %}",
@@ -123,11 +130,12 @@ BOMBS = {
 }
 
 
+def never(*_: Any) -> str:
+    raise AssertionError("it was run")
+
+
 @pytest.mark.parametrize("source", [*ESCAPES.values(), *FILES.values()], ids=[*ESCAPES, *FILES])
 def test_what_leads_out_is_refused_before_it_runs(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: Any) -> str:
-        raise AssertionError("it was run")
-
     monkeypatch.setattr("jinja2.environment.Template.generate", never)
     faults = template_faults("plan", source)
     assert faults
@@ -137,9 +145,12 @@ def test_what_leads_out_is_refused_before_it_runs(source: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("source", BOMBS.values(), ids=BOMBS)
-def test_what_takes_for_ever_is_refused_soon(source: str) -> None:
+def test_what_takes_for_ever_is_refused_soon(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jinja2.environment.Template.generate", never)
     started = time.process_time()
-    assert template_faults("plan", source)
+    faults = template_faults("plan", f"Go. {source}")
+    assert faults
+    assert all(re.match(r"prompts\.plan, line \d+: .", fault) for fault in faults)
     assert time.process_time() - started < 5
 
 
@@ -159,7 +170,7 @@ def test_the_second_wall_stands_without_the_first(source: str) -> None:
 def test_control_plain_jinja_would_have_run_them() -> None:
     from jinja2 import Environment
 
-    text = Environment().from_string(ESCAPES["cycler"].replace("popen('id').read()", "path")).render()  # noqa: S701
+    text = Environment().from_string(ESCAPES["cycler"].replace("popen('id').read()", "path")).render()
     assert "module" in text
 
 
@@ -175,8 +186,12 @@ def test_time_that_the_dearest_allowed_template_takes() -> None:
     inner = "{% if a == b %}x{% endif %}"
     body = f"{{% for a in labels %}}{{% for b in [1,2,3,4,5,6,7,8,9] %}}{inner}{{% endfor %}}{{% endfor %}}"
     source = "Do it. "
-    while not check_language(shipped(), source + body, "t").faults:
+    for _ in range(1_000):
+        if check_language(shipped(), source + body, "t").faults:
+            break
         source += body
+    else:
+        raise AssertionError("there is no bound")
     labels = tuple(f"l{number}" for number in range(100))
     started = time.process_time()
     StepTemplate("plan", source).render({"labels": labels})
@@ -213,7 +228,7 @@ FENCED = [variable.name for variable in VARIABLES if variable.kind == "fenced"]
 )
 @pytest.mark.parametrize("name", ["ticket", "title", "feedback"])
 def test_no_filter_takes_a_fence_apart(form: str, name: str) -> None:
-    assert template_faults("plan", form.replace("NAME", name))
+    assert template_faults("plan", f"Go. {form.replace('NAME', name)}")
 
 
 def test_no_filter_takes_apart_what_a_record_holds() -> None:
@@ -261,7 +276,7 @@ def test_whatever_is_allowed_leaves_outsiders_inside_their_fences(pieces: list[s
 
 def test_a_value_is_never_a_template() -> None:
     text = "{{ 7*7 }} {% include '/etc/passwd' %} {{ ''.__class__ }}"
-    values = {name: text for name in ("ticket", "title", "prompt", "plan", "feedback", "history")}
+    values = dict.fromkeys(("ticket", "title", "prompt", "plan", "feedback", "history"), text)
     found = StepTemplate(
         "implement", "{{ ticket }}{{ title }}{{ prompt }}{{ plan }}{{ feedback }}{{ history }}"
     ).render(values)

@@ -14,6 +14,7 @@ import pytest
 from agent_runner.contract import MAX_SPEC_BYTES, StepSpec
 from airflow_provider_agents.domain import digest as digest_module
 from airflow_provider_agents.domain import feedback_text as feedback_module
+from airflow_provider_agents.domain import ticket_content as ticket_content_module
 from airflow_provider_agents.domain.coding_task import Ticket
 from airflow_provider_agents.domain.commands import Command
 from airflow_provider_agents.domain.commits import CommitRef
@@ -160,7 +161,7 @@ def test_test_command_that_a_result_claims() -> None:
 
 
 def test_control_without_fences_the_order_stands_among_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (steps, feedback_module, digest_module):
+    for module in (steps, feedback_module, digest_module, ticket_content_module):
         monkeypatch.setattr(module, "fence", lambda text, *_, **__: text)
     task = coding_task(issue_number=3, ticket=ticket_of(TEXTS["tag characters"]))
     prompt = AgentPlanOperator(task_id="plan").build_prompt(task, {})

@@ -28,6 +28,9 @@ REQUESTS = (
     ("GET", "/git/{repository}.git/info/refs?service=git-receive-pack"),
     ("GET", "/git/acme/other.git/info/refs?service=git-upload-pack"),
     ("GET", "/git/{repository}.git/config"),
+    ("POST", "/mcp/docs"),
+    ("GET", "/mcp/docs"),
+    ("POST", "/mcp/docs/.well-known/oauth-protected-resource"),
     ("GET", "/nothing/here"),
     ("DELETE", "/"),
 )
@@ -38,6 +41,9 @@ def ask(url: str, method: str) -> str:
     content = {"input": "x"} if "/openai/" in url else {"messages": [{"role": "user", "content": "x"}]}
     limit = {"max_tokens": 5} if url.endswith("/v1/messages") else {}
     body = json.dumps({"model": "claude-sonnet-4-5"} | content | limit)
+    if "/mcp/" in url:
+        call = {"name": "look_up", "arguments": {}}
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
     request = urllib.request.Request(
         url,
         data=body.encode() if method == "POST" else None,

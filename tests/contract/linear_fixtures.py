@@ -24,6 +24,7 @@ DEFINITION: dict[str, Any] = {
     "source": "linear",
     "teams": ["ENG"],
     "works_in": [{"repository": "acme/shop"}],
+    "authority": {"start": {"association": ["member"]}},
 }
 
 

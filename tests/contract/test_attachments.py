@@ -158,6 +158,22 @@ async def test_further_files_are_not_asked_for(files: FileServer) -> None:
     assert len(files.seen) == MOST_FILES
 
 
+async def test_proxy_may_be_in_a_private_network(
+    files: FileServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the operator's; what it may reach is its own affair."""
+    port = files.place.rpartition(":")[2]
+    monkeypatch.setenv("http_proxy", f"http://localhost:{port}")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    files.answers = {"/a": b"through the proxy", "/a.png": png()}
+    tracker = FileServer(url="http://127.0.0.1:9")
+    assert (await fetched(tracker, "/a")).text == "through the proxy"
+    gateway = await world.gateway(images=images(world, "http://127.0.0.1:9/a.png", places=("127.0.0.1:9",)))
+    assert (await get(gateway, "1"))[0] == 200
+    assert [path for _, path, _ in files.seen] == ["/a", "/a.png"]
+
+
 # Images, through the gateway
 
 
@@ -387,14 +403,17 @@ async def test_step_without_images_is_told_nothing_of_them(world: World) -> None
 
 
 async def test_image_that_takes_long_is_not_waited_for(world: World) -> None:
+    given_up = asyncio.Event()
+
     async def wait(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(30)
+        await given_up.wait()
         return web.Response()
 
     async with forge_files(world) as files:
         files.answers |= {"/a": wait, "/b": png()}
         gateway = await world.gateway(images=images(world, "/a", "/b"))
         call = await run(pod_of(world, gateway), ("a", "b"), limits=Limits(seconds=15))
+        given_up.set()
         assert "- image 1: could not be had: it did not come in time" in call["stdin"]
         assert "- image 2: could not be had: there was no time left to get it" in call["stdin"]
 

@@ -21,6 +21,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pod_world import NAMESPACE, World
 
+from airflow_provider_agents.domain.coding_task import CodingTask
+from airflow_provider_agents.domain.coding_task_request import Bounds, parse_request
+from airflow_provider_agents.domain.tool_servers import McpServer
 from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.local.images import Image
 from airflow_provider_agents.local.runtime import LocalKubernetes
@@ -38,6 +41,7 @@ REPOSITORY = "acme/calc"
 FORGE = "ghp_canary_forge_8c1f"
 ANTHROPIC = "sk-ant-canary-anthropic-77aa"
 OPENAI = "sk-canary-openai-19de"
+MCP = "mcp_canary_docs_42c7"
 SPY = Path(__file__).with_name("canary_spy.py")
 SECONDS = 30.0
 
@@ -248,6 +252,36 @@ def test_with_connections(
     assert secret["metadata"]["name"] == f"{pod['metadata']['name']}-credentials"
     assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [pod["metadata"]["uid"]]
     assert world.secrets() == {}, "the pod is kept, its credentials are not"
+
+
+@pytest.mark.parametrize("source", ["connection", "secret"])
+def test_the_credential_of_an_mcp_server(
+    world: SpiedWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    values = {"github_token": FORGE, "anthropic_api_key": ANTHROPIC, "openai_api_key": OPENAI}
+    world.installation_secret(**values, **({"mcp_docs": MCP} if source == "secret" else {}))
+    connection = {"conn_type": "generic", "password": MCP}
+    monkeypatch.setenv("AIRFLOW_CONN_DOCS_MCP", json.dumps(connection))
+    place: dict[str, Any] = {"connection": "docs_mcp"} if source == "connection" else {"secret": True}
+    request, faults = parse_request(
+        {"repository": REPOSITORY, "prompt": "Look around", "agent": "command"}, Bounds()
+    )
+    assert request is not None, faults
+    task = CodingTask.accept(request, run_key="canaries/run", base_sha="", ticket=None).model_copy(
+        update={
+            "mcp_servers": {"docs": McpServer(url=f"{world.model.url}/docs", tools=("look_up",), **place)}
+        }
+    )
+    value = world.run(world.watch, coding_task=task.model_dump(mode="json"))
+    seen = world.everything() | {"the log of the task": caplog.text}
+    assert world.model.keys == {ANTHROPIC, OPENAI, MCP}, "the gateway sent it"
+    assert places([FORGE, ANTHROPIC, OPENAI, MCP], seen) == []
+    (pod,) = world.pod_states[-1]
+    own = f"{pod['metadata']['name']}-credentials"
+    made = {each["metadata"]["name"]: sorted(each["data"]) for each in world.secrets_meanwhile}
+    assert made.get(own) == (["mcp-docs"] if source == "connection" else None)
+    assert value["ledger"]["mcp"] == [{"server": "docs", "calls": 1, "failed": 0, "refused": 0}]
 
 
 def test_with_an_app_whose_token_expires_meanwhile(

@@ -109,6 +109,18 @@ def test_a_manifest_is_applied_once(world: AirflowApiWorld, tmp_path: Path) -> N
     assert f"cancel {first['run']}" in refused.err
 
 
+def test_the_run_of_a_ticket_that_a_source_brought(world: AirflowApiWorld, tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    for key in ("acme/shop#41", "acme/shop#410", "ENG-41"):
+        file.write_text(
+            f"repository: acme/shop\nticket_source: shop\nticket_id: 'id-{key}'\nticket_key: '{key}'\n"
+        )
+        (started,) = shown(world, "run", "-f", str(file))
+        for reference in (key, key.lower(), f"id-{key}"):
+            status = shown(world, "status", reference)
+            assert (status["run"], status["ticket"]) == (started["run"], key)
+
+
 def test_airflow_itself_refuses_a_param(world: AirflowApiWorld) -> None:
     ended = world.call("run", "--repository", "acme/shop", "--prompt", "x", "--param", "max_rounds=99")
     assert ended.code == 2, ended.err

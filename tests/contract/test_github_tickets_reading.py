@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from airflow_provider_agents.exceptions import (
     ForgeUnavailableError,
 )
 from airflow_provider_agents.hooks import github_transport
+from demo.github.issue_changes import add_sub_issue
 from demo.github.server import StandInGitHub
 
 if TYPE_CHECKING:
@@ -67,10 +69,13 @@ async def test_asks_are_the_same_at_every_reading_and_survive_the_label(world: T
     before = (await world.read(node_id)).asks
     await world.act("alice", "unlabel", number=1, labels=["agent"])
     off = await world.read(node_id)
-    assert (off.asks, off.entry.actionable) == (before, False)
+    taken_back = tuple(dataclasses.replace(ask, withdrawn=True) for ask in before)
+    assert (off.asks, off.entry.actionable) == (taken_back, False)
     await world.act("bob", "label", number=1, labels=["agent"])
     again = await world.read(node_id)
-    assert again.asks[:1] == before
+    # Who puts it back asks anew, with no more authority than is theirs.
+    assert [ask.withdrawn for ask in again.asks] == [True, False]
+    assert again.asks[:1] == taken_back
     assert [ask.by for ask in again.asks] == ["alice", "bob"]
     assert len({ask.key for ask in again.asks}) == 2
 
@@ -94,6 +99,17 @@ async def test_comments_that_ask_and_those_that_do_not(world: TicketWorld) -> No
     for body in ("/agent", "/agent again\nplease", "\r\n  /agent again."):
         await world.act("alice", "comment", number=1, body=body)
     assert [ask.kind for ask in (await world.read(node_id)).asks] == ["command"] * 3
+
+
+async def test_taking_an_issue_away_takes_back_who_asked_by_giving_it(server: StandInGitHub) -> None:
+    """Also where somebody gives it again: that one asks anew, with no more authority than is theirs."""
+    async with ticket_world(server, ask={"labels": [], "assignees": ["agent"]}) as world:
+        node_id = await world.issue()
+        taken: list[list[tuple[str, bool]]] = []
+        for who, to in (("alice", ["agent"]), ("alice", []), ("bob", ["bob", "agent"])):
+            await world.act(who, "assign", number=1, to=to)
+            taken.append([(ask.by, ask.withdrawn) for ask in (await world.read(node_id)).asks])
+    assert taken == [[("alice", False)], [("alice", True)], [("alice", True), ("bob", False)]]
 
 
 async def test_somebody_else_s_edit_is_told(world: TicketWorld) -> None:
@@ -261,6 +277,13 @@ async def test_links_with_their_states(world: TicketWorld) -> None:
     ]
 
 
+async def test_a_ticket_says_itself_what_it_is_to_those_that_depend_on_it(world: TicketWorld) -> None:
+    ids = [await world.issue(title) for title in ("Open", "Done", "Dropped")]
+    await world.act("alice", "close", number=2)
+    await world.act("alice", "close", number=3, reason="NOT_PLANNED")
+    assert [(await world.read(node_id)).state for node_id in ids] == ["open", "done", "cancelled"]
+
+
 async def test_a_pull_request_is_done_when_it_is_merged(world: TicketWorld) -> None:
     for number in (1, 2):
         await world.act("agent", "push_commit", branch=f"x{number}", files={f"{number}.py": "1\n"})
@@ -295,6 +318,24 @@ async def test_what_a_stranger_names_is_not_read_out_to_them(world: TicketWorld)
     ]
     await world.act("acme", "configure", "acme/secret", private=False)
     assert [link.title for link in (await world.read(node_id)).links] == ["The password is 1234"]
+
+
+async def test_a_public_issue_brings_no_title_of_a_private_repository_along(server: StandInGitHub) -> None:
+    """Its run may write the title where everybody reads it; whether it is done, that is needed."""
+    async with ticket_world(server):
+        await server.seed_synthetic("acme/secret", {"a.py": "1\n"}, permissions={"agent": "write"})
+    async with ticket_world(server, repositories=(SHOP, "acme/secret")) as world:
+        child = server.create_issue("acme/secret", "The password is 1234", "")
+        server.create_issue("acme/secret", "The other is 5678", "")
+        node_id = await world.issue(body="Depends on acme/secret#2")
+        store = server.forge.store
+        parent = store.repositories[SHOP].issues[1]
+        add_sub_issue(server.forge, parent, store.user("agent"), child)
+        shown = [(link.title, link.state) for link in (await world.read(node_id)).links]
+        assert shown == [("The password is 1234", "open"), ("The other is 5678", "open")]
+        await world.act("acme", "configure", SHOP, private=False)
+        shown = [(link.title, link.state) for link in (await world.read(node_id)).links]
+        assert shown == [("", "open"), ("", "open")]
 
 
 async def test_a_dependency_that_cannot_be_read_now_is_missing(world: TicketWorld) -> None:

@@ -281,6 +281,7 @@ async def test_a_ticket_is_read_whole(world: JiraWorld) -> None:
                 "content": f"{world.url}/secure/attachment/5/x",
                 "size": 12,
                 "mimeType": "text/plain",
+                "author": world._user("eve"),
             }
         ],
     )
@@ -294,6 +295,7 @@ async def test_a_ticket_is_read_whole(world: JiraWorld) -> None:
     async with opened(world) as source:
         found = await reading_of(source, issue.key)
         assert found == await reading_of(source, issue.id)
+        assert (found.state, (await reading_of(source, "SHOP-2")).state) == ("open", "done")
     person = "{}" if world.cloud else "key-{}"
     alice, eve = person.format("alice"), person.format("eve")
     assert found.entry.title == "Sum is wrong!"
@@ -307,8 +309,8 @@ async def test_a_ticket_is_read_whole(world: JiraWorld) -> None:
     assert [comment.key for comment in found.comments] == [said.id, edited.id]
     assert hidden.id not in {comment.key for comment in found.comments}
     assert found.comments[1].edited_by == eve
-    assert [(a.name, a.size, a.content_type) for a in found.attachments] == [
-        ("../../etc/passwd", 12, "text/plain")
+    assert [(a.name, a.size, a.content_type, a.author) for a in found.attachments] == [
+        ("../../etc/passwd", 12, "text/plain", eve)
     ]
     assert {(link.key, link.relation, link.state, link.order) for link in found.links} == {
         ("SHOP-2", "depends_on", "done", None),

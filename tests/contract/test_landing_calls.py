@@ -84,6 +84,18 @@ async def test_a_comment_is_edited_in_place(server: StandInGitHub, client: GitHu
     assert comments == ["Merged.\n\n<!-- agents landing -->"]
 
 
+async def test_labels_are_made_where_they_are_not_and_put_on_once(
+    server: StandInGitHub, client: GitHubClient
+) -> None:
+    for _ in range(2):
+        await client.add_labels(REPOSITORY, 1, ("by agent", "shop"))
+    assert sorted((await snapshot(client)).labels) == ["by agent", "shop"]
+    seen = await snapshot(client)
+    await client.merge_pull_request(REPOSITORY, 1, seen.head_sha, "squash")
+    await client.add_labels(REPOSITORY, 1, ("late",))
+    assert "late" in (await snapshot(client)).labels
+
+
 async def test_threads_are_answered_once_and_resolved(server: StandInGitHub, client: GitHubClient) -> None:
     remark = {"path": "calc.py", "line": 2, "body": "Why?"}
     await server.act(

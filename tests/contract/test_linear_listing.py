@@ -131,6 +131,8 @@ async def test_then_it_lists_what_changed_with_one_request(
         assert nothing.entries == ()
         assert not nothing.complete
         assert operations(world) == ["AgentsIssues"]
+        # At a look a minute less than a third of the smallest budget that Linear ever gave a key for an hour.
+        assert world.costs[-1] * 60 < 80_000
         world.tick(600)
         world.remove_label(unlabelled, "agent", ada)
         world.comment(commented, "/agent again", ada)
@@ -319,6 +321,16 @@ async def test_a_wrong_key_needs_a_person(world: World, monkeypatch: pytest.Monk
     async with opened(monkeypatch, world) as source:
         with pytest.raises(ForgeAccessError, match="Check that the API key or token"):
             await source.fetch(None)
+
+
+async def test_many_changes_are_read_to_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(monkeypatch, world) as source:
+        cursor = (await source.fetch(None)).cursor
+        world.tick(600)
+        made = [world.issue("ENG")["identifier"] for _ in range(130)]
+        world.requests.clear()
+        assert keys(await source.fetch(cursor)) == set(made)
+        assert [given["first"] for _, given in world.requests] == [20, 100, 100]
 
 
 async def test_ten_thousand_tickets_are_listed_in_bounded_memory(

@@ -110,7 +110,9 @@ async def test_each_way_of_asking_is_an_ask_of_who_did_it(
     assert len({ask.key for ask in first.asks}) == 5
     assert [ask.at for ask in first.asks] == sorted(ask.at for ask in first.asks)
     # What was asked stays asked, with the same keys, when it is taken back.
-    assert second.asks == first.asks
+    assert [(ask.key, ask.by, ask.at) for ask in second.asks] == [(a.key, a.by, a.at) for a in first.asks]
+    assert not any(ask.withdrawn for ask in first.asks)
+    assert [ask.by for ask in second.asks if ask.withdrawn] == [bob["id"]]
 
 
 async def test_what_a_ticket_was_created_with_is_its_creators_ask(
@@ -132,8 +134,10 @@ async def test_what_a_ticket_was_created_with_is_its_creators_ask(
         ("state", ada["id"]),
     }
     assert {ask.at for ask in first.asks} == {first.entry.created_at}
-    assert set(taken_back.asks) == set(first.asks)
-    assert [(a.kind, a.by) for a in again.asks if a not in first.asks] == [("label", bob["id"])]
+    known = {ask.key for ask in first.asks}
+    assert {ask.key for ask in taken_back.asks} == known
+    assert {ask.kind for ask in taken_back.asks if ask.withdrawn} == {"state", "assignee"}
+    assert [(a.kind, a.by) for a in again.asks if a.key not in known] == [("label", bob["id"])]
 
 
 async def test_who_is_unknown_has_no_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,14 +259,15 @@ async def test_files_in_the_texts_are_attachments(
     issue = world.issue("ENG", description=body)
     world.attach(issue, "https://github.com/acme/shop/pull/1", ada, "Pull request")
     world.attach(issue, claim_url(issue["id"]), world.agent, claim=Claim().to_text())
-    world.comment(issue, f"[later]({upload}3)", ada)
+    comment = world.comment(issue, f"[later]({upload}3) [log]({upload}2)", ada)
     async with opened(monkeypatch, world) as source:
         found = (await read_one(source, issue["id"])).attachments
-    assert [(a.name, a.url) for a in found] == [
-        ("Pull request", "https://github.com/acme/shop/pull/1"),
-        ("../../etc/passwd", upload),
-        ("log", f"{upload}2"),
-        ("later", f"{upload}3"),
+    assert [(a.name, a.url, a.author, a.comment) for a in found] == [
+        ("Pull request", "https://github.com/acme/shop/pull/1", ada["id"], ""),
+        ("../../etc/passwd", upload, "", ""),
+        ("log", f"{upload}2", "", ""),
+        ("later", f"{upload}3", "", comment["id"]),
+        ("log", f"{upload}2", "", comment["id"]),
     ]
 
 
@@ -279,6 +284,8 @@ async def test_links_say_what_a_ticket_waits_for(world: World, monkeypatch: pyte
     unordered = world.issue("ENG", parent=issue)
     async with opened(monkeypatch, world) as source:
         links = (await read_one(source, issue["id"])).links
+        own = [(await read_one(source, one["id"])).state for one in (issue, blocker, blocked, related)]
+    assert own == ["open", "done", "cancelled", "cancelled"]
     found = {link.key: (link.relation, link.state, link.order) for link in links}
     assert found == {
         blocker["identifier"]: ("depends_on", "done", None),
@@ -395,7 +402,7 @@ async def test_standing(world: World, ada: Json, monkeypatch: pytest.MonkeyPatch
     ops = world.team("OPS")
     for person in (ada, guest, gone):
         person["_teams"] += [world.teams["ENG"], ops]
-    authority = {"start": {"teams": ["eng", "SEC"]}, "merge": {"teams": ["OPS"]}}
+    authority = {"start": {"teams": ["eng", "SEC"]}, "context": {"teams": ["OPS"]}}
     async with opened(monkeypatch, world, authority=authority) as source:
         member = Standing(
             login="ada@acme.test",
@@ -409,6 +416,7 @@ async def test_standing(world: World, ada: Json, monkeypatch: pytest.MonkeyPatch
         assert (found.association, found.teams) == (None, frozenset({"eng", "OPS"}))
         found = await source.standing(world.agent["id"], "acme/shop")
         assert (found.is_bot, found.association, found.permission) == (True, None, None)
+        assert found.own
         # Whoever was suspended or deleted is nobody, even where the rules still name them.
         for person in (gone["id"], gone["email"], "deleted", "deleted@acme.test", ""):
             found = await source.standing(person, "acme/shop")

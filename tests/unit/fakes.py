@@ -227,7 +227,11 @@ class GitHub:
     async def find_pull_request(
         self, repository: str, head_branch: str, base: str | None = None
     ) -> PullRequestRef | None:
-        found = [ref for ref in self.pull_requests if ref.head_branch == head_branch]
+        found = [
+            ref
+            for ref in self.pull_requests
+            if ref.head_branch == head_branch and base in (None, ref.base_branch)
+        ]
         return min(found, key=lambda ref: (ref.state != "OPEN", -ref.number), default=None)
 
     async def create_pull_request(
@@ -237,6 +241,9 @@ class GitHub:
         ref = pull_request_ref(head_branch=head, base_branch=base, title=title, draft=draft)
         self.pull_requests.append(ref)
         return ref
+
+    async def add_labels(self, repository: str, number: int, labels: Sequence[str]) -> None:
+        self.act(f"label {repository}#{number}: {', '.join(labels)}")
 
     async def comment_once(self, repository: str, number: int, marker: str, body: str) -> CommentRef:
         if marker not in self.comments:

@@ -142,11 +142,11 @@ class ImageService:
             return await self._fetch(await self._signed(image.url, error), authorized=False)
 
     async def _fetch(self, url: str, *, authorized: bool) -> bytes:
-        places, first = self._access.places, url.partition("#")[0]
-        url, place = first, places.check(first)
-        for _ in range(MOST_REDIRECTS + 1):
+        places, url = self._access.places, url.partition("#")[0]
+        place = places.check(url)
+        for hop in range(MOST_REDIRECTS + 1):
             headers = {}
-            if authorized and url == first and place == place_of(self._config.forge_url):
+            if authorized and not hop and place == place_of(self._config.forge_url):
                 headers["Authorization"] = f"Bearer {self._token()}"
             async with await self._request("GET", url, headers) as answer:
                 if answer.status in _REDIRECTS:

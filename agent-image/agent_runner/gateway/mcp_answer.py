@@ -31,12 +31,17 @@ class EventReader:
     """Cuts a stream of server-sent events into the data of its events, however it comes in pieces."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._data: list[bytes] = []
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take in a chunk; yield the data of each event that it ends."""
-        *lines, self._rest = _LINE_END.split(self._rest + chunk)
+        held_back = self._rest.endswith(b"\r")
+        self._rest += chunk
+        if not held_back and b"\n" not in chunk and b"\r" not in chunk:
+            return  # a long line is not looked through again with each of its pieces
+        *lines, rest = _LINE_END.split(bytes(self._rest))
+        self._rest = bytearray(rest)
         for line in lines:
             if not line:
                 if self._data:

@@ -144,7 +144,12 @@ def filtered(answer: dict[str, Any], tools: Collection[str]) -> dict[str, Any]:
         return answer
     result = dict(result)
     if isinstance(listed := result.get("tools"), list):
-        result["tools"] = [tool for tool in listed if isinstance(tool, dict) and tool.get("name") in tools]
+        result["tools"] = [tool for tool in listed if _name_of(tool) in tools]
     if isinstance(able := result.get("capabilities"), dict):
         result["capabilities"] = {name: able[name] for name in _LISTED_CAPABILITIES if name in able}
     return {**answer, "result": result}
+
+
+def _name_of(tool: object) -> str | None:
+    name = tool.get("name") if isinstance(tool, dict) else None
+    return name if isinstance(name, str) else None

@@ -60,7 +60,9 @@ class Docs:
         message = json.loads(body) if body else {}
         self.asked.append(Asked(request.method, request.raw_path, dict(request.headers), message))
         if request.headers.get(self.header) != self.credential:
-            challenge = f'Bearer resource_metadata="http://{request.host}/.well-known/oauth-protected-resource"'
+            challenge = (
+                f'Bearer resource_metadata="http://{request.host}/.well-known/oauth-protected-resource"'
+            )
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         if request.method == "DELETE":
             return web.Response(status=204)
@@ -73,7 +75,11 @@ class Docs:
             return web.Response(status=404)
         if "id" not in message or method is None:
             return web.Response(status=202)
-        answer = {"jsonrpc": "2.0", "id": message["id"], "result": self._result(method, message.get("params", {}))}
+        answer = {
+            "jsonrpc": "2.0",
+            "id": message["id"],
+            "result": self._result(method, message.get("params", {})),
+        }
         headers = {"Mcp-Session-Id": f"s-{self.sessions}"}
         if not self.streams:
             return web.json_response(answer, headers=headers)
@@ -81,7 +87,9 @@ class Docs:
         await response.prepare(request)
         note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "…"}}
         for number, each in enumerate((note, answer)):
-            await response.write(f"id: {number}\r\nevent: message\r\ndata: {json.dumps(each)}\r\n\r\n".encode())
+            await response.write(
+                f"id: {number}\r\nevent: message\r\ndata: {json.dumps(each)}\r\n\r\n".encode()
+            )
         return response
 
     def _result(self, method: str, params: Json) -> Json:
@@ -95,7 +103,11 @@ class Docs:
                 }
             case "tools/list":
                 names = ("look_up", "drop_table", "count")
-                return {"tools": [{"name": name, "description": f"{name}.", "inputSchema": schema} for name in names]}
+                return {
+                    "tools": [
+                        {"name": name, "description": f"{name}.", "inputSchema": schema} for name in names
+                    ]
+                }
             case "tools/call":
                 said = f"{params['name']} found {params.get('arguments', {}).get('word')}"
                 return {"content": [{"type": "text", "text": said}]}
@@ -129,7 +141,10 @@ class Models:
         head = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": "claude-opus-5-5"}
         reason = "end_turn" if isinstance(turn, str) else "tool_use"
         return _stream(
-            {"type": "message_start", "message": {**head, "content": [], "stop_reason": None, "usage": usage}},
+            {
+                "type": "message_start",
+                "message": {**head, "content": [], "stop_reason": None, "usage": usage},
+            },
             {"type": "content_block_start", "index": 0, "content_block": start},
             {"type": "content_block_delta", "index": 0, "delta": delta},
             {"type": "content_block_stop", "index": 0},
@@ -218,12 +233,15 @@ class McpWorld:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/anthropic/v1/messages", self.models.messages)
         app.router.add_post("/openai/v1/responses", self.models.responses)
-        app.router.add_route("*", "/{path:.*}", lambda request: self.docs.handle(request))
+        app.router.add_route("*", "/{path:.*}", self._serve)
         runner = web.AppRunner(app, shutdown_timeout=0.2)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        return await self.docs.handle(request)
 
     async def _open(self, servers: tuple[McpServer, ...]) -> None:
         for name in ("secrets", "scratch", "ledger"):

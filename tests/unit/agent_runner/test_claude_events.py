@@ -213,3 +213,14 @@ def test_no_event_breaks_it(kind: str, event: dict[str, Any]) -> None:
     report = transcript.report(OK, "")
     assert report.cost_usd >= 0
     assert isinstance(report.session_id, str)
+
+
+def test_mcp_servers_that_are_missing_are_named() -> None:
+    transcript = ClaudeTranscript("s")
+    servers = [
+        {"name": "docs", "status": "connected"}, {"name": "db", "status": "failed"}, {"name": "wiki", "status": "pending"},
+        {"name": "x", "status": "needs-auth"}, "nonsense",
+    ]  # fmt: skip
+    shown = feed(transcript, type="system", subtype="init", session_id="s", mcp_servers=servers)
+    assert list(shown)[1:] == ["agent: no MCP server db: failed", "agent: no MCP server x: needs-auth"]
+    assert len(list(feed(transcript, type="system", subtype="init", session_id="s", mcp_servers="x"))) == 1

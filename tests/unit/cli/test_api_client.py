@@ -205,10 +205,20 @@ def test_what_is_no_address(given: str) -> None:
         api_url({api_access.URL: given})
 
 
-def test_a_credential_in_the_address_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ApiError) as error:
-        api_url({api_access.URL: "https://admin:hunter2@airflow.example.com"})
-    assert "hunter2" not in str(error.value)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://mona:hunter2@airflow.example.com",
+        "https://mona:hunter2@airflow.example.com?x=1",
+        "ftp://mona:hunter2@airflow.example.com",
+        "https://mona:hunter2@airflow.example.com:port",
+        "mona:hunter2@airflow.example.com",
+    ],
+)
+def test_a_credential_in_the_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(ApiError, match="holds a credential") as caught:
+        api_url({api_access.URL: address})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_without_an_address_airflows_own_setting_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

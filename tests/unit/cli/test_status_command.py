@@ -155,18 +155,37 @@ def test_by_the_name_of_a_manifest(airflow: FakeAirflow, call: Call) -> None:
     assert json.loads(call("status", "fix-it", "-o", "json").out)["run"].endswith("bbbb"), "the newest"
 
 
-@pytest.mark.parametrize("key", ["ENG-12", "acme/shop#7"])
-def test_by_the_key_of_a_ticket_that_a_source_brought(airflow: FakeAirflow, call: Call, key: str) -> None:
-    for number, (run_id, state) in enumerate((("old", "failed"), ("new", "success"), ("other", "running"))):
-        conf = {"repository": "acme/shop", "ticket_source": "shop", "ticket_id": f"id-{min(number, 1)}"}
-        airflow.add_run(run_id, state, conf)
-        named = {"ticket": {"key": "ENG-1" if run_id == "other" else key}}
-        airflow.xcoms[run_id, "accept", "return_value"] = named
-    airflow.add_run("unread", "queued", {"ticket_source": "shop", "ticket_id": "id-9"})
-    shown = json.loads(call("status", key, "-o", "json").out)
-    assert (shown["run"], shown["ticket"]) == ("new", key)
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("ENG-12", "eng-12"),
+        ("acme/shop#7", "acme/shop#7"),
+        ("acme/shop#7", "#7"),
+        ("Acme/Shop#7", "acme/shop#7"),
+    ],
+)
+def test_by_the_key_of_a_ticket_that_a_source_brought(
+    airflow: FakeAirflow, call: Call, key: str, named: str
+) -> None:
+    brought = {"repository": "acme/shop", "ticket_source": "shop"}
+    airflow.add_run("old", "failed", brought | {"ticket_id": "id-1", "ticket_key": key})
+    airflow.add_run("new", "success", brought | {"ticket_id": "id-1", "ticket_key": key})
+    airflow.add_run("other", "running", brought | {"ticket_id": "id-2", "ticket_key": f"{key}0"})
+    airflow.add_run("last", "running", brought | {"ticket_id": "id-3", "ticket_key": f"x{key}"})
+    shown = json.loads(call("status", named, "-o", "json").out)
+    if named != "#7":  # of any repository
+        assert (shown["run"], shown["ticket"]) == ("new", key)
     rows = {row["run"]: row["ticket"] for row in json.loads(call("status", "-o", "json").out)}
-    assert rows == {"unread": "", "other": "ENG-1", "new": key, "old": key}
+    assert rows == {"last": f"x{key}", "other": f"{key}0", "new": key, "old": key}
+    assert not [request for request in airflow.requests if "accept" in str(request)]
+
+
+def test_runs_of_one_ticket_however_they_were_started(airflow: FakeAirflow, call: Call) -> None:
+    airflow.add_run("by_hand", "failed", {"repository": "acme/shop", "issue_number": 7})
+    source = {"repository": "acme/shop", "ticket_source": "shop", "ticket_id": "I_7", "issue_number": None}
+    airflow.add_run("by_source", "success", source | {"ticket_key": "acme/shop#7"})
+    assert json.loads(call("status", "acme/shop#7", "-o", "json").out)["run"] == "by_source"
+    assert json.loads(call("status", "I_7", "-o", "json").out)["run"] == "by_source"
 
 
 def test_no_such_run(airflow: FakeAirflow, call: Call) -> None:

@@ -87,7 +87,7 @@ def test_without_a_folder_there_are_no_definitions(tmp_path: Path) -> None:
 
 
 def test_repositories(tmp_path: Path) -> None:
-    for folder in (None, tmp_path, tmp_path / "absent"):
+    for folder in (None, tmp_path):
         found, faults = repositories_file(folder)
         assert found is not None
         assert (found.repositories.repositories, faults) == ({}, [])
@@ -100,6 +100,13 @@ def test_repositories(tmp_path: Path) -> None:
         None,
         ["repositories.yaml:2: defaults.max_round: unknown key; did you mean `max_rounds`?"],
     )
+
+
+def test_a_folder_that_is_not_here_takes_no_limit_away(tmp_path: Path) -> None:
+    # As on a worker on which it is not mounted: every limit and protected path would be gone.
+    found, (fault,) = repositories_file(tmp_path / "absent")
+    assert found is None
+    assert fault.startswith(f"[agents] config_path: the folder {tmp_path / 'absent'} is not here")
 
 
 def test_the_former_file_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -59,6 +59,14 @@ def test_what_is_no_command_is_a_remark(body: str) -> None:
     assert found.verdict == "replan"
 
 
+@pytest.mark.parametrize("body", ["/agent", "/agent again", "/agent again, please\nand keep the name"])
+def test_asking_for_another_run_says_nothing_to_the_plan(body: str) -> None:
+    assert read(reply(body)) is None
+    found = read(reply("/approve", 1), reply(body, 2))
+    assert found is not None
+    assert (found.verdict, found.remarks) == ("approved", ())
+
+
 @pytest.mark.parametrize("body", ["/stop", "/stop at once", "/reject"])
 def test_stop_and_reject_end_it_whatever_else_was_said(body: str) -> None:
     found = read(reply("/approve", 1), reply(body, 2), thumbs=(thumb(3),))

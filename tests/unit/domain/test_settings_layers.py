@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from airflow_provider_agents.domain.authority_rules import WRITERS, Who
 from airflow_provider_agents.domain.merge_rules import (
     EFFORT_OF_STEPS,
+    LIMITS,
     MEANINGS,
     NEVER,
     RULES,
@@ -162,6 +163,12 @@ def test_a_value_of_the_form_is_not_set_by_the_run() -> None:
     assert explicit(given_values, form) == {"prompt": "p", "lfs": False, "effort": "low"}
 
 
+@pytest.mark.parametrize(("given_value", "form"), [(None, []), ([], None), ([""], []), (["a", " "], ["a"])])
+def test_a_list_that_says_the_same_is_not_set_by_the_run(given_value: Any, form: Any) -> None:
+    assert explicit({"freeze": given_value}, {"freeze": form}) == {}
+    assert explicit({"freeze": given_value}, {"freeze": ["b"]}) == {"freeze": given_value}
+
+
 # .agents.yaml
 
 
@@ -239,6 +246,38 @@ def test_less_effort_is_less_at_every_step() -> None:
     assert (limited.values["plan_effort"], limited.values["effort"]) == (None, "low")
 
 
+def test_a_rule_of_both_is_the_same_where_the_repository_may_set_it() -> None:
+    assert {key: LIMITS[key] for key in OWN} == {key: RULES[key] for key in OWN}
+    assert set(LIMITS) - set(OWN) == {"review_effort", "review_turns", "review_budget_usd"}
+
+
+@pytest.mark.parametrize("key", ["labels", "review_effort", "review_turns", "review_budget_usd"])
+def test_no_repository_weakens_its_review_or_labels_for_other_automation(key: str) -> None:
+    assert key in NEVER
+
+
+def test_the_review_agent_is_given_no_less_by_the_repository() -> None:
+    text = "effort: low\nthinking: off\ncontext_window: 200k\nfix_effort: low\n"
+    found = merged("defaults: {review: on_checks_passed}\n", text)
+    assert [found.values[key] for key in ("effort", "thinking", "context_window", "fix_effort")] == [
+        None,
+        None,
+        None,
+        "low",
+    ]
+    assert found.notes[0] == ".agents.yaml:1: effort does not count: the review agent would be given it, too"
+    by_run = effective(Installed(), "acme/shop", own=own(text), asked={"review": "on_open"})
+    assert by_run.values["effort"] is None
+    with_its_own = merged("defaults: {review: on_open, review_effort: high}\n", text)
+    assert (with_its_own.values["effort"], with_its_own.values["review_effort"]) == ("low", "high")
+    assert merged("", text).values["effort"] == "low"
+
+
+@pytest.mark.parametrize("pattern", ["/", "//", "a,b"])
+def test_a_protected_path_that_protects_nothing_is_refused(pattern: str) -> None:
+    assert faults(f"defaults:\n  protected_paths: ['{pattern}']\n")[0].startswith("repositories.yaml:2: ")
+
+
 # Limits
 
 
@@ -295,7 +334,7 @@ _WHOLE = st.integers(1, 400)
 
 def values_of(key: str) -> st.SearchStrategy[Any]:
     """Return values that may stand in a file, drawn by a table of their own."""
-    if RULES[key] in ("and", "or"):
+    if LIMITS[key] in ("and", "or"):
         return st.booleans()
     table: dict[str, st.SearchStrategy[Any]] = {
         **dict.fromkeys(("effort", *EFFORT_OF_STEPS), st.sampled_from(_EFFORTS)),
@@ -320,7 +359,7 @@ def looseness(key: str, value: Any) -> Any:
     """Return what a value allows, as a number or a set, independent of the code under test."""
     unknown = {"effort": 0, "context_window": 0, "thinking": 0, **dict.fromkeys(EFFORT_OF_STEPS, 0)}
     if value is None:
-        return unknown.get(key, frozenset() if RULES[key] == "intersection" else float("inf"))
+        return unknown.get(key, frozenset() if LIMITS[key] == "intersection" else float("inf"))
     kinds: dict[str, Any] = {
         **dict.fromkeys(("effort", *EFFORT_OF_STEPS), lambda: _EFFORTS.index(value)),
         "context_window": lambda: {"200k": 0, "1m": 1}[value],
@@ -333,14 +372,14 @@ def looseness(key: str, value: Any) -> Any:
     }
     if key in kinds:
         return kinds[key]()
-    if RULES[key] in ("union", "intersection"):
+    if LIMITS[key] in ("union", "intersection"):
         return frozenset(item.lower() for item in value)
     return value
 
 
 def is_no_looser(key: str, after: Any, before: Any) -> bool:
     now, then = looseness(key, after), looseness(key, before)
-    match RULES[key]:
+    match LIMITS[key]:
         case "min" | "and" | "intersection":
             return bool(now <= then)
         case "max" | "or" | "union":
@@ -348,7 +387,8 @@ def is_no_looser(key: str, after: Any, before: Any) -> bool:
     raise AssertionError(key)
 
 
-ORDERED = [key for key, rule in RULES.items() if rule not in ("set", "never")]
+ORDERED = list(LIMITS)
+OWN = [key for key in ORDERED if RULES[key] != "never"]
 
 
 @pytest.mark.parametrize("key", ORDERED)
@@ -360,13 +400,13 @@ def test_no_file_of_a_repository_loosens_anything(key: str, data: st.DataObject)
     after = tighter(key, before, wanted)
     assert is_no_looser(key, after, before)
     # And it takes what is tighter.
-    if RULES[key] in ("min", "max", "and", "or") and is_no_looser(key, wanted, before):
+    if LIMITS[key] in ("min", "max", "and", "or") and is_no_looser(key, wanted, before):
         assert looseness(key, after) == looseness(key, wanted)
     assert tighter(key, after, wanted) == after
 
 
 _NEVER_EMPTY = {
-    key for key in ORDERED if RULES[key] in ("and", "or", "union", "max")
+    key for key in ORDERED if LIMITS[key] in ("and", "or", "union", "max")
 }  # their fields take no empty value
 
 
@@ -383,7 +423,7 @@ def test_a_limit_holds_whatever_is_asked_for(key: str, data: st.DataObject) -> N
 
 @given(st.data())
 def test_whole_files_together_only_tighten(data: st.DataObject) -> None:
-    chosen = data.draw(st.lists(st.sampled_from(ORDERED), max_size=8, unique=True))
+    chosen = data.draw(st.lists(st.sampled_from(OWN), max_size=8, unique=True))
     wanted = {key: data.draw(values_of(key)) for key in chosen}
     if "freeze" in wanted:
         wanted["freeze"] = wanted["freeze"][:1]

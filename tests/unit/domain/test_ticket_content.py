@@ -334,3 +334,12 @@ def test_room_for_less() -> None:
     assert len(text) <= 10_000
     assert "parts for want of room." in text
     assert "bytes left out" in text
+
+
+def test_bound_counts_what_json_makes_of_a_text() -> None:
+    fetched = {"https://f/a": FetchedFile(text='"\n' * (MAX_TEXT_BYTES // 2))}
+    said = tuple(comment(number, body='"' * 4_000) for number in range(10))
+    content = ticket_content(reading(attachments=(file("a"),), comments=said), PEOPLE, RULES, fetched)
+    text = ticket_text(ticket(content))
+    assert MOST_BYTES * 0.9 < len(json.dumps(text, ensure_ascii=False).encode()) <= MOST_BYTES
+    assert "bytes left out" in fences(text)["file 1 of the ticket"]

@@ -144,7 +144,9 @@ def test_no_payload_breaks_it(event: str, payload: dict[str, Any], whole: bool) 
     ],
 )
 def test_a_source_listens_to_what_its_events_name(values: dict[str, Any], names: tuple[str, ...]) -> None:
-    assert names_of_source("mine", SourceDefinition.model_validate(values)) == names
+    authority = {"start": {"users": ["ada"]}}
+    definition = SourceDefinition.model_validate({**values, "authority": authority})
+    assert names_of_source("mine", definition) == names
 
 
 def test_a_source_hears_its_own_events() -> None:

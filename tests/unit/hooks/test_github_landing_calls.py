@@ -147,6 +147,15 @@ async def test_close(client, stub) -> None:
         await client.close_pull_request("acme/shop", 7)
 
 
+async def test_labels(client, stub) -> None:
+    refused = (422, {"message": "Validation Failed"})
+    stub.on(f"POST {API}/issues/7/labels", [{"name": "a b"}], refused)
+    await client.add_labels("acme/shop", 7, ("a b", "c"))
+    assert stub.asked[0].body == {"labels": ["a b", "c"]}
+    with pytest.raises(ForgeConflictError, match="put the labels c on acme/shop#7: HTTP 422"):
+        await client.add_labels("acme/shop", 7, ("c",))
+
+
 # Threads
 
 

@@ -35,6 +35,11 @@ def rules(**values: Any) -> TicketRules:
     return TicketRules(SourceDefinition(source="github", repositories=("acme/shop",), **values))
 
 
+def test_who_is_only_a_name_of_another_github_is_nobody() -> None:
+    assert actor_login({"__typename": "User", "login": "mona"}) == "mona"
+    assert actor_login({"__typename": "Mannequin", "login": "mona"}) == ""
+
+
 def parse(**changes: Any) -> Any:
     raw = RawTicket({**NODE, **changes}, [], [], [])
     return parse_ticket(raw, rules(), [], [], "github.com", [])

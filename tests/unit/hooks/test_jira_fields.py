@@ -30,7 +30,12 @@ NOW = datetime(2026, 1, 4, 10, 0, tzinfo=UTC)
 
 
 def definition(**changes: Any) -> SourceDefinition:
-    base = {"source": "jira", "jql": "project = SHOP", "works_in": [{"repository": "acme/shop"}]}
+    base = {
+        "source": "jira",
+        "jql": "project = SHOP",
+        "works_in": [{"repository": "acme/shop"}],
+        "authority": {"start": {"association": ["member"]}},
+    }
     return SourceDefinition.model_validate({**base, **changes})
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,12 +73,19 @@ def play(
 
 @given(created=st.sets(st.integers(0, 2)), state=st.integers(0, 2), events=steps)
 def test_asks_are_only_ever_added(created: set[int], state: int, events: list[tuple[str, int, str]]) -> None:
-    before: set[Any] = set()
+    before: dict[str, Any] = {}
     for issue, labels, history in play(created, state, events):
         asks = asks_of(issue, labels, history, (), RULES, viewer="us")
-        assert len({ask.key for ask in asks}) == len(asks)
-        assert before <= set(asks)
-        before = set(asks)
+        now = {ask.key: ask for ask in asks}
+        assert len(now) == len(asks)
+        # All of it stays as it was, but for being taken back, which is for ever.
+        for key, ask in before.items():
+            assert now[key] == dataclasses.replace(ask, withdrawn=now[key].withdrawn)
+            assert now[key].withdrawn or not ask.withdrawn
+        before = now
+        holding = {ask.kind for ask in asks if not ask.withdrawn}
+        assert ("assignee" in holding) == (issue["assignee"] is not None)
+        assert ("state" in holding) == (issue["state"]["name"] == "Ready")
 
 
 @given(created=st.sets(st.integers(0, 2)), state=st.integers(0, 2), events=steps)
@@ -102,6 +110,29 @@ def test_every_ask_is_of_who_did_it(
 def test_what_we_moved_ourselves_is_no_ask() -> None:
     issue, labels, history = play(set(), 0, [("state", 1, "c")])[-1]
     assert asks_of(issue, labels, history, (), RULES, viewer="c") == ()
+
+
+def test_who_takes_it_up_again_asks_anew() -> None:
+    """Somebody without authority must not bring back to life what somebody with it took back."""
+    again = [("state", 1, "a"), ("state", 0, "a"), ("state", 1, "b")]
+    issue, labels, history = play(set(), 0, again)[-1]
+    asks = asks_of(issue, labels, history, (), RULES, viewer="us")
+    assert [(ask.by, ask.withdrawn) for ask in asks] == [("a", True), ("b", False)]
+    issue, labels, history = play(set(), 0, [("assignee", 0, by) for by in "aab"])[-1]
+    asks = asks_of(issue, labels, history, (), RULES, viewer="us")
+    assert [(ask.by, ask.withdrawn) for ask in asks] == [("a", True), ("b", False)]
+
+
+def test_an_assignment_that_left_no_trace_in_the_history_is_taken_back() -> None:
+    issue, labels, history = play(set(), 0, [("assignee", 0, "a")])[-1]
+    (ask,) = asks_of({**issue, "assignee": None}, labels, history, (), RULES, viewer="us")
+    assert ask.withdrawn
+
+
+def test_our_own_move_takes_no_ask_back() -> None:
+    issue, labels, history = play(set(), 0, [("state", 1, "a"), ("state", 2, "us")])[-1]
+    (ask,) = asks_of(issue, labels, history, (), RULES, viewer="us")
+    assert not ask.withdrawn
 
 
 def test_entries_that_lack_what_they_need_count_for_nothing() -> None:

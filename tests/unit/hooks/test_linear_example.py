@@ -10,7 +10,7 @@ import yaml
 
 from airflow_provider_agents.domain.authority import may
 from airflow_provider_agents.domain.authority_rules import Standing
-from airflow_provider_agents.domain.source_definition import SourceDefinition
+from airflow_provider_agents.domain.source_definition import AT_PULL_REQUEST, SourceDefinition
 from airflow_provider_agents.hooks.linear_tickets import LinearTickets
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,16 +28,10 @@ def test_it_loads_and_lets_members_start(text: str) -> None:
     member = Standing(login="ada@example.com", association="member")
     assert may(member, "start", definition.authority)
     assert not may(member, "merge", definition.authority)
+    at_github = Standing(login="mona", permission="maintain")
+    assert all(may(at_github, action, definition.authority) for action in AT_PULL_REQUEST)
     assert not may(Standing(login="guest@example.com"), "start", definition.authority)
 
 
 def test_there_is_one_in_the_documentation() -> None:
     assert len(WRITTEN) == 2
-
-
-def test_without_authority_nobody_may_start() -> None:
-    """As the documentation says."""
-    definition = SourceDefinition.model_validate(
-        {"source": "linear", "teams": ["ENG"], "works_in": [{"repository": "acme/shop"}]}
-    )
-    assert not may(Standing(login="ada@example.com", association="member"), "start", definition.authority)

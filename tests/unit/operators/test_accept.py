@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import GitHub, TaskInstance, context, issue, repository
+from fakes import URL, GitHub, TaskInstance, context, issue, pull_request_ref, repository
 
 from airflow_provider_agents.domain.coding_task import CodingTask
 from airflow_provider_agents.domain.coding_task_request import Bounds
@@ -118,6 +118,39 @@ def test_an_unknown_base_branch_names_the_default_one() -> None:
     assert faults(base_branch="trunk") == [
         "base_branch: acme/shop has no branch trunk; its default branch is main"
     ]
+
+
+def test_a_repository_is_called_by_its_present_name(github: GitHub) -> None:
+    # GitHub answers to a former name, too; the settings and limits are those of the present one.
+    github.info = repository(name_with_owner="acme/store")
+    assert faults() == ["repository: acme/shop is acme/store by now; name it so"]
+    github.info = repository(name_with_owner="Acme/Shop")
+    assert accept().request.repository == "acme/shop"
+
+
+@pytest.mark.parametrize("state", ["CLOSED", "MERGED"])
+def test_a_branch_whose_pull_request_has_ended_is_refused_before_anything_is_paid(
+    github: GitHub, checked: Checked, state: str
+) -> None:
+    # As of a manifest that was changed after its run had merged: it names the same branch again.
+    github.pull_requests = [pull_request_ref(head_branch="ai/fix-it", state=state)]
+    (fault,) = faults(work_branch="ai/fix-it")
+    assert fault == (
+        f"work_branch: {URL} of branch ai/fix-it is {state.lower()} already; choose another work_branch"
+    )
+    assert checked.asked == []
+    github.pull_requests = [pull_request_ref(head_branch="ai/fix-it", base_branch="release", state=state)]
+    assert accept(work_branch="ai/fix-it").work_branch == "ai/fix-it"
+
+
+def test_a_run_that_is_cleared_after_its_end_says_so_before_anything_is_paid(github: GitHub) -> None:
+    github.pull_requests = [pull_request_ref(head_branch=accept().work_branch, state="MERGED")]
+    assert faults()[0].endswith("is merged already; start a new run")
+
+
+def test_a_branch_whose_pull_request_is_open_is_worked_on(github: GitHub) -> None:
+    github.pull_requests = [pull_request_ref(head_branch="ai/fix-it")]
+    assert accept(work_branch="ai/fix-it").work_branch == "ai/fix-it"
 
 
 def test_the_default_branch_is_no_work_branch(github: GitHub) -> None:
@@ -405,3 +438,82 @@ def test_an_installed_budget_is_what_an_empty_one_means(
     monkeypatch.setenv("AIRFLOW__AGENTS__BUDGET_USD", str(budget))
     github.texts[".agents.yaml", "c" * 40] = "budget_usd: 100\n"
     assert accept().request.budget_usd == (None if budget else 100)
+
+
+# MCP servers and skills
+
+TOOLS = """\
+defaults: {mcp_servers: [docs], skills: [sql]}
+mcp_servers: {docs: {url: https://docs.example.com/mcp, steps: [plan]}, db: {url: https://db.example.com}}
+skills: {sql: {steps: [implement, fix]}, css: {}}
+"""
+
+
+def write_skill(folder: Path, name: str = "sql", text: str = "Do.") -> None:
+    (folder / "skills" / name).mkdir(parents=True)
+    (folder / "skills" / name / "SKILL.md").write_text(
+        f"---\ndescription: How {name} is written.\n---\n{text}\n"
+    )
+
+
+def test_servers_and_skills_are_read_once(github: GitHub, folder: Path) -> None:
+    (folder / "repositories.yaml").write_text(TOOLS)
+    write_skill(folder)
+    task = accept()
+    assert {name: server.steps for name, server in task.mcp_servers.items()} == {"docs": ("plan",)}
+    assert task.skills["sql"].description == "How sql is written."
+    assert task.skills["sql"].steps == ("implement", "fix")
+    assert task.settings_origin["skills"] == "repositories.yaml:1"
+
+
+def test_the_repository_can_do_with_less_but_not_with_more(github: GitHub, folder: Path) -> None:
+    (folder / "repositories.yaml").write_text(TOOLS)
+    write_skill(folder)
+    github.texts[".agents.yaml", "c" * 40] = "mcp_servers: [db, evil]\nskills: [css]\n"
+    task = accept()
+    assert (task.mcp_servers, task.skills) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mcp_servers: {evil: {url: https://evil}}\n",
+        "skills: {evil: {}}\n",
+        "mcp_servers: [{url: https://e}]\n",
+    ],
+)
+def test_the_repository_declares_nothing(github: GitHub, text: str) -> None:
+    github.texts[".agents.yaml", "c" * 40] = text
+    (fault,) = faults()
+    assert fault.startswith(".agents.yaml:1: ")
+
+
+def test_wrong_names_name_the_known_ones(github: GitHub, folder: Path) -> None:
+    (folder / "repositories.yaml").write_text(TOOLS.replace("[docs]", "[dosc]").replace("[sql]", "[sqll]"))
+    assert faults() == [
+        "repositories.yaml:1: dosc is not declared: the top of the file has no mcp_servers.dosc; it has docs, db",
+        "repositories.yaml:1: sqll is not declared: the top of the file has no skills.sqll; it has sql, css",
+    ]
+
+
+def test_a_skill_that_is_not_in_the_folder(github: GitHub, folder: Path) -> None:
+    (folder / "repositories.yaml").write_text(TOOLS)
+    write_skill(folder, "css")
+    assert faults() == ["skills/sql/SKILL.md: there is no such file; skills in the folder: css"]
+
+
+def test_skills_that_are_too_large_to_travel(github: GitHub, folder: Path) -> None:
+    (folder / "repositories.yaml").write_text(TOOLS.replace("[sql]", "[sql, css]"))
+    write_skill(folder, text="x" * 30_000)
+    write_skill(folder, "css", text="x" * 30_000)
+    (fault,) = faults()
+    assert "skills: sql, css have 60," in fault
+
+
+def test_a_program_without_mcp(github: GitHub, folder: Path) -> None:
+    (folder / "repositories.yaml").write_text(TOOLS)
+    write_skill(folder)
+    assert faults(agent="command") == [
+        "mcp_servers: docs (repositories.yaml:1) is nothing for agent: command (run)",
+        "skills: sql (repositories.yaml:1) is nothing for agent: command (run)",
+    ]

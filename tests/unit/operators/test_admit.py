@@ -198,6 +198,8 @@ def test_two_admissions_at_the_same_time_would_pass_the_cap_and_the_pool_keeps_t
     assert world.admit("c") is None
     operator = AdmitOperator(task_id="admit", coding_task={})
     assert operator.pool == ADMISSION_POOL
+    # One that hangs would hold the only slot for ever.
+    assert operator.execution_timeout is not None
     assert operator.pool_slots == 1
 
 

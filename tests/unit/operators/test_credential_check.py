@@ -18,6 +18,7 @@ from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 from kubernetes.client.exceptions import ApiException
 
+from airflow_provider_agents.domain.tool_servers import McpServer
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
     ForgeUnavailableError,
@@ -322,3 +323,26 @@ def test_the_secret_of_an_app_needs_no_forge_token(check, hosts: Hosts, app: lis
     hosts.secret = ApiException(status=404)
     (fault,) = faults(check)
     assert "github-token" not in fault
+
+
+# MCP servers
+
+DOCS = {"docs": McpServer(url="https://d/mcp", connection="docs_mcp")}
+
+
+def test_the_connection_of_an_mcp_server_is_looked_for(check: Any, connections: dict[str, Any]) -> None:
+    (fault,) = faults(check, mcp_servers=DOCS)
+    assert "connection 'docs_mcp' of the MCP server docs does not exist" in fault
+    connections["docs_mcp"] = {"password": "mcp_canary"}
+    check(mcp_servers=DOCS)
+
+
+def test_the_key_of_an_mcp_server_is_looked_for(check: Any, hosts: Hosts) -> None:
+    servers = {"docs": McpServer(url="https://d/mcp", secret=True)}
+    (fault,) = faults(check, mcp_servers=servers)
+    assert "lacks mcp-docs, the credential of an MCP server. Create it: kubectl create secret" in fault
+    assert isinstance(hosts.secret, dict)
+    hosts.secret["mcp-docs"] = "mcp_canary"
+    check(mcp_servers=servers)
+    hosts.secret = ApiException(status=403, reason="Forbidden")
+    check(mcp_servers=servers)  # it cannot be seen from here

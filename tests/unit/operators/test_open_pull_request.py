@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 from fakes import URL, GitHub, TaskInstance, accepted, coding_task, context, pull_request_ref
 
-from airflow_provider_agents.exceptions import InvalidInputError, TaskStoppedError
+from airflow_provider_agents.domain.repository_settings import PlatformSettings
+from airflow_provider_agents.exceptions import (
+    ForgeAccessError,
+    ForgeConflictError,
+    ForgeUnavailableError,
+    InvalidInputError,
+    TaskStoppedError,
+)
 from airflow_provider_agents.operators.open_pull_request import OpenPullRequestOperator
 
 RESULT = {"output": {"title": "Mend the basket", "description": "What and why."}}
@@ -95,3 +103,61 @@ def test_missing_arguments_are_named() -> None:
         InvalidInputError, match="open: give a coding_task, step_results, or repository and head_branch"
     ):
         open_it(coding_task=None)
+
+
+# Labels of the repository
+
+
+def labelled(*labels: str) -> dict[str, Any]:
+    task = coding_task(issue_number=3)
+    changes = {
+        "platform": PlatformSettings(labels=labels),
+        "settings_origin": {"labels": "repositories.yaml:12"},
+    }
+    return task.model_copy(update=changes).model_dump(mode="json")
+
+
+def test_the_labels_of_the_repository_are_put_on(github: GitHub) -> None:
+    open_it(coding_task=labelled("by agent", "shop"))
+    assert github.done[1:] == ["label acme/shop#7: by agent, shop"]
+
+
+def test_without_labels_nothing_is_asked(github: GitHub) -> None:
+    open_it(coding_task=labelled())
+    assert len(github.done) == 1
+
+
+def test_a_try_that_broke_before_the_labels_is_made_up_for(github: GitHub) -> None:
+    github.faults["label"] = ForgeUnavailableError("502")
+    ti = TaskInstance("open")
+    with pytest.raises(ForgeUnavailableError):
+        open_it(ti, coding_task=labelled("a"))
+    assert ti.pushed["pull_request_url"] == URL
+    github.faults.clear()
+    assert open_it(coding_task=labelled("a"))["number"] == 7
+    assert [done.split()[0] for done in github.done] == ["open", "label", "label"]
+
+
+@pytest.mark.parametrize("refusal", [ForgeAccessError, ForgeConflictError])
+def test_labels_that_are_refused_say_where_they_are_set(github: GitHub, refusal: type[Exception]) -> None:
+    github.faults["label"] = refusal("GitHub said no")
+    with pytest.raises(refusal, match=r"^GitHub said no\nThe labels are set in repositories\.yaml:12"):
+        open_it(coding_task=labelled("a"))
+
+
+@pytest.mark.parametrize("refusal", [ForgeAccessError, ForgeConflictError])
+def test_a_merge_in_between_needs_no_labels(github: GitHub, refusal: type[Exception]) -> None:
+    def merge(what: str) -> None:
+        github.pull_requests = [dataclasses.replace(ref, state="MERGED") for ref in github.pull_requests]
+        raise refusal("locked")
+
+    github.act = merge  # type: ignore[method-assign]
+    assert open_it(coding_task=labelled("a"))["number"] == 7
+
+
+def test_what_an_app_merged_between_two_tries_is_this_runs_own(github: GitHub) -> None:
+    branch = coding_task(issue_number=3).work_branch
+    github.pull_requests = [pull_request_ref(head_branch=branch, state="MERGED", head_sha="b" * 40)]
+    results = [RESULT | {"head_sha": "b" * 40}, None]
+    assert open_it(coding_task=labelled("a"), step_results=results)["head_sha"] == "b" * 40
+    assert github.done == []

@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import coding_task
+from fake_kubernetes import Kubernetes, to_json
+from fakes import GitHub, Store, TaskInstance, coding_task, context
 from ticket_world import Source
 
-from agent_runner.contract import FilePlaces, TicketImage
+from agent_runner.contract import ENV_GATEWAY_CONFIG, FilePlaces, GatewayConfig, TicketImage
+from agent_runner.gateway.settings import config_faults
 from airflow_provider_agents.domain.attachment_files import FetchedFile, FileAccess
 from airflow_provider_agents.domain.authority_rules import AuthorityRules, Standing, Who
 from airflow_provider_agents.domain.coding_task import CodingTask, Ticket
@@ -19,14 +21,21 @@ from airflow_provider_agents.domain.ticket_content import FileSource, TicketCont
 from airflow_provider_agents.domain.tickets import Attachment, TicketComment
 from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError, InvalidInputError
 from airflow_provider_agents.hooks import attachment_access, attachments, linear_files
+from airflow_provider_agents.hooks.github import AgentsGitHubHook, GitHubCredential
 from airflow_provider_agents.hooks.github_urls import github_urls
 from airflow_provider_agents.operators import ticket_images, ticket_reading
+from airflow_provider_agents.operators.steps import (
+    AgentImplementOperator,
+    AgentPlanOperator,
+    AgentTestOperator,
+)
 from airflow_provider_agents.operators.ticket_images import image_access, image_names
 from airflow_provider_agents.operators.ticket_reading import connection_of, read_ticket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MEMBERS = AuthorityRules(start=Who(association=("member",)))
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ACCESS = FileAccess(
     places=FilePlaces(listed=("user-images.githubusercontent.com",), own=("github.com",)),
@@ -160,8 +169,8 @@ def test_closed_issue_is_refused_before_anything_is_fetched(world: World) -> Non
     [
         (SourceDefinition(source="github", repositories=("a/b",)), "github_default"),
         (SourceDefinition(source="github", repositories=("a/b",), connection="ghes"), "ghes"),
-        (SourceDefinition(source="linear", teams=("ENG",), works_in=({"repository": "a/b"},)), "linear_default"),
-        (SourceDefinition(source="jira", jql="x", works_in=({"repository": "a/b"},)), "jira_default"),
+        (SourceDefinition(source="linear", teams=("ENG",), works_in=({"repository": "a/b"},), authority=MEMBERS), "linear_default"),
+        (SourceDefinition(source="jira", jql="x", works_in=({"repository": "a/b"},), authority=MEMBERS), "jira_default"),
     ],
 )  # fmt: skip
 def test_connection_of_a_source(definition: SourceDefinition, connection: str) -> None:
@@ -212,7 +221,11 @@ def test_forge_that_the_ticket_is_not_at_gets_its_token_only_itself() -> None:
 
 def linear(monkeypatch: pytest.MonkeyPatch, sign: Any) -> CodingTask:
     definition = SourceDefinition(
-        source="linear", connection="lin", teams=("ENG",), works_in=({"repository": "acme/shop"},)
+        source="linear",
+        connection="lin",
+        teams=("ENG",),
+        works_in=({"repository": "acme/shop"},),
+        authority=MEMBERS,
     )
     monkeypatch.setattr(ticket_images, "load_definition", lambda name: definition)
     monkeypatch.setattr(linear_files, "sign_files", sign)
@@ -236,3 +249,28 @@ def test_linear_that_does_not_sign_stops_no_step(monkeypatch: pytest.MonkeyPatch
 
     made = image_access(linear(monkeypatch, sign), "plan", github_urls(None))
     assert made.images == (TicketImage(url="https://uploads.linear.app/1"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "served"), [(AgentPlanOperator, 2), (AgentImplementOperator, 2), (AgentTestOperator, 0)]
+)
+def test_pod_of_a_step_is_told_of_the_images(monkeypatch: pytest.MonkeyPatch, kind: Any, served: int) -> None:
+    """Names to the runner, addresses to the gateway; nothing else knows them."""
+    GitHub().install(monkeypatch)
+    found = GitHubCredential(urls=github_urls(None), token="canary-token")
+    monkeypatch.setattr(AgentsGitHubHook, "get_conn", lambda hook: found)
+    operator = kind(task_id="step", coding_task=task().model_dump(mode="json"))
+    kubernetes = Kubernetes()
+    operator.__dict__.update(hook=kubernetes, client=kubernetes)
+    run = context(TaskInstance("step"), Store())
+    operator._task = operator.resolve_task(run)
+    operator._spec = operator.build_spec(operator._task, run)
+    pod = to_json(operator.build_pod_request_obj(run))
+    containers = {each["name"]: each for each in [*pod["spec"]["containers"], *pod["spec"]["initContainers"]]}
+    values = {each["name"]: each.get("value", "") for each in containers["gateway"]["env"]}
+    config = GatewayConfig.from_json(values[ENV_GATEWAY_CONFIG])
+    assert [each.url for each in config.images.images] == [SHOT, OLD][:served]
+    assert config_faults(config) == []
+    assert operator._spec.images == ("shot-0", "shot-1")[:served]
+    assert SHOT not in str(containers["base"]["env"])
+    assert "names of images" in operator._spec.prompt or not served

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException
-from ticket_world import START, World
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from ticket_world import START, World, comment
 
 from airflow_provider_agents.domain.authority_rules import AuthorityRules, Who
 from airflow_provider_agents.domain.capacity_ledger import Entry, Ledger
@@ -254,9 +254,12 @@ def test_five_failures_in_a_row_back_off_and_one_success_ends_it(world: World) -
     source = world.source()
     source.add(1)
     source.fault = ForgeUnavailableError("GitHub is away")
-    for _ in range(5):
+    for _ in range(4):
         with pytest.raises(ForgeUnavailableError):
             world.look()
+    # Red, and not tried again: the retry would be skipped, which is green.
+    with pytest.raises(AirflowFailException, match="GitHub is away"):
+        world.look()
     with pytest.raises(
         AirflowSkipException, match="5 looks in a row failed, the last one with: GitHub is away"
     ):
@@ -271,7 +274,7 @@ def test_five_failures_in_a_row_back_off_and_one_success_ends_it(world: World) -
 def test_a_rate_limit_is_waited_for(world: World) -> None:
     source = world.source()
     source.fault = ForgeRateLimitedError("limit", world.now + timedelta(minutes=30))
-    with pytest.raises(ForgeRateLimitedError):
+    with pytest.raises(AirflowFailException, match="limit"):
         world.look()
     with pytest.raises(AirflowSkipException):
         world.look()
@@ -301,7 +304,13 @@ def test_of_thousands_only_those_whose_turn_it_is_are_read(
         source.add(number)
     assert len(world.look()) == 2
     assert len(source.reads) == ticket_look.MOST_CHANGED
-    assert len(state(world).tickets) == 2_998
+    assert len(state(world).tickets) == 3_000
+    standings = [ticket.standing for ticket in state(world).tickets.values()]
+    assert (standings.count("waiting"), standings.count("recheck")) == (98, 2)
+    source.reads.clear()
+    world.look()
+    # The two that started, those that were told of their place, and some more of the unread.
+    assert len(set(source.reads)) <= 2 + ticket_look.MOST_WORDS + ticket_look.MOST_UNREAD
 
 
 def test_those_at_the_head_that_turn_out_not_to_start_make_room_for_the_next(
@@ -378,3 +387,156 @@ def test_the_steps_of_an_epic_are_done_in_order(world: World) -> None:
     source.change(second, entry={"actionable": False})
     world.look()
     assert [each["conf"]["ticket_id"] for each in world.arguments] == [epic]
+
+
+def test_a_run_that_is_never_triggered_is_not_forgotten_however_often_that_fails(world: World) -> None:
+    source = world.source()
+    source.add(1)
+    run_ids = [world.look(start=False) for _ in range(6)]
+    assert len(run_ids[0]) == 1
+    assert run_ids == [run_ids[0]] * 6
+    assert source.writes == ["I_1"]
+    assert world.look() == run_ids[0]
+    assert world.look() == []
+    assert state(world).tickets == {}
+
+
+def test_one_that_cannot_be_claimed_does_not_keep_its_place_empty(world: World) -> None:
+    world.options["max_runs"] = "1"
+    source = world.source()
+    for number in (1, 2, 3):
+        source.add(number)
+        source.refuses[f"I_{number}"] = ForgeAccessError("the conversation is locked")
+    source.add(4)
+    world.look()
+    assert [each["conf"]["ticket_id"] for each in world.arguments] == ["I_4"]
+    world.end_runs()
+    source.add(5)
+    world.look()
+    assert [each["conf"]["ticket_id"] for each in world.arguments] == ["I_5"]
+
+
+def test_places_that_this_look_gave_out_are_not_given_twice(world: World) -> None:
+    world.options |= {"max_runs": "2", "max_runs_per_repository": "5"}
+    source = world.source()
+    source.add(1)
+    source.refuses[source.add(2)] = ForgeAccessError("the conversation is locked")
+    for number in (3, 4, 5):
+        source.add(number)
+    world.look()
+    assert [each["conf"]["ticket_id"] for each in world.arguments] == ["I_1", "I_3"]
+
+
+def test_while_airflow_cannot_run_them_nothing_is_claimed(world: World) -> None:
+    world.hindrance = "DAG coding_task is paused"
+    source = world.source()
+    source.add(1)
+    assert world.look() == []
+    assert source.writes == []
+    world.hindrance = ""
+    assert len(world.look()) == 1
+
+
+def test_a_place_in_the_line_is_told_again_after_a_while_and_not_at_each_look(world: World) -> None:
+    world.options["max_runs"] = "1"
+    source = world.source()
+    for number in range(1, 6):
+        source.add(number)
+    world.look()
+    assert "Place 4 in the line" in source.statuses["I_5"]
+    source.writes.clear()
+    for _ in range(3):
+        world.end_runs()
+        world.look()
+    assert source.writes.count("I_5") == 0
+    world.now += ticket_look.RETOLD_AFTER
+    world.look()
+    world.look()
+    assert source.writes.count("I_5") == 1
+    assert "Place 1 in the line" in source.statuses["I_5"]
+
+
+def test_old_answered_tickets_that_the_daily_listing_brings_back_hold_up_no_new_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticket_look, "MOST_CHANGED", 3)
+    monkeypatch.setattr(ticket_look, "MOST_UNREAD", 3)
+    world.options |= {"max_runs": "1", "max_runs_per_repository": "1"}
+    source = world.source()
+    source.people["mallory"] = source.people["eve"]
+    for number in range(1, 41):
+        source.add(number, by="eve")
+    for _ in range(20):
+        world.look()
+    assert state(world).tickets == {}
+    world.now += timedelta(hours=25)
+    new = source.add(60, created_at=world.now, updated_at=world.now)
+    world.look()
+    assert source.fetches[-1] is None
+    assert [each["conf"]["ticket_id"] for each in world.arguments] == [new]
+    for _ in range(14):
+        world.look()
+    assert state(world).tickets == {}
+
+
+def test_a_crowd_is_asked_about_in_portions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticket_look, "MOST_PEOPLE", 2)
+    source = world.source()
+    source.people |= {f"p{number}": source.people["eve"] for number in range(1, 6)}
+    for number in range(1, 6):
+        source.add(number, by=f"p{number}")
+    for _ in range(4):
+        assert world.look() == []
+    assert sorted(set(source.writes)) == [f"I_{number}" for number in range(1, 6)]
+    assert state(world).tickets == {}
+
+
+def test_a_dependency_that_only_the_text_names_holds_until_that_ticket_is_done(world: World) -> None:
+    source = world.source()
+    id_ = source.add(1)
+    other = source.add(9, actionable=False)
+    source.change(id_, body="depends on #9")
+    assert world.look() == []
+    assert "It depends on acme/shop#9" in source.statuses[id_]
+    source.change(other, state="done")
+    assert len(world.look()) == 1
+
+
+def test_what_somebody_with_authority_says_in_a_comment_holds_too(world: World) -> None:
+    source = world.source()
+    source.add(9, actionable=False)
+    said, unheard = source.add(1), source.add(2)
+    source.change(said, comments=(comment("c1", "mona", "blocked by #9", 5),))
+    source.change(unheard, comments=(comment("c2", "eve", "blocked by #9", 5),))
+    world.look()
+    assert [each["conf"]["ticket_id"] for each in world.arguments] == [unheard]
+
+
+def test_a_circle_through_tickets_that_nobody_asked_for_is_named(world: World) -> None:
+    source = world.source()
+    first = source.add(1)
+    for number in (2, 3):
+        source.add(number, actionable=False)
+    for number, other in ((1, 2), (2, 3), (3, 1)):
+        named = (link(f"acme/shop#{other}", relation="depends_on", state="open"),)
+        source.change(f"I_{number}", links=named)
+    assert world.look() == []
+    assert "acme/shop#1 → acme/shop#2 → acme/shop#3 → acme/shop#1" in source.statuses[first]
+    source.reads.clear()
+    world.look()
+    source.reads.clear()
+    world.look()
+    assert source.reads == [first]
+
+
+def test_what_was_claimed_is_started_though_the_rest_of_the_look_fails(world: World) -> None:
+    world.options["max_runs"] = "1"
+    source = world.source()
+    source.add(1)
+    second = source.add(2)
+    source.refuses[second] = ForgeRateLimitedError("limit", world.now + timedelta(minutes=30))
+    assert len(world.look()) == 1
+    del source.refuses[second]
+    world.end_runs()
+    world.look()
+    assert [each["conf"]["ticket_id"] for each in world.arguments] == [second]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 
 from airflow_provider_agents.domain.intake import RunFacts
@@ -73,3 +74,24 @@ def test_an_airflow_that_does_not_answer_is_no_run_that_is_not_there(monkeypatch
 def test_the_page_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
     assert run_url("coding_task", "a b") == "https://airflow.example.com/dags/coding_task/runs/a%20b"
+
+
+class Dags:
+    """What Airflow says of a DAG."""
+
+    def __init__(self, answer: bool | int) -> None:
+        self.answer = answer
+
+    def get_dag(self, dag_id: str) -> Any:
+        if isinstance(self.answer, bool):
+            return SimpleNamespace(dag_id=dag_id, is_paused=self.answer)
+        detail = {"status_code": self.answer, "message": "no"}
+        raise AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+
+
+def test_a_dag_that_cannot_run_is_told_with_what_to_do() -> None:
+    assert TicketRuns(Dags(False), "coding_task").hindrance() == ""
+    assert "paused" in TicketRuns(Dags(True), "coding_task").hindrance()
+    assert "no DAG coding_task" in TicketRuns(Dags(404), "coding_task").hindrance()
+    with pytest.raises(AirflowRuntimeError):
+        TicketRuns(Dags(503), "coding_task").hindrance()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.configuration import conf
 from fakes import URL, GitHub, TaskInstance, accepted, context, issue
 
 from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError
-from airflow_provider_agents.operators import ticket_sources
+from airflow_provider_agents.operators import ticket_sources, ticket_status
 from airflow_provider_agents.operators.read_report import RunTasks
 from airflow_provider_agents.operators.ticket_status import TicketStatusNotifier
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 TASKS = RunTasks(
     accept="group.accept",
@@ -125,3 +131,27 @@ def test_a_tracker_that_is_away_fails_nothing(
     tell(instance())
     assert github.done == []
     assert "could not be told" in capsys.readouterr().out
+
+
+def test_after_the_merge_only_the_end_is_told(github: GitHub) -> None:
+    merged = {"group.land.round_1.gate:decision": {"verdict": "done", "message": "Merged."}}
+    tell(instance(**merged), "Checks and reviews are watched.", stage="in_review")
+    assert github.done == []
+    tell(instance(**merged), "")
+    assert github.done[-1] == "move acme/shop#3 to done"
+
+
+def test_a_tracker_that_hangs_is_left_before_airflow_ends_the_process(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Hanging:
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[Any]:
+            await asyncio.sleep(30)
+            yield self
+
+    monkeypatch.setattr(ticket_sources, "source_for", lambda definition: Hanging())
+    monkeypatch.setattr(ticket_status, "TELL_SECONDS", 0.05)
+    tell(instance())
+    assert "its tracker did not answer" in capsys.readouterr().out
+    assert conf.getfloat("core", "task_success_overtime") == 20

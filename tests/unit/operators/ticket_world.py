@@ -14,6 +14,7 @@ from airflow_provider_agents.domain.config_files import DefinitionFile
 from airflow_provider_agents.domain.intake import RunFacts
 from airflow_provider_agents.domain.source_definition import SourceDefinition
 from airflow_provider_agents.domain.tickets import Ask, Claim, TicketComment, TicketEntry, TicketReading
+from airflow_provider_agents.exceptions import ForgeAccessError
 from airflow_provider_agents.hooks.ticket_source import Listing
 from airflow_provider_agents.operators import ticket_look
 from airflow_provider_agents.operators.capacity_records import CapacityReading
@@ -101,7 +102,8 @@ class Source:
     async def read(self, ids: Sequence[str]) -> dict[str, TicketReading | ForgeError]:
         self.reads += ids
         by_key = {reading.entry.key: reading for reading in self.tickets.values()}
-        return {id_: self.tickets.get(id_) or by_key[id_] for id_ in ids}
+        gone = ForgeAccessError("there is no such ticket")
+        return {id_: self.tickets.get(id_) or by_key.get(id_, gone) for id_ in ids}
 
     async def standing(self, person: str, repository: str) -> Standing:
         return self.people[person]
@@ -136,6 +138,8 @@ class World:
         self.pushed: dict[str, Any] = {}
         self.rules = AuthorityRules()
         """Of all repositories."""
+        self.hindrance = ""
+        """Why Airflow is to start nothing."""
         self._patch(monkeypatch)
 
     def source(self, name: str = "shop", **definition: Any) -> Source:
@@ -185,6 +189,9 @@ class World:
         class Runs:
             def __init__(self, ti: Any, dag_id: str) -> None:
                 pass
+
+            def hindrance(self) -> str:
+                return world.hindrance
 
             def facts(self, run_ids: Any) -> dict[str, RunFacts]:
                 return {run_id: world.runs.get(run_id, RunFacts(known=False)) for run_id in run_ids}

@@ -113,6 +113,37 @@ def test_the_form_takes_what_the_request_takes(name: str, value: Any) -> None:
     assert params()[name].resolve(value) == value
 
 
+LISTS = ["read_repositories", "hold_labels", "freeze", "ticket_asks"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_that_is_emptied_in_the_form_has_no_items(name: str) -> None:
+    # Airflow's form sends null for a list that a person emptied, and an empty line as an empty text.
+    assert params()[name].resolve(None) is None
+    for emptied in (None, [], [" "]):
+        request, faults = parse_request({"repository": "acme/shop", "prompt": "p", name: emptied}, Bounds())
+        assert request is not None, faults
+        assert not getattr(request, name)
+
+
+def test_all_lists_are_known_to_the_test() -> None:
+    assert [name for name, param in params().items() if "array" in param.schema["type"]] == sorted(
+        LISTS, key=FIELDS.index
+    )
+
+
+def test_an_empty_line_is_no_item() -> None:
+    given = {
+        "repository": "acme/shop",
+        "prompt": "p",
+        "hold_labels": ["wip", ""],
+        "read_repositories": ["a/b", ""],
+    }
+    request, faults = parse_request(given, Bounds())
+    assert request is not None, faults
+    assert (request.hold_labels, request.read_repositories) == (("wip",), ("a/b",))
+
+
 def test_the_form_of_choices_is_a_menu() -> None:
     schema = params()["effort"].schema
     assert set(schema["enum"]) == {None, "low", "medium", "high", "xhigh", "max"}

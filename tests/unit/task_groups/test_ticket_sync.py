@@ -58,6 +58,8 @@ def test_a_run_that_is_there_already_is_not_started_again(dags: Callable[..., di
     start: Any = dags(shop=SHOP)["ticket_sync__shop"].get_task("start")
     assert start.partial_kwargs["skip_when_already_exists"] is True
     assert start.partial_kwargs["trigger_dag_id"] == "coding_task"
+    # Airflow refuses a second run of the same moment as one that is there already.
+    assert start.partial_kwargs["logical_date"] is None
 
 
 def test_a_broken_definition_fails_in_its_own_dag_with_file_and_line(

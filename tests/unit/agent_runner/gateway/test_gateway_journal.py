@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runner.contract import MAX_TERMINATION_MESSAGE_BYTES, Ledger, ModelUse, Push, Settled, Tokens
+from agent_runner.contract import (
+    MAX_TERMINATION_MESSAGE_BYTES,
+    Ledger,
+    McpUse,
+    ModelUse,
+    Push,
+    Settled,
+    Tokens,
+)
 from agent_runner.gateway import journal as journal_module
 from agent_runner.gateway.budget import Amount
 from agent_runner.gateway.journal import JournalError, ledger_file, termination_message
@@ -306,3 +314,33 @@ def test_the_termination_message_fits(
         assert not read.refusals
     if len(read.settled) < len(ledger.settled):
         assert not read.models
+
+
+def test_calls_of_mcp_servers_are_counted_and_lines_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_MAX_MCP_LINES", 3)
+    journal = Journal(tmp_path)
+    for outcome in ("answered", "answered", "failed", "refused", "refused"):
+        journal.mcp_call("docs", tool="look\nup" * 100, outcome=outcome, seconds=0.25)
+    assert journal.ledger.mcp == (McpUse(server="docs", calls=2, failed=1, refused=2),)
+    journal.close()
+    assert len(lines(tmp_path)) == 3
+    assert len(json.loads(lines(tmp_path)[0])["tool"]) <= 100
+    with (tmp_path / FILE_NAME).open("ab") as file:
+        file.write(b'{"event":"mcp_call","server":"docs","outcome":"other"}\n{"event":"mcp_call"}\n')
+    again = Journal(tmp_path)
+    assert again.ledger.mcp == (McpUse(server="docs", calls=2, failed=1),)
+    again.close()
+
+
+def test_a_message_that_is_too_long_loses_mcp_servers_before_what_pods_spent() -> None:
+    ledger = Ledger(
+        mcp=tuple(McpUse(server=f"server-{n:02}-{'x' * 29}", calls=n) for n in range(100)),
+        settled=(Settled(pod="p", usd=1, tokens=1, known=True),),
+    )
+    data = termination_message(ledger)
+    assert len(data) <= MAX_TERMINATION_MESSAGE_BYTES
+    kept = Ledger.from_json(data.decode())
+    assert 20 < len(kept.mcp) < 100
+    assert kept.settled == ledger.settled

@@ -23,8 +23,8 @@ from agent_runner.gateway.mcp_policy import (
 TOOLS = frozenset({"look_up", "count"})
 
 
-def message(method: str | None = "tools/call", *, id: Any = 1, **params: Any) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode()
+def message(method: str | None = "tools/call", *, number: Any = 1, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode()
 
 
 def refusal(body: bytes, tools: frozenset[str] | None = TOOLS) -> RefusedMessageError:
@@ -44,7 +44,7 @@ def refusal(body: bytes, tools: frozenset[str] | None = TOOLS) -> RefusedMessage
         message("server/discover"),
         message("ping"),
         message("logging/setLevel", level="info"),
-        message("notifications/cancelled", id=None, requestId=4),
+        message("notifications/cancelled", number=None, requestId=4),
         b'{"jsonrpc":"2.0","method":"notifications/initialized"}',
         b'{"jsonrpc":"2.0","id":7,"result":{"action":"decline"}}',
         b'{"jsonrpc":"2.0","id":"a","error":{"code":-32601,"message":"no"}}',
@@ -88,9 +88,15 @@ def test_other_tools_are_refused_and_the_allowed_named(name: str | None) -> None
         (b"[" * 100_000, "several messages at once"),
         (b"[" + message(name="look_up") + b"]", "several messages at once"),
         (b'{"method":"ping","method":"tools/call"}', "names this field twice"),
-        (b'{"method":"tools/call","params":{"name":"look_up","name":"drop_table"}}', "names this field twice"),
+        (
+            b'{"method":"tools/call","params":{"name":"look_up","name":"drop_table"}}',
+            "names this field twice",
+        ),
         (b'{"id":1,"method":"tools/call","params":{"name":"look_up","Name":"drop_table"}}', "params Name"),
-        (b'{"id":1,"method":"tools/call","params":{"name":"look_up","argument\xc5\xbf":{}}}', "params argument?"),
+        (
+            b'{"id":1,"method":"tools/call","params":{"name":"look_up","argument\xc5\xbf":{}}}',
+            "params argument?",
+        ),
         (b'{"id":1,"method":"ping","Method":"tools/call"}', "message Method"),
         (b'{"id":1,"method":"ping","param\xc5\xbf":{}}', "message param?"),
         (b'{"id":1,"method":"ping","more":1}', "message more"),
@@ -115,7 +121,6 @@ def test_a_name_that_is_no_text_is_refused() -> None:
 
 def test_lists_and_abilities_are_cut() -> None:
     tools = [{"name": "look_up", "x": 1}, {"name": "drop_table"}, "look_up", {"name": ["look_up"]}, {}]
-    tools = [tool for tool in tools if not (isinstance(tool, dict) and isinstance(tool.get("name"), list))]
     answer = {"jsonrpc": "2.0", "id": 1, "result": {"tools": tools, "nextCursor": "c"}}
     assert filtered(answer, TOOLS)["result"] == {"tools": [{"name": "look_up", "x": 1}], "nextCursor": "c"}
     able = {"tools": {"listChanged": True}, "resources": {}, "prompts": {}, "logging": {}, "tasks": {}}
@@ -128,20 +133,19 @@ def test_lists_and_abilities_are_cut() -> None:
     assert filtered(error, TOOLS) == error
 
 
-def test_a_tool_whose_name_is_no_text_is_left_out() -> None:
-    answer = {"id": 1, "result": {"tools": [{"name": ["look_up"]}, {"name": {"a": 1}}]}}
-    assert filtered(answer, TOOLS)["result"]["tools"] == []
-
-
-EVENTS = st.lists(st.lists(st.text("ab :{}\"ä", max_size=8), min_size=1, max_size=3), max_size=5)
+EVENTS = st.lists(st.lists(st.text('ab :{}"ä', max_size=8), min_size=1, max_size=3), max_size=5)
 
 
 @given(EVENTS, st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(1, 40), max_size=30))
 def test_events_are_the_same_however_the_stream_is_cut(
     events: list[list[str]], end: str, cuts: list[int]
 ) -> None:
-    stream = ": a comment" + end + "".join(
-        f"event: message{end}" + "".join(f"data: {line}{end}" for line in lines) + end for lines in events
+    stream = (
+        ": a comment"
+        + end
+        + "".join(
+            f"event: message{end}" + "".join(f"data: {line}{end}" for line in lines) + end for lines in events
+        )
     )
     data = stream.encode() + b"\n"
     reader, found, place = EventReader(), [], 0
