@@ -9,6 +9,7 @@ from airflow_provider_agents.domain.coding_task_request import CodingTaskRequest
 from airflow_provider_agents.domain.published_schemas import SCHEMAS, schema_text
 from airflow_provider_agents.domain.settings_reference import with_generated
 from airflow_provider_agents.get_provider_info import get_provider_info
+from airflow_provider_agents.prompts.reference import with_generated as with_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ def main() -> None:
     """Write the files."""
     settings = ROOT / "docs" / "settings.md"
     settings.write_text(with_generated(settings.read_text(encoding="utf-8")), encoding="utf-8")
+    prompts = ROOT / "docs" / "prompts.md"
+    prompts.write_text(with_prompts(prompts.read_text(encoding="utf-8")), encoding="utf-8")
     reference = ROOT / "docs" / "reference.md"
     page = with_rows(reference.read_text(encoding="utf-8"), PARAMS, _params())
     reference.write_text(with_rows(page, OPTIONS, _options()), encoding="utf-8")

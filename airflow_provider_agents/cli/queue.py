@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CAPACITY = "agents_capacity"
 TICKETS = "agents_tickets__"
+RUNS_PER_CALL = 30
+"""Runs whose tasks fit a page of the API's, of up to 100 entries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +51,10 @@ def queue(args: Namespace, api: AirflowApi) -> int:
 
     now = datetime.now(UTC)
     priorities = priorities_of(variable(api, PRIORITIES))
+    ledger = read_ledger(variable(api, CAPACITY))
+    ledger = ledger.moved(_states(api, ledger), now)
     lines = [
-        *_runs(read_ledger(variable(api, CAPACITY)), priorities, now),
+        *_runs(ledger, priorities, now),
         *_tickets(variables(api, TICKETS), priorities),
     ]
     if args.repository:
@@ -96,6 +100,28 @@ def read_ledger(text: str) -> Ledger:
     except ValueError as error:
         say(f"Variable {CAPACITY} cannot be read ({error}); the next run that is admitted makes it anew")
         return Ledger()
+
+
+def _states(api: AirflowApi, ledger: Ledger) -> dict[str, dict[str, str | None] | None]:
+    """Ask where the runs are by now: their books are written anew only when another run is admitted."""
+    from airflow_provider_agents.domain.capacity_ledger import ADMIT, END, OPEN, key_of
+
+    runs: dict[tuple[str, str], list[str]] = {}
+    for entry in ledger.entries.values():
+        if entry.phase in ("waiting", "working"):
+            runs.setdefault((entry.dag_id, entry.prefix), []).append(entry.run_id)
+    states: dict[str, dict[str, str | None] | None] = {}
+    for (dag_id, prefix), ids in runs.items():
+        tasks = [prefix + name for name in (ADMIT, OPEN, END)]
+        for start in range(0, len(ids), RUNS_PER_CALL):
+            some = ids[start : start + RUNS_PER_CALL]
+            found: dict[str, dict[str, str | None]] = {}
+            wanted = {"dag_ids": [dag_id], "dag_run_ids": some, "task_ids": tasks, "page_limit": 100}
+            for task in api.search("/dags/~/dagRuns/~/taskInstances/list", wanted)["task_instances"]:
+                found.setdefault(str(task["dag_run_id"]), {})[str(task["task_id"])] = task["state"]
+            # One that is not there was deleted.
+            states |= {key_of(dag_id, run_id): found.get(run_id) for run_id in some}
+    return states
 
 
 def _runs(ledger: Ledger, priorities: Mapping[str, int], now: datetime) -> list[Line]:

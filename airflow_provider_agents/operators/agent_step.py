@@ -34,9 +34,7 @@ from airflow_provider_agents.operators.earlier_steps import EarlierSteps
 from airflow_provider_agents.operators.failure_reason import leaving_reason
 from airflow_provider_agents.operators.gateway_settings import gateway_config
 from airflow_provider_agents.operators.pod_parts import (
-    GRACE_SECONDS,
     SPEC_ANNOTATION,
-    START_SECONDS,
     PodParts,
     memory_of,
     pod_labels,
@@ -44,8 +42,8 @@ from airflow_provider_agents.operators.pod_parts import (
 from airflow_provider_agents.operators.pod_reader import PodReader
 from airflow_provider_agents.operators.pod_start import earlier_pods, make_way
 from airflow_provider_agents.operators.restarts import Restarts
-from airflow_provider_agents.operators.retry_policy import STEP_RETRIES, StepRetryPolicy
 from airflow_provider_agents.operators.step_books import StepBooks
+from airflow_provider_agents.operators.step_defaults import fill_in
 from airflow_provider_agents.operators.step_outcome import StepOutcome, read_outcome
 from airflow_provider_agents.operators.stored_outcome import StoredOutcome
 from airflow_provider_agents.operators.task_state import generation
@@ -155,7 +153,7 @@ class AgentStepOperator(KubernetesPodOperator):
     ) -> None:
         if "base_container_name" in kwargs:
             raise TypeError("base_container_name: the agent's container is always named base")
-        _fill_in(kwargs, self.step, step_timeout)
+        fill_in(kwargs, self.step, step_timeout)
         super().__init__(**kwargs)
         self.coding_task = coding_task
         self.repository = repository
@@ -586,23 +584,3 @@ class AgentStepOperator(KubernetesPodOperator):
         if limit is None and self.coding_task:
             limit = settings.amount("budget_usd", 20.0) or None
         return self._open_books(context).budget(limit, task.request.budget_tokens)
-
-
-def _fill_in(kwargs: dict[str, Any], step: Step, step_timeout: timedelta | None) -> None:
-    """Fill in what ``KubernetesPodOperator`` would choose otherwise."""
-    kwargs.setdefault("name", f"agent-{step}")
-    kwargs.setdefault("namespace", settings.text("namespace", "agent-system"))
-    kwargs.setdefault("kubernetes_conn_id", settings.text("kubernetes_conn_id", "kubernetes_default"))
-    kwargs.setdefault("deferrable", True)
-    kwargs.setdefault("startup_timeout_seconds", START_SECONDS)
-    kwargs.setdefault("on_finish_action", kept_pods.on_finish_action())
-    kwargs.setdefault("log_pod_spec_on_failure", False)  # would put the whole prompt into the log
-    kwargs.setdefault("log_events_on_startup", False)  # reads every event of the namespace at each poll
-    kwargs.setdefault("logging_interval", 2)
-    kwargs.setdefault("retries", STEP_RETRIES)
-    kwargs.setdefault("retry_delay", timedelta(seconds=15))
-    kwargs.setdefault("retry_policy", StepRetryPolicy())
-    # A backstop beyond the pod's own deadline. The longest step_timeout that a run may ask for is a day.
-    longest = step_timeout or timedelta(days=1)
-    margin = timedelta(seconds=2 * START_SECONDS + 5 * GRACE_SECONDS)
-    kwargs.setdefault("execution_timeout", longest + margin)

@@ -220,21 +220,25 @@ def _platform(found: Effective) -> tuple[PlatformSettings | None, list[str]]:
 
 
 def _prompt_texts(prompts: Prompts, folder: Path | None) -> Prompts:
-    """Return the prompts with their files read.
+    """Return the prompts with their files read, and their templates tried.
 
-    :raises InvalidInputError: a file cannot be read, or is too long.
+    :raises InvalidInputError: a file cannot be read, or is too long, or a template has faults.
     """
+    from airflow_provider_agents.prompts.templates import prompt_faults
+
     texts: dict[str, str] = {}
+    files: dict[str, str] = {}
     faults = []
     for step in Prompts.model_fields:
         prompt = getattr(prompts, step)
         if isinstance(prompt, PromptFile):
             text, fault = read_prompt(folder, prompt)
-            texts[step] = text
+            texts[step], files[step] = text, prompt.file
             faults += [f"prompts.{step}: {fault}"] if fault else []
-    if faults:
+    found = prompts.model_copy(update=texts)
+    if faults := faults or prompt_faults(found, files):
         raise InvalidInputError(faults)
-    return prompts.model_copy(update=texts)
+    return found
 
 
 def _short(value: Any) -> str:

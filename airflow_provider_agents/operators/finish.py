@@ -13,6 +13,7 @@ from airflow_provider_agents.links import PULL_REQUEST_URL_KEY, PullRequestLink
 from airflow_provider_agents.operators.forge import ForgeMixin, connection_id, forge_defaults
 from airflow_provider_agents.operators.read_report import RunTasks, read_report
 from airflow_provider_agents.operators.ticket_sources import place_of, with_ticket
+from airflow_provider_agents.operators.ticket_status import tell_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,16 +89,22 @@ class FinishOperator(ForgeMixin, _RunEndOperator):
 
 
 class ReportOperator(_RunEndOperator):
-    """Write the report of a run into the log and the XCom ``return_value``. Never fails the run."""
+    """Write the report of a run into the log and the XCom ``return_value``, and tell the ticket how it ended.
+
+    A teardown: that it fails, because the ticket's tracker stays away, does not change the run's colour.
+    """
 
     ui_color = "#eeeeee"
+    template_fields: Sequence[str] = ("github_conn_id",)
 
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("retries", 1)
-        super().__init__(**kwargs)
+    def __init__(self, *, github_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**forge_defaults(kwargs))
+        self.github_conn_id = github_conn_id
 
     def execute(self, context: Context) -> Mapping[str, Any]:
         report = self.read_report(context)
         for line in report.lines():
             self.log.info("%s", line)
+        context["ti"].xcom_push(key="return_value", value=dataclasses.asdict(report))
+        tell_end(context, self.tasks, report, self.github_conn_id)
         return dataclasses.asdict(report)

@@ -160,7 +160,7 @@ def coding_task_group(
         finish = FinishOperator(
             task_id="finish", tasks=tasks, github_conn_id=github_conn_id, trigger_rule=TriggerRule.ALL_DONE
         )
-        report = ReportOperator(task_id="report", tasks=tasks).as_teardown()
+        report = ReportOperator(task_id="report", tasks=tasks, github_conn_id=github_conn_id).as_teardown()
         release = ReleaseWorkspaceOperator(
             task_id="release_workspace",
             workspace=Pulled(workspace.task_id),
@@ -176,7 +176,6 @@ def coding_task_group(
             ("The agent works on it.", "working", approvals),
             ("The pull request is open; checks and reviews are next.", "in_review", [open_pull_request]),
             ("Checks and reviews are watched; what fails goes back to the agent.", "in_review", gates),
-            ("", None, [report]),
         )
         accept >> admit >> workspace >> plans[0]
         approvals >> attempts[0][0]
@@ -216,11 +215,11 @@ class LandingRound:
 def _tell_ticket(
     tasks: RunTasks,
     github_conn_id: str | None,
-    *moments: tuple[str, Stage | None, Sequence[BaseOperator]],
+    *moments: tuple[str, Stage, Sequence[BaseOperator]],
 ) -> None:
     """Have the ticket told where the run is, each time when one of these tasks is done.
 
-    :param moments: what comes next (empty: the run has ended), where the ticket is moved to, after which tasks.
+    :param moments: what comes next, where the ticket is moved to, after which tasks.
     """
     for headline, stage, done in moments:
         notifier = TicketStatusNotifier(
@@ -371,6 +370,7 @@ def _round(
         plan=plan,
         feedback=Pulled(gate.task_id, FEEDBACK_KEY),
         review_feedback=Pulled(review.task_id, FEEDBACK_KEY),
+        pull_request=pull_request,
         round_number=number,
         # The review is skipped where the gate itself has something to fix.
         trigger_rule=TriggerRule.NONE_FAILED,

@@ -300,7 +300,7 @@ def prompt(step: str, **values: Any) -> str:
         "resumed": False,
         "history": "",
         "ticket": ticket,
-        "ticket_number": 1,
+        "issue_number": 1,
         "repository": "demo/letters",
         "prompt": "",
         "plan": "",

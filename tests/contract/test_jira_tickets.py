@@ -332,7 +332,7 @@ async def test_what_an_issue_was_made_with_is_its_makers_ask(world: JiraWorld) -
         asks = (await reading_of(source, issue.id)).asks
     eve = "eve" if world.cloud else "key-eve"
     assert [(ask.kind, ask.by, ask.withdrawn) for ask in asks[:2]] == [
-        ("label", eve, False),
+        ("label", eve, True),
         ("state", eve, False),
     ]
     assert len({ask.key for ask in asks}) == 3

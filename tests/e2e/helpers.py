@@ -68,7 +68,7 @@ def injure(stack: DemoStack, pod: dict[str, Any], what: str, container: str = ""
     stack.kubernetes.post(f"/_local/pods/{NAMESPACE}/{pod['metadata']['name']}/{what}{query}")
 
 
-def fault(stack: DemoStack, match: dict[str, str], action: Any, times: int = 1) -> None:
+def fault(stack: DemoStack, match: dict[str, Any], action: Any, times: int = 1) -> None:
     """Order a fault at the stand-in GitHub."""
     call("POST", f"{stack.forge.url}/_demo/faults", {"match": match, "action": action, "times": times})
 

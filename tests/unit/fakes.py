@@ -119,9 +119,10 @@ class TaskInstance:
         return self._others.get(f"{task_ids}:{key}")
 
     def get_task_states(
-        self, dag_id: str, task_ids: Sequence[str], run_ids: Sequence[str]
+        self, dag_id: str, run_ids: Sequence[str], task_ids: Sequence[str] | None = None
     ) -> dict[str, dict[str, str]]:
-        return {run_ids[0]: {task: state for task, state in self.states.items() if task in task_ids}}
+        wanted = self.states if task_ids is None else task_ids
+        return {run_ids[0]: {task: state for task, state in self.states.items() if task in wanted}}
 
     def retry(self) -> None:
         """Begin the next try: a task's own XComs do not outlive one."""

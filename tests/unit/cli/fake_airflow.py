@@ -126,6 +126,7 @@ class FakeAirflow:
             (f"PATCH {run}", self._patch_run),
             (f"GET {run}/taskInstances", self._tasks),
             (f"GET {run}/hitlDetails", lambda n, q, b: self._listed("hitl_details", self.questions.get(n["run"], []), q)),
+            (r"POST /dags/~/dagRuns/~/taskInstances/list", self._tasks_of_many),
             (f"PATCH {task}", self._patch_task),
             (f"GET {task}/xcomEntries", self._xcoms),
             (f"GET {task}/xcomEntries/(?P<key>[^/]+)", self._xcom),
@@ -193,6 +194,15 @@ class FakeAirflow:
         if named["run"] not in self.runs:
             return 404, {"detail": "The DagRun was not found"}
         return self._listed("task_instances", list(self.tasks[named["run"]].values()), query)
+
+    def _tasks_of_many(self, named: dict[str, str], query: dict[str, Any], body: Any) -> tuple[int, Any]:
+        found = [
+            task | {"dag_run_id": run}
+            for run in body["dag_run_ids"]
+            for task in self.tasks.get(run, {}).values()
+            if "coding_task" in body["dag_ids"] and task["task_id"] in body["task_ids"]
+        ]
+        return self._listed("task_instances", found, {"limit": body["page_limit"]})
 
     def _patch_task(self, named: dict[str, str], query: dict[str, Any], body: Any) -> tuple[int, Any]:
         task = self.tasks[named["run"]][named["task"]]

@@ -46,6 +46,9 @@ def line(airflow: FakeAirflow) -> FakeAirflow:
     for run_id in ("works", "first", "second"):
         number = {"works": 1, "first": 2, "second": 3}[run_id]
         airflow.add_run(run_id, "running", {"repository": "acme/shop", "issue_number": number})
+        airflow.add_task(run_id, "admit", "success" if run_id == "works" else "deferred")
+        airflow.add_task(run_id, "open_pull_request", None)
+        airflow.add_task(run_id, "finish", None)
     return airflow
 
 
@@ -67,6 +70,27 @@ def test_the_line(line: FakeAirflow, call: Call) -> None:
     assert float(str(rows[1]["wait_seconds"])) < float(str(rows[2]["wait_seconds"]))
     assert rows[3]["why"] == "waits for acme/shop#1"
     assert "first" in call("queue").out
+
+
+def test_who_left_since_the_books_were_written(line: FakeAirflow, call: Call) -> None:
+    """They are written when the next run is admitted, which may be hours from now."""
+    line.add_task("works", "open_pull_request", "success")
+    line.add_task("first", "admit", "failed")
+    assert [row["what"] for row in shown(call)] == ["second", "acme/shop#4"]
+    line.tasks.pop("second")
+    assert [row["what"] for row in shown(call)] == ["acme/shop#4"]
+
+
+def test_a_long_line_is_asked_for_in_parts(line: FakeAirflow, call: Call) -> None:
+    ledger = Ledger.from_text(line.variables[CAPACITY])
+    for number in range(70):
+        ledger = ledger.with_entry(entry(f"w{number}", 5))
+        line.add_run(f"w{number}", "running", {"repository": "acme/shop"})
+        for task in ("admit", "open_pull_request", "finish"):
+            line.add_task(f"w{number}", task, "deferred" if task == "admit" else None)
+    line.variables[CAPACITY] = ledger.to_text()
+    assert len([row for row in shown(call) if row["state"] == "waiting"]) == 72
+    assert sum(request.endswith("/taskInstances/list") for request in line.requests) == 3
 
 
 @pytest.mark.parametrize("reference", ["second", "acme/shop#3"])

@@ -12,11 +12,14 @@ from fakes import URL, GitHub, TaskInstance, accepted, context, issue
 
 from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError
 from airflow_provider_agents.operators import ticket_sources, ticket_status
-from airflow_provider_agents.operators.read_report import RunTasks
-from airflow_provider_agents.operators.ticket_status import TicketStatusNotifier
+from airflow_provider_agents.operators.finish import ReportOperator
+from airflow_provider_agents.operators.read_report import RunTasks, read_report
+from airflow_provider_agents.operators.ticket_status import TicketStatusNotifier, tell_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from airflow_provider_agents.domain.tickets import Stage
 
 TASKS = RunTasks(
     accept="group.accept",
@@ -34,13 +37,8 @@ def github(monkeypatch: pytest.MonkeyPatch) -> GitHub:
     return github
 
 
-class Instance(TaskInstance):
-    def get_task_states(self, dag_id: str, run_ids: Any, task_ids: Any = None) -> Any:
-        return {run_ids[0]: {k: v for k, v in self.states.items() if task_ids is None or k in task_ids}}
-
-
-def instance(**xcoms: Any) -> Instance:
-    ti = Instance(
+def instance(**xcoms: Any) -> TaskInstance:
+    ti = TaskInstance(
         "gate",
         xcoms={
             "group.accept:return_value": accepted(issue_number=3),
@@ -52,12 +50,17 @@ def instance(**xcoms: Any) -> Instance:
     return ti
 
 
-def tell(ti: Instance, headline: str = "The agent works on it.", **more: Any) -> None:
-    TicketStatusNotifier(tasks=TASKS, headline=headline, **more).notify(context(ti, params={}))
+def tell(ti: TaskInstance, headline: str = "The agent works on it.", stage: Stage = "working") -> None:
+    TicketStatusNotifier(tasks=TASKS, headline=headline, stage=stage).notify(context(ti, params={}))
+
+
+def end(ti: TaskInstance, **params: Any) -> None:
+    told = context(ti, params=params)
+    tell_end(told, TASKS, read_report(told, TASKS), None)
 
 
 def test_it_tells_the_stages_the_plan_and_what_comes_next(github: GitHub) -> None:
-    tell(instance(), stage="working")
+    tell(instance())
     status, moved = github.done
     assert status.startswith("status of acme/shop#3: ")
     assert "● accepted → ● plan → ○ build" in status
@@ -81,7 +84,7 @@ def test_the_end_is_told_with_outcome_cost_and_pull_request(github: GitHub) -> N
             "group.plan.round_1.plan:ledger": [{"pod": "p", "usd": 0.5, "state": "settled"} | record],
         }
     )
-    tell(ti, headline="")
+    end(ti)
     status, moved = github.done
     assert "Merged. This ticket is done." in status
     assert f"Pull request: {URL}" in status
@@ -93,7 +96,7 @@ def test_the_end_is_told_with_outcome_cost_and_pull_request(github: GitHub) -> N
 def test_a_run_that_failed_says_why(github: GitHub) -> None:
     ti = instance(**{"group.plan.round_1.plan:failure": "[budget/spent] Nothing is left."})
     ti.states["group.plan.round_1.plan"] = "failed"
-    tell(ti, headline="")
+    end(ti)
     assert "ended without a merged pull request" in github.done[0]
     assert "Nothing is left" in github.done[0]
     assert github.done[1].endswith("to stopped")
@@ -113,13 +116,13 @@ def test_a_run_that_was_not_accepted_is_told_by_its_params(
         "ticket_id": "acme/shop#3",
         "ticket_asks": ["LE"],
     }
-    TicketStatusNotifier(tasks=TASKS).notify(context(ti, params=params))
+    end(ti, **params)
     assert "is archived" in github.done[0]
 
 
 def test_without_a_ticket_nobody_is_told(github: GitHub) -> None:
     tell(instance(**{"group.accept:return_value": accepted()}))
-    tell(instance(**{"group.accept:return_value": None}))
+    end(instance(**{"group.accept:return_value": None}))
     assert github.done == []
 
 
@@ -133,11 +136,23 @@ def test_a_tracker_that_is_away_fails_nothing(
     assert "could not be told" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("fault", [ForgeUnavailableError("502"), ForgeAccessError("locked")])
+def test_the_end_is_told_again_where_the_tracker_was_away(github: GitHub, fault: Exception) -> None:
+    github.issues[3] = fault
+    report = ReportOperator(task_id="report", tasks=TASKS)
+    ti = instance()
+    with pytest.raises(type(fault)):
+        report.execute(context(ti, params={}))
+    # What the run came to is there all the same.
+    assert ti.pushed["return_value"]["outcome"] == "not merged"
+    assert report.retries == 3
+
+
 def test_after_the_merge_only_the_end_is_told(github: GitHub) -> None:
     merged = {"group.land.round_1.gate:decision": {"verdict": "done", "message": "Merged."}}
     tell(instance(**merged), "Checks and reviews are watched.", stage="in_review")
     assert github.done == []
-    tell(instance(**merged), "")
+    end(instance(**merged))
     assert github.done[-1] == "move acme/shop#3 to done"
 
 
