@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from airflow_provider_agents import settings
 from airflow_provider_agents.domain.authority import may, named_teams
 from airflow_provider_agents.domain.authority_rules import AuthorityRules, Who
-from airflow_provider_agents.domain.capacity import Place, Waiting, admit, with_waits
-from airflow_provider_agents.domain.capacity_wait import estimated, in_words
+from airflow_provider_agents.domain.capacity_wait import in_words
 from airflow_provider_agents.domain.intake import (
     Terms,
     WriteClaim,
@@ -43,12 +41,12 @@ from airflow_provider_agents.exceptions import (
     ForgeError,
     ForgeRateLimitedError,
 )
-from airflow_provider_agents.operators.capacity_caps import installed_caps, limits_money
-from airflow_provider_agents.operators.capacity_records import read_capacity
 from airflow_provider_agents.operators.effective_settings import authority_of
 from airflow_provider_agents.operators.ticket_dependencies import TicketDependencies
+from airflow_provider_agents.operators.ticket_line import SHOWN_IN_LINE, VARIABLE_PREFIX, TicketLine
 from airflow_provider_agents.operators.ticket_runs import ASKS_KEY, TicketRuns, run_url
-from airflow_provider_agents.operators.ticket_sources import definition_files, load_definition, source_for
+from airflow_provider_agents.operators.ticket_sources import load_definition, source_for
+from airflow_provider_agents.operators.ticket_sync import LINE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,14 +56,10 @@ if TYPE_CHECKING:
     from airflow_provider_agents.domain.authority_rules import Standing
     from airflow_provider_agents.domain.capacity import Position
     from airflow_provider_agents.domain.intake import Intake, RunFacts
-    from airflow_provider_agents.domain.sync_state import KnownTicket
     from airflow_provider_agents.domain.tickets import Claim, TicketReading
     from airflow_provider_agents.hooks.ticket_source import TicketSource
-    from airflow_provider_agents.operators.capacity_records import CapacityReading
     from airflow_provider_agents.operators.ticket_sync import LookForTicketsOperator
 
-VARIABLE_PREFIX = "agents_tickets__"
-"""Airflow Variable with a sync's memory: this and the source's name."""
 MOST_CHANGED = 100
 """New and changed tickets that one look reads; the others stand in the line unread, and are read in their turn."""
 MOST_RECHECKED = 20
@@ -81,7 +75,6 @@ MOST_ROUNDS = 5
 """How often a look goes on reading, where those at the head of the line turn out not to start."""
 MOST_WORDS = 20
 """Comments about waiting that one look writes; claims and refusals are always written."""
-SHOWN_IN_LINE = 50
 MOST_OF_A_FAULT = 300
 """Characters of an error that are kept for a ticket."""
 LISTING_SECONDS = 900.0
@@ -128,8 +121,9 @@ class TicketLook:
         """Whose claim stands on the ticket: their runs are to be triggered."""
         self.refused: set[str] = set()
         """Ids of tickets that would not take a claim."""
-        self._capacity: CapacityReading | None = None
-        self._others: tuple[list[Waiting], list[tuple[str, Starting]]] | None = None
+        self._line = TicketLine(
+            context["ti"], self.name, self.definition, self.runs, operator.dag_id_to_start, self.now
+        )
 
     def run(self) -> list[dict[str, Any]]:
         """Look, and return the arguments of the runs that start now."""
@@ -206,7 +200,8 @@ class TicketLook:
             self.log.error("Nothing is started: %s", hindrance)
         for _ in range(MOST_ROUNDS):
             self._read_and_decide(wanted)
-            positions, starts = self._line()
+            positions, starts = self._line.places(self.state, self._starting())
+            starts = starts[: MOST_STARTED - len(self.begun)]
             wanted = [id_ for id_ in starts if id_ not in self.decided]
             ready = [id_ for id_ in starts if id_ in self.decided and not hindrance]
             asyncio.run(self._claim(ready))
@@ -324,95 +319,6 @@ class TicketLook:
             if changes.get("since", ...) is None:
                 del changes["since"]
             self.state = self.state.with_ticket(dataclasses.replace(known, looked_at=self.now, **changes))
-
-    def _line(self) -> tuple[dict[str, Position], list[str]]:
-        """Say who of this source may start now, and where the others are.
-
-        Tickets of other sources, and runs that people started, stand in the same line.
-        """
-        own = {
-            ticket.id: self._waiting(ticket, self.name)
-            for ticket in self.state.tickets.values()
-            if ticket.standing != "recheck" and ticket.repository
-        }
-        if self._others is None:
-            self._others = self._elsewhere()
-        others, starting = self._others
-        # Two definitions may name the same ticket.
-        everybody = [*own.values(), *(each for each in others if each.key not in self.state.tickets)]
-        caps = installed_caps({each.repository for each in everybody})
-        if self._capacity is None:
-            self._capacity = read_capacity(self.context["ti"], self.now, money=limits_money(caps))
-        capacity = self._capacity
-        line = [*everybody, *capacity.waiting]
-        places = [
-            *capacity.places,
-            *(
-                Place(key=each.run_id, repository=each.repository, since=each.at, source=name)
-                for name, each in starting
-                if not capacity.knows(self.operator.dag_id_to_start, each.run_id)
-                and self.runs.facts([each.run_id])[each.run_id].active
-            ),
-            *(
-                Place(key=each.run_id, repository=each.repository, since=each.at, source=self.name)
-                for each in self._starting()
-            ),
-        ]
-        day = capacity.ledger.use(self.now)
-        for run in self._starting():
-            day = day.plus(run.repository, self.name, runs=1, usd=self._budget(self.name))
-        admission = admit(line, places, day, caps, self.now, priorities=capacity.priorities)
-        waits = estimated(
-            line,
-            places,
-            day,
-            caps,
-            self.now,
-            durations=capacity.ledger.durations,
-            priorities=capacity.priorities,
-        )
-        positions = with_waits(admission.positions, waits)
-        return (
-            {id_: positions[each.key] for id_, each in own.items() if each.key in positions},
-            [each.key for each in admission.starts if each.key in own][: MOST_STARTED - len(self.begun)],
-        )
-
-    def _elsewhere(self) -> tuple[list[Waiting], list[tuple[str, Starting]]]:
-        """Return who waits at the other sources, the first of each, and all runs that are just being started."""
-        waiting: list[Waiting] = []
-        starting = [(self.name, each) for each in self.state.starting]
-        for file in definition_files():
-            definition = file.definition
-            if file.name == self.name or definition is None or not definition.enabled:
-                continue
-            state = SyncState.from_text(Variable.get(VARIABLE_PREFIX + file.name, None))
-            starting += [(file.name, each) for each in state.starting]
-            # One that is paused, or cannot be read, does not hold up the others.
-            fresh = (
-                state.looked_at and (self.now - state.looked_at).total_seconds() < 3 * definition.every + 60
-            )
-            if fresh:
-                theirs = [
-                    t for t in in_line(state.tickets.values()) if t.standing == "waiting" and t.repository
-                ]
-                waiting += [self._waiting(ticket, file.name) for ticket in theirs[:SHOWN_IN_LINE]]
-        return waiting, starting
-
-    def _waiting(self, ticket: KnownTicket, source: str) -> Waiting:
-        return Waiting(
-            key=ticket.id,
-            repository=ticket.repository,
-            source=source,
-            since=ticket.since,
-            priority=ticket.priority,
-            usd=self._budget(source),
-            names=(ticket.key,),
-        )
-
-    def _budget(self, source: str) -> float:
-        """Return the USD that a run of a source reserves."""
-        budget = self.definition.task.get("budget_usd") if source == self.name else None
-        return float(budget) if isinstance(budget, int | float) else settings.amount("budget_usd", 20.0)
 
     async def _claim(self, ids: Sequence[str]) -> None:
         """Carry out the steps of starts up to their triggers."""
@@ -570,7 +476,7 @@ class TicketLook:
             }
             for id_, p in line
         ]
-        self.context["ti"].xcom_push(key="line", value=shown)
+        self.context["ti"].xcom_push(key=LINE_KEY, value=shown)
 
     def _key(self, id_: str) -> str:
         known = self.state.tickets.get(id_)

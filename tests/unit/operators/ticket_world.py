@@ -16,7 +16,7 @@ from airflow_provider_agents.domain.source_definition import SourceDefinition
 from airflow_provider_agents.domain.tickets import Ask, Claim, TicketComment, TicketEntry, TicketReading
 from airflow_provider_agents.exceptions import ForgeAccessError
 from airflow_provider_agents.hooks.ticket_source import Listing
-from airflow_provider_agents.operators import ticket_look
+from airflow_provider_agents.operators import ticket_line, ticket_look
 from airflow_provider_agents.operators.capacity_records import CapacityReading
 from airflow_provider_agents.operators.ticket_sync import LookForTicketsOperator
 
@@ -223,15 +223,16 @@ class World:
             ]
 
         monkeypatch.setattr(ticket_look, "Variable", Variable)
+        monkeypatch.setattr(ticket_line, "Variable", Variable)
         monkeypatch.setattr(ticket_look, "TicketRuns", Runs)
         monkeypatch.setattr(ticket_look, "datetime", Clock)
-        monkeypatch.setattr(ticket_look, "installed_caps", caps)
+        monkeypatch.setattr(ticket_line, "installed_caps", caps)
         monkeypatch.setattr(
-            ticket_look,
+            ticket_line,
             "read_capacity",
             lambda ti, now, money: CapacityReading(ledger=world.ledger, priorities={}),
         )
-        monkeypatch.setattr(ticket_look, "definition_files", files)
+        monkeypatch.setattr(ticket_line, "definition_files", files)
         monkeypatch.setattr(ticket_look, "authority_of", lambda repository: world.rules)
         monkeypatch.setattr(ticket_look, "load_definition", lambda name: world.definitions[name])
         monkeypatch.setattr(
