@@ -47,7 +47,7 @@ class Terms:
         rules = definition.authority
         if authority is not None and "authority" not in definition.model_fields_set:
             rules = authority
-        return cls(kind=definition.source, host=host, ask=definition.ask, authority=rules)
+        return cls(kind=definition.kind, host=host, ask=definition.ask, authority=rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,7 +103,9 @@ def _message(model: type[BaseModel], path: Path, fault: Any) -> str:
         return unknown_key(str(path[-1]) if path else "", known_keys(model, path[:-1]))
     if kind == "missing":
         return "is missing"
-    message = _PLAIN.get(kind) or re.sub(r"^(Value error, |Input |Tuple |List |Dictionary |String )", "", fault["msg"])
+    message = _PLAIN.get(kind) or re.sub(
+        r"^(Value error, |Input |Tuple |List |Dictionary |String )", "", fault["msg"]
+    )
     given = fault["input"]
     if isinstance(given, dict | list | tuple | BaseModel) or kind == "string_too_long":
         return message

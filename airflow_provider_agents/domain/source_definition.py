@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from agent_runner.contract import REPOSITORY_PATTERN
 from airflow_provider_agents.domain.authority_rules import Action, AuthorityRules, Who
 from airflow_provider_agents.domain.freeze import freeze_faults
+from airflow_provider_agents.domain.tickets import SourceKind  # noqa: TC001 (read at run time)
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 """Of a source: the name of its file without ``.yaml``; part of the id of its DAG."""
@@ -17,6 +18,8 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 AT_PULL_REQUEST: tuple[Action, ...] = ("approve", "steer", "merge")
 """What people do at GitHub, wherever the ticket is."""
 
+OwnClass = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", max_length=200)]
+"""Dotted path of a class that is a :class:`~airflow_provider_agents.hooks.ticket_source.TicketSource`."""
 Repository = Annotated[str, Field(pattern=f"^(?:{REPOSITORY_PATTERN.pattern})$", max_length=140)]
 
 
@@ -90,7 +93,9 @@ class RepositoryRule(_Part):
 class SourceDefinition(_Part):
     """Where tickets come from, who may ask, and how they are worked on."""
 
-    source: Literal["github", "linear", "jira"] = Field(description="Where the tickets are.")
+    source: Literal["github", "linear", "jira"] | OwnClass = Field(
+        description="Where the tickets are; or the class of a source of your own, `my_package.tickets.MyTickets`."
+    )
     connection: str = Field(
         default="",
         description="Airflow connection. Empty: `[agents] github_conn_id`, `linear_default`, `jira_default`.",
@@ -132,6 +137,9 @@ class SourceDefinition(_Part):
         "or as of the setting `freeze`.",
     )
     stages: Stages = Field(default_factory=Stages)
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Whatever the class of a source of your own reads."
+    )
     attachment_hosts: tuple[str, ...] = Field(
         default=(),
         max_length=50,
@@ -140,6 +148,11 @@ class SourceDefinition(_Part):
     task: dict[str, Any] = Field(
         default_factory=dict, description="Params of the runs, as of the trigger form, e.g. `max_rounds: 3`."
     )
+
+    @property
+    def kind(self) -> SourceKind:
+        """Return what kind of tracker it is."""
+        return "custom" if "." in self.source else self.source  # type: ignore[return-value]
 
     @field_validator("off_peak")
     @classmethod
@@ -150,9 +163,11 @@ class SourceDefinition(_Part):
 
     @model_validator(mode="after")
     def _enough(self) -> SourceDefinition:
-        needed = {"github": ("repositories",), "linear": ("teams", "works_in"), "jira": ("jql", "works_in")}[
-            self.source
-        ]
+        needed = {
+            "github": ("repositories",),
+            "linear": ("teams", "works_in"),
+            "jira": ("jql", "works_in"),
+        }.get(self.source, ())
         if absent := [name for name in needed if not getattr(self, name)]:
             raise PydanticCustomError(
                 "source",
@@ -166,7 +181,7 @@ class SourceDefinition(_Part):
         """Refuse rules that fit nobody: a tracker knows no right to a repository, and a pull request nobody of a
         tracker.
         """
-        if self.source == "github":
+        if self.kind in ("github", "custom"):
             return self
         start = self.authority.start
         if not (start.teams or start.users or "member" in start.association):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SourceKind = Literal["github", "linear", "jira"]
+SourceKind = Literal["github", "linear", "jira", "custom"]
 
 AskKind = Literal["label", "assignee", "state", "command"]
 """How somebody asked for an agent: put a label on it, assigned it, moved it, or wrote ``/agent``."""

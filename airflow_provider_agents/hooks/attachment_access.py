@@ -41,13 +41,16 @@ async def open_access(definition: SourceDefinition, connection: str, repository:
     :raises ForgeError: GitHub made no token.
     """
     listed = tuple(host.lower() for host in definition.attachment_hosts)
-    match definition.source:
+    match definition.kind:
         case "github":
             return await _github(connection, repository, listed)
         case "linear":
             return await _linear(connection, listed)
         case "jira":
             return await _jira(connection, listed)
+        case "custom":
+            # Its credential is its own business; what is public may be listed.
+            return FileAccess(places=FilePlaces(listed=listed, own=()), images="public")
 
 
 async def _github(connection: str, repository: str, listed: Sequence[str]) -> FileAccess:

@@ -86,7 +86,7 @@ def connection_of(definition: SourceDefinition) -> str:
         "linear": "linear_default",
         "jira": "jira_default",
     }
-    return definition.connection or usual[definition.source]
+    return definition.connection or usual.get(definition.source, "")
 
 
 async def _read(
@@ -117,7 +117,7 @@ async def _read(
         heard = await _standings(opened, people_of_content(reading), request.repository, standings)
     content = await _content(reading, heard, terms.authority, definition, request.repository)
     return ReadTicket(
-        ticket=_ticket(reading, request, definition.source, content),
+        ticket=_ticket(reading, request, definition.kind, content),
         reading=reading,
         standings=standings,
         authority=terms.authority if request.ticket_source else None,

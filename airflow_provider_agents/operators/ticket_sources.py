@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,8 +57,9 @@ def source_for(definition: SourceDefinition, authority: AuthorityRules | None = 
     """Return the source that a definition stands for; nothing is asked of it yet.
 
     :param authority: rules whose teams are to be known too, where the definition has none of its own.
+    :raises InvalidInputError: its own class cannot be imported, or made.
     """
-    match definition.source:
+    match definition.kind:
         case "github":
             from airflow_provider_agents.hooks.github_tickets import GitHubTickets
 
@@ -72,6 +74,18 @@ def source_for(definition: SourceDefinition, authority: AuthorityRules | None = 
             from airflow_provider_agents.hooks.jira_tickets import JiraTickets
 
             return JiraTickets(definition, connection=definition.connection or "jira_default")
+        case "custom":
+            return _own_class(definition)
+
+
+def _own_class(definition: SourceDefinition) -> TicketSource:
+    module, _, name = definition.source.rpartition(".")
+    try:
+        made = getattr(importlib.import_module(module), name)(definition, connection=definition.connection)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InvalidInputError([f"source: {definition.source} cannot be used: {error}"]) from error
+    found: TicketSource = made
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

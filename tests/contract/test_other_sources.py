@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import textwrap
 from base64 import b64decode, b64encode
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -28,8 +31,9 @@ from airflow_provider_agents.domain.tickets import (
     TicketEntry,
     TicketReading,
 )
-from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError
+from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError, InvalidInputError
 from airflow_provider_agents.hooks import ticket_source
+from airflow_provider_agents.operators.ticket_sources import source_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,6 +57,8 @@ NAMES: dict[str, Any] = {
     "TicketComment": TicketComment,
     "TicketEntry": TicketEntry,
     "TicketReading": TicketReading,
+    "partial": partial,
+    "connect": None,
     "LEVELS": {20: "read", 30: "write", 40: "maintain", 50: "admin"},
 }
 
@@ -219,11 +225,18 @@ def connecting(url: str) -> Any:
     return connect
 
 
-async def test_a_source_of_ones_own(tracker: tuple[Tracker, str]) -> None:
+async def test_a_source_of_ones_own(tracker: tuple[Tracker, str], monkeypatch: pytest.MonkeyPatch) -> None:
     world, url = tracker
-    source: ticket_source.TicketSource = example("TrackerIssues")["TrackerIssues"](
-        connecting(url), "acme/shop"
-    )
+    module = ModuleType("a_source_of_ones_own")
+    names = example("TrackerIssues")
+    names["connect"] = lambda connection: connecting(url)()
+    module.TrackerIssues = names["TrackerIssues"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    text = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)[-1]
+    values = yaml.safe_load(text) | {"source": "a_source_of_ones_own.TrackerIssues"}
+    definition = SourceDefinition.model_validate(values)
+    source = source_for(definition)
+    assert (definition.kind, source.kind) == ("custom", "custom")
     async with source.open():
         listing = await source.fetch(None)
         assert len(listing.entries) == 101
@@ -262,3 +275,10 @@ def test_the_example_is_short_and_has_every_member() -> None:
     members = {name for name in vars(ticket_source.TicketSource) if not name.startswith("_")}
     members |= set(ticket_source.TicketSource.__annotations__)
     assert members <= set(dir(example("TrackerIssues")["TrackerIssues"]))
+
+
+@pytest.mark.parametrize("path", ["no_such_package.tickets.Mine", "json.NoSuchClass", "json.JSONDecoder"])
+def test_a_class_that_cannot_be_used_is_named(path: str) -> None:
+    definition = SourceDefinition.model_validate({"source": path})
+    with pytest.raises(InvalidInputError, match=f"source: {path} cannot be used: "):
+        source_for(definition)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from demo.processes import wait_for
+from tests.e2e.helpers import surely
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,7 +68,8 @@ class Sync:
 
     def rest(self) -> None:
         """Have it look no more: each look costs processor time. Its runs still need the definition."""
-        self.stack.airflow.request("PATCH", f"/dags/{self.dag_id}?update_mask=is_paused", {"is_paused": True})
+        path, paused = f"/dags/{self.dag_id}?update_mask=is_paused", {"is_paused": True}
+        surely(lambda: self.stack.airflow.request("PATCH", path, paused))
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo.environment import base_environment
+from demo.http_json import HttpError
 from demo.processes import wait_for
 from demo.scenario import REPOSITORY as SAMPLE
-from tests.e2e.helpers import opened, states
+from tests.e2e.helpers import TRIES, opened, states, surely
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +25,7 @@ REPOSITORY = "acme/capacity-path"
 IMPLEMENT, PLAN = "build.attempt_1.implement", "plan.round_1.plan"
 PODS = "/api/v1/namespaces/agent-system/pods"
 SECONDS = 180
-UNREACHABLE, TRIES = 3, 3
-"""Airflow 3.3 writes its log of actions in the event loop of the API server: while a task that starts there has
-written to SQLite, and not yet committed, both wait for the database's time limit. No other database locks so."""
+UNREACHABLE = 3
 
 
 class Commands:
@@ -116,7 +115,16 @@ def test_a_repository_has_two_places(stack: DemoStack, airflow_agents: Commands)
 
 def start(stack: DemoStack, name: str, prompt: str) -> str:
     conf = {"repository": REPOSITORY, "prompt": prompt, "run_tests": False}
-    return stack.trigger(DAG_ID, conf, f"capacity-{name}")
+
+    def trigger() -> str:
+        try:
+            return stack.trigger(DAG_ID, conf, f"capacity-{name}")
+        except HttpError as error:
+            if error.status != 409:
+                raise
+            return f"capacity-{name}"  # made by a try that got no answer
+
+    return surely(trigger)
 
 
 def wait_for_admit(stack: DemoStack, run_id: str, state: str) -> None:
