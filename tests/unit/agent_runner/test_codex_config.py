@@ -40,9 +40,7 @@ def test_without_an_effort_the_programs_own_counts(tmp_path: Path) -> None:
 def test_mcp_servers_of_the_platform(tmp_path: Path) -> None:
     config = tomllib.loads(config_toml(URL, tmp_path, AgentSettings(mcp_servers=("docs", "b-2")), ""))
     times = {"startup_timeout_sec": START_SECONDS, "tool_timeout_sec": CALL_SECONDS}
-    assert config["mcp_servers"] == {
-        name: {"url": f"{URL}/mcp/{name}", **times} for name in ("docs", "b-2")
-    }
+    assert config["mcp_servers"] == {name: {"url": f"{URL}/mcp/{name}", **times} for name in ("docs", "b-2")}
 
 
 def test_the_checkout_is_not_trusted_by_any_of_its_names(tmp_path: Path) -> None:

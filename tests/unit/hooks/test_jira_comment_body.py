@@ -101,7 +101,31 @@ def test_our_comments_come_through_whole() -> None:
 
 _TABLE = "| a | b |\n|---|---|\n"
 _PIECES = st.sampled_from(
-    ["**", "*", "_", "`", "```\n", "\n", "\n\n", "# ", "- ", "1. ", "> ", "[x](https://a.b)", "---\n", "\\", "word", "<details><summary>T</summary>", "</details>", _TABLE, "é{}[]|!", "  ", "https://a.b/c", "<sub>", "\x00"]
+    [
+        "**",
+        "*",
+        "_",
+        "`",
+        "```\n",
+        "\n",
+        "\n\n",
+        "# ",
+        "- ",
+        "1. ",
+        "> ",
+        "[x](https://a.b)",
+        "---\n",
+        "\\",
+        "word",
+        "<details><summary>T</summary>",
+        "</details>",
+        _TABLE,
+        "é{}[]|!",
+        "  ",
+        "https://a.b/c",
+        "<sub>",
+        "\x00",
+    ]
 )
 
 

@@ -384,8 +384,14 @@ def test_a_file_that_could_not_be_read_is_not_taken_for_none(github: GitHub) -> 
     [
         ("defaults: {plan_turn: 3}\n", "repositories.yaml:1: defaults.plan_turn: unknown key"),
         ("defaults: {prompts: {plan: {file: none.md}}}\n", "prompts.plan: none.md: cannot be read"),
-        ("defaults: {prompts: {fix: '{{ feedbak }}'}}\n", "prompts.fix, line 1: `feedbak` is unknown; did you mean"),
-        ("defaults: {prompts: {plan: {file: repositories.yaml}}}\n# {{ x1 }}\n", "(repositories.yaml), line 2: `x1`"),
+        (
+            "defaults: {prompts: {fix: '{{ feedbak }}'}}\n",
+            "prompts.fix, line 1: `feedbak` is unknown; did you mean",
+        ),
+        (
+            "defaults: {prompts: {plan: {file: repositories.yaml}}}\n# {{ x1 }}\n",
+            "(repositories.yaml), line 2: `x1`",
+        ),
         (
             "defaults: {context_window: 1m, agent: codex}\n",
             "context_window: 1m (repositories.yaml:1) is of Claude",

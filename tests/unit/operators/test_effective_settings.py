@@ -132,9 +132,7 @@ def test_what_empty_settings_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def skill(*paths: str, text: str = "t") -> Skill:
-    return Skill(
-        name="s", description="d", files=tuple(SkillFile(path=path, text=text) for path in paths)
-    )
+    return Skill(name="s", description="d", files=tuple(SkillFile(path=path, text=text) for path in paths))
 
 
 @pytest.mark.parametrize(
