@@ -15,6 +15,7 @@ from airflow_provider_agents.cli.checks import (
     network,
     pools,
     secret,
+    sources,
     storage,
 )
 from airflow_provider_agents.cli.runner import Check
@@ -69,6 +70,7 @@ CHECKS = (
         github_repository.branch_rules,
         ("github.repository",),
     ),
+    Check("tickets.sources", "Sources of tickets", sources.sources, ("airflow.database",)),
     Check("credentials.connections", "Connections of the model", connections.model),
     Check("model.key", "Key of the model", model_key.accepted),
 )
