@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VERSION = 1
 MOST_TICKETS = 20_000
 """Tickets that are kept; of more the last in the line are found again by the next full listing."""
+MOST_RUNNING = 500
 FULL_LISTING = timedelta(hours=24)
 """How often everything is listed, so that what a source forgot to tell is found."""
 CLOCK_GRACE = timedelta(minutes=10)
@@ -64,6 +65,15 @@ class Starting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A run of the source that was not seen to have ended: it tells its ticket so itself, unless it is cut off."""
+
+    ticket: str
+    """Id of the ticket."""
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyncState:
     """What one source's sync remembers."""
 
@@ -71,6 +81,7 @@ class SyncState:
     tickets: Mapping[str, KnownTicket] = field(default_factory=dict)
     starting: tuple[Starting, ...] = ()
     """Of the last :data:`STARTING_FOR`; they count as runs at work until the books know them."""
+    running: tuple[Running, ...] = ()
     listed_at: datetime | None = None
     """When everything was listed last."""
     looked_at: datetime | None = None
@@ -169,6 +180,15 @@ class SyncState:
         young |= {each.run_id: each for each in starts}
         return dataclasses.replace(self, starting=tuple(young.values()))
 
+    def with_running(self, begun: Iterable[Running], ended: Iterable[str] = ()) -> SyncState:
+        """Return the state with runs that begin, and without those that have ended; of too many the oldest go.
+
+        :param ended: ids of runs.
+        """
+        gone = set(ended)
+        runs = {each.run_id: each for each in (*self.running, *begun) if each.run_id not in gone}
+        return dataclasses.replace(self, running=tuple(runs.values())[-MOST_RUNNING:])
+
     def with_failure(
         self, fault: str, now: datetime, *, every: float, retry_at: datetime | None = None
     ) -> SyncState:
@@ -203,6 +223,7 @@ class SyncState:
                 "fault": self.fault,
                 "retry_at": _text(self.retry_at),
                 "starting": [[each.run_id, each.repository, _text(each.at)] for each in self.starting],
+                "running": [[each.ticket, each.run_id] for each in self.running],
                 "tickets": [_values(ticket) for ticket in in_line(self.tickets.values())],
             },
             separators=(",", ":"),
@@ -222,6 +243,10 @@ class SyncState:
                 starting=tuple(
                     Starting(run_id=str(run_id), repository=str(repository), at=datetime.fromisoformat(at))
                     for run_id, repository, at in values["starting"]
+                ),
+                running=tuple(
+                    Running(ticket=str(ticket), run_id=str(run_id))
+                    for ticket, run_id in values.get("running", ())
                 ),
                 listed_at=_moment(values["listed_at"]),
                 looked_at=_moment(values["looked_at"]),

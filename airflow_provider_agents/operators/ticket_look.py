@@ -23,12 +23,15 @@ from airflow_provider_agents.domain.intake import (
     Terms,
     WriteClaim,
     decide,
+    mark_run,
     next_steps,
     people_needed,
     runs_needed,
 )
 from airflow_provider_agents.domain.sync_state import (
     FAILURES_BEFORE_BACKOFF,
+    STARTING_FOR,
+    Running,
     Starting,
     SyncState,
     in_line,
@@ -37,7 +40,9 @@ from airflow_provider_agents.domain.sync_state import (
     unread,
 )
 from airflow_provider_agents.domain.ticket_comment import begun_comment, refusal_comment, waiting_comment
+from airflow_provider_agents.domain.tickets import Claim
 from airflow_provider_agents.exceptions import (
+    ForgeAccessError,
     ForgeError,
     ForgeRateLimitedError,
 )
@@ -56,7 +61,7 @@ if TYPE_CHECKING:
     from airflow_provider_agents.domain.authority_rules import Standing
     from airflow_provider_agents.domain.capacity import Position
     from airflow_provider_agents.domain.intake import Intake, RunFacts
-    from airflow_provider_agents.domain.tickets import Claim, TicketReading
+    from airflow_provider_agents.domain.tickets import TicketReading
     from airflow_provider_agents.hooks.ticket_source import TicketSource
     from airflow_provider_agents.operators.ticket_sync import LookForTicketsOperator
 
@@ -119,6 +124,8 @@ class TicketLook:
         self.state = SyncState()
         self.begun: list[_Decided] = []
         """Whose claim stands on the ticket: their runs are to be triggered."""
+        self.ended: list[Running] = []
+        """Runs that are over since the last look."""
         self.refused: set[str] = set()
         """Ids of tickets that would not take a claim."""
         self._line = TicketLine(
@@ -179,8 +186,10 @@ class TicketLook:
             len(self.state.tickets),
         )
         self.changed = frozenset(changed)
+        self.ended = self._ended()
         known = self.state.tickets.values()
         further = (
+            *(run.ticket for run in self.ended),
             *to_recheck(known, MOST_RECHECKED),
             *unread(known, MOST_UNREAD),
             *to_retell(known, self.now - RETOLD_AFTER, MOST_RETOLD),
@@ -216,6 +225,11 @@ class TicketLook:
         for id_, fault in found.faults.items():
             self.log.warning("Ticket %s could not be read: %s", self._key(id_), fault)
             self._note(id_, standing="recheck", why=str(fault)[:MOST_OF_A_FAULT])
+            if isinstance(fault, ForgeAccessError):
+                # There is nobody left to tell.
+                self.state = self.state.with_running(
+                    (), [run.run_id for run in self.ended if run.ticket == id_]
+                )
         needed = [
             run
             for reading in found.readings.values()
@@ -333,7 +347,11 @@ class TicketLook:
                 self.begun.append(each)
                 # Until a look has seen its run: a trigger may fail, or never be reached.
                 self._note(id_, standing="recheck", why="Its run is being started.")
-        self.state = self.state.with_starts(self._starting(), self.now)
+        self.state = self.state.with_starts(self._starting(), self.now).with_running(
+            Running(ticket=each.reading.entry.id, run_id=each.intake.run.run_id)
+            for each in self.begun
+            if each.intake.run
+        )
 
     def _starting(self) -> list[Starting]:
         """Return the runs of :attr:`begun`."""
@@ -353,13 +371,26 @@ class TicketLook:
                     return False
         return True
 
+    def _ended(self) -> list[Running]:
+        """Return the runs that are over, and that may not have told it: somebody marked them so, or deleted them.
+
+        One whose trigger is still to come is not over.
+        """
+        young = {each.run_id for each in self.state.starting if self.now - each.at < STARTING_FOR}
+        running = [each for each in self.state.running if each.run_id not in young]
+        over = set(self.runs.over(each.run_id for each in running))
+        return [each for each in running if each.run_id in over][:MOST_RECHECKED]
+
     async def _speak(self, positions: Mapping[str, Position]) -> None:
-        """Write refusals, and words about waiting."""
+        """Write what a run that is over did not tell, refusals, and words about waiting."""
         begun = {each.reading.entry.id for each in self.begun}
         silent = [id_ for id_ in self.decided if id_ not in begun and id_ not in self.refused]
         if not silent:
             return
         async with asyncio.timeout(SESSION_SECONDS), self.source.open() as source:
+            for run in self.ended:
+                if run.ticket in silent:
+                    await self._tell_over(source, run, self.decided[run.ticket].reading)
             for id_ in silent:
                 if self.decided[id_].intake.verdict in ("refuse", "confirm"):
                     await self._answer(source, self.decided[id_])
@@ -378,6 +409,20 @@ class TicketLook:
             dag_id = self.operator.dag_id_to_start
             text = begun_comment(latest.run_id, run_url(dag_id, latest.run_id), ended=latest.state == "ended")
             await self._status(source, each.reading, claim, text)
+
+    async def _tell_over(self, source: TicketSource, run: Running, reading: TicketReading) -> None:
+        """Say that a run is over, where the ticket does not say so."""
+        claimed = next((each for each in (reading.claim or Claim()).runs if each.run_id == run.run_id), None)
+        if claimed is not None and claimed.state != "ended":
+            claim = mark_run(reading.claim, run.run_id, claimed.asks, "ended")
+            text = begun_comment(run.run_id, run_url(self.operator.dag_id_to_start, run.run_id), ended=True)
+            if not await self._status(source, reading, claim, text):
+                return
+            try:
+                await source.move(reading, "stopped")
+            except ForgeError as error:
+                self.log.warning("%s could not be moved: %s", reading.entry.key, error)
+        self.state = self.state.with_running((), [run.run_id])
 
     async def _tell_waiting(
         self, source: TicketSource, ids: Iterable[str], positions: Mapping[str, Position]

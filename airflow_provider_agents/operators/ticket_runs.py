@@ -50,6 +50,24 @@ class TicketRuns:
             self._ask(unknown[start : start + _RUNS_PER_CALL])
         return {run_id: self._known[run_id] for run_id in wanted}
 
+    def over(self, run_ids: Iterable[str]) -> list[str]:
+        """Return those of the runs that are not queued or running: they ended, or Airflow forgot them."""
+        found: list[str] = []
+        wanted = list(dict.fromkeys(run_ids))
+        for start in range(0, len(wanted), _RUNS_PER_CALL):
+            found += self._over(wanted[start : start + _RUNS_PER_CALL])
+        return found
+
+    def _over(self, run_ids: list[str]) -> list[str]:
+        # Mostly all of them go on, which one question tells.
+        active = self._ti.get_dr_count(dag_id=self._dag_id, run_ids=run_ids, states=list(_ACTIVE))
+        if active == len(run_ids):
+            return []
+        if not active or len(run_ids) == 1:
+            return run_ids
+        half = len(run_ids) // 2
+        return [*self._over(run_ids[:half]), *self._over(run_ids[half:])]
+
     def _ask(self, run_ids: list[str]) -> None:
         # Most asks never had a run, which one question tells of all of them.
         if not self._ti.get_dr_count(dag_id=self._dag_id, run_ids=run_ids):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_agents.domain.sync_state import (
     LONGEST_BACKOFF,
     KnownTicket,
+    Running,
     SyncState,
     in_line,
     to_recheck,
@@ -101,6 +102,7 @@ tickets = st.builds(
 def test_it_reads_back_as_it_was_written(found: list[KnownTicket], cursor: Any, failures: int) -> None:
     state = SyncState(
         cursor=cursor,
+        running=(Running(ticket="I_1", run_id="r"),),
         tickets={ticket.id: ticket for ticket in found},
         listed_at=NOW,
         failures=failures,

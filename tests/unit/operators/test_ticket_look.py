@@ -540,3 +540,68 @@ def test_what_was_claimed_is_started_though_the_rest_of_the_look_fails(world: Wo
     world.end_runs()
     world.look()
     assert [each["conf"]["ticket_id"] for each in world.arguments] == [second]
+
+
+def test_a_run_that_somebody_ended_is_spoken_for_once(world: World) -> None:
+    source = world.source()
+    id_ = source.add(1)
+    world.look()
+    world.look()
+    assert "takes it on" in source.statuses[id_]
+    world.now += timedelta(minutes=20)
+    world.end_runs()
+    world.look()
+    assert "has ended" in source.statuses[id_]
+    assert source.writes[-1] == f"{id_} to stopped"
+    claim = source.tickets[id_].claim
+    assert claim is not None
+    assert claim.runs[-1].state == "ended"
+    writes = list(source.writes)
+    for _ in range(3):
+        world.look()
+    assert source.writes == writes
+    assert state(world).running == ()
+
+
+def test_what_a_run_told_of_its_end_is_left_alone(world: World) -> None:
+    source = world.source()
+    id_ = source.add(1)
+    (run_id,) = world.look()
+    world.look()
+    claim = source.tickets[id_].claim
+    assert claim is not None
+    source.change(id_, claim=claim.with_state(run_id, "ended"))
+    source.statuses[id_] = "Merged."
+    world.now += timedelta(minutes=20)
+    world.end_runs()
+    world.look()
+    assert source.statuses[id_] == "Merged."
+    assert state(world).running == ()
+
+
+def test_the_end_of_a_run_does_not_hide_the_next_one(world: World) -> None:
+    source = world.source()
+    id_ = source.add(1)
+    world.look()
+    world.look()
+    world.now += timedelta(minutes=20)
+    world.end_runs()
+    again(source, id_)
+    assert len(world.look()) == 1
+    assert "takes it on" in source.statuses[id_]
+
+
+def test_a_ticket_that_is_gone_is_not_told_for_ever(world: World) -> None:
+    source = world.source()
+    id_ = source.add(1)
+    world.look()
+    world.look()
+    world.now += timedelta(minutes=20)
+    world.end_runs()
+
+    async def read(ids: Any) -> Any:
+        return dict.fromkeys(ids, ForgeAccessError("there is no such issue"))
+
+    source.read = read  # type: ignore[method-assign]
+    world.look()
+    assert id_ not in {run.ticket for run in state(world).running}

@@ -26,9 +26,10 @@ class Airflow:
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", self, raising=False)
         monkeypatch.setattr(comms, "DagRunResult", SimpleNamespace)
 
-    def get_dr_count(self, dag_id: str, run_ids: list[str]) -> int:
+    def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str] | None = None) -> int:
         self.counts.append(run_ids)
-        return sum(run_id in self.runs for run_id in run_ids)
+        known = [self.runs[run_id][0] for run_id in run_ids if run_id in self.runs]
+        return sum(states is None or state in states for state in known)
 
     def send(self, message: Any) -> Any:
         self.reads.append(message.run_id)
@@ -95,3 +96,14 @@ def test_a_dag_that_cannot_run_is_told_with_what_to_do() -> None:
     assert "no DAG coding_task" in TicketRuns(Dags(404), "coding_task").hindrance()
     with pytest.raises(AirflowRuntimeError):
         TicketRuns(Dags(503), "coding_task").hindrance()
+
+
+def test_of_many_runs_those_that_are_over_are_found_in_few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: dict[str, tuple[str, Any]] = {f"r{n}": ("running", {}) for n in range(90)}
+    airflow = Airflow(monkeypatch, **runs)
+    assert TicketRuns(airflow, "coding_task").over(runs) == []
+    assert len(airflow.counts) == 1
+    airflow.runs |= {"r7": ("failed", {}), "r80": ("success", {})}
+    del airflow.runs["r33"]
+    assert TicketRuns(airflow, "coding_task").over(runs) == ["r7", "r33", "r80"]
+    assert len(airflow.counts) < 60

@@ -193,6 +193,10 @@ class World:
             def hindrance(self) -> str:
                 return world.hindrance
 
+            def over(self, run_ids: Any) -> list[str]:
+                facts = self.facts(list(run_ids))
+                return [run_id for run_id, each in facts.items() if not each.active]
+
             def facts(self, run_ids: Any) -> dict[str, RunFacts]:
                 return {run_id: world.runs.get(run_id, RunFacts(known=False)) for run_id in run_ids}
 
