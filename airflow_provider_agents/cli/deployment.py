@@ -102,13 +102,10 @@ class Deployment:
 
     def settings_of(self, repository: str) -> dict[str, Any]:
         """Return the settings of a repository as ``repositories.yaml`` has them; the defaults where it has faults."""
-        from pathlib import Path
-
         from airflow_provider_agents.domain.config_files import repositories_file
         from airflow_provider_agents.domain.settings_layers import Installed, effective
 
-        folder = settings.text("config_path")
-        installed, _ = repositories_file(Path(folder) if folder else None)
+        installed, _ = repositories_file(settings.config_folder())
         found = effective(installed or Installed(), repository)
         return {key: value for key, value in found.values.items() if found.origins[key] != "default"}
 

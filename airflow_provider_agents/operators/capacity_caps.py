@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.capacity import Caps, Limits
 from airflow_provider_agents.exceptions import InvalidInputError
+from airflow_provider_agents.operators.ticket_sources import definition_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ def installed_caps(repositories: Iterable[str], own: Mapping[str, Limits | None]
         runs_per_day=_count("runs_per_day", settings.text("runs_per_day"), faults),
         usd_per_day=_money("usd_per_day", settings.text("usd_per_day"), faults),
     )
-    sources = _sources(faults)
+    sources = _sources()
     named = _repositories({name: (own or {}).get(name) for name in repositories}, each, faults)
     if faults:
         raise InvalidInputError(faults)
@@ -46,8 +46,7 @@ def _repositories(own: Mapping[str, Limits | None], each: Limits, faults: list[s
     from airflow_provider_agents.domain.config_files import repositories_file
     from airflow_provider_agents.domain.settings_layers import effective
 
-    folder = settings.text("config_path")
-    installed, found = repositories_file(Path(folder) if folder else None)
+    installed, found = repositories_file(settings.config_folder())
     if installed is None:
         faults += found
         return {}
@@ -65,13 +64,8 @@ def _repositories(own: Mapping[str, Limits | None], each: Limits, faults: list[s
     return limits
 
 
-def _sources(faults: list[str]) -> dict[str, Limits]:
+def _sources() -> dict[str, Limits]:
     """Return the limits of the sources whose definition is sound; the sync itself tells of the others."""
-    folder = settings.text("config_path")
-    if not folder:
-        return {}
-    from airflow_provider_agents.domain.config_files import source_definitions
-
     return {
         file.name: Limits(
             runs=file.definition.limits.active,
@@ -79,7 +73,7 @@ def _sources(faults: list[str]) -> dict[str, Limits]:
             usd_per_day=file.definition.limits.usd_per_day,
             off_peak=file.definition.off_peak,
         )
-        for file in source_definitions(Path(folder))
+        for file in definition_files()
         if file.definition is not None
     }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents import settings
@@ -19,6 +18,7 @@ from airflow_provider_agents.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
     from kubernetes.client import models as k8s
@@ -68,11 +68,10 @@ def installed_template() -> PodTemplate | None:
 
     :raises InvalidInputError: with every fault of the file, by its field.
     """
-    folder = settings.text("config_path")
-    file = Path(folder) / TEMPLATE_FILE
-    if not folder or not file.is_file():
+    folder = settings.config_folder()
+    if folder is None or not (folder / TEMPLATE_FILE).is_file():
         return None
-    return read_template(file)
+    return read_template(folder / TEMPLATE_FILE)
 
 
 @contextmanager

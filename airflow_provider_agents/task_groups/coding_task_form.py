@@ -6,7 +6,6 @@ checks in the REST API and the checks in ``accept`` cannot drift apart.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param
@@ -36,8 +35,7 @@ def installed_defaults() -> dict[str, Any]:
     :raises ValueError: if the file has faults, each of which is named with its line; Airflow then shows them as an
         import error of the DAG.
     """
-    folder = settings.text("config_path")
-    installed, faults = repositories_file(Path(folder) if folder else None)
+    installed, faults = repositories_file(settings.config_folder())
     if installed is None:
         raise ValueError("\n".join(faults))
     return form_defaults(installed)
