@@ -19,12 +19,12 @@ ANSWER_SECONDS = 120.0
 """Limit of a whole answer."""
 MOST_BYTES = 64 * 1024 * 1024
 """Largest answer that is read."""
-READ_TRIES = 3
-"""How often a read is tried. What changes something is sent once."""
 MOST_PAGES = 200
 """Pages of one list; a page has up to 100 entries."""
 
 _PAUSES = (0.5, 2.0)
+READ_TRIES = len(_PAUSES) + 1
+"""How often a read is tried. What changes something is sent once."""
 _LONGEST_PAUSE = 10.0
 _PASSING = frozenset({429, 502, 503, 504})
 
