@@ -128,6 +128,9 @@ def _directions(stack: LocalStack) -> Iterator[str]:
         '-d \'{"logical_date": null, "conf": {"repository": "owner/name", "issue_number": 1}}\''
     )
     yield ""
+    yield f"Tickets that start runs by themselves: {stack.folder}/agents/tickets/NAME.yaml (docs/tickets-github.md);"
+    yield f"settings of repositories: {stack.folder}/agents/repositories.yaml (docs/settings.md)."
+    yield ""
     yield "Ctrl-C ends it; the data stays."
 
 
