@@ -76,7 +76,7 @@ install: $(DEV)  ## make .venv with everything that developing needs
 
 lock: $(DEV)  ## write constraints.txt anew, with the newest versions that fit
 	@$(PY) -m pip install --quiet uv
-	@echo uv | $(BIN)/uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11 \
+	@echo uv | $(BIN)/uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11.5 \
 	  --fork-strategy fewest --upgrade --quiet --no-header --no-annotate --output-file $(VENV)/locked.txt
 	@{ sed -n '/^#/p' constraints.txt; \
 	  sed -n -e "/sys_platform == 'win32'/d" -e "/sys_platform == 'emscripten'/d" -e 's/ ;.*//p' -e '/^[a-z0-9].*==[^;]*$$/p' \
