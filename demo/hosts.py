@@ -40,10 +40,13 @@ class Hosts:
     def settings(self) -> dict[str, str]:
         """Return the environment of Airflow that names them."""
         connection = self.github_connection
+        # For rules about pull requests, which ask the model from a worker and not from a pod.
+        anthropic = {"conn_type": "anthropic", "host": self.anthropic_url, "password": self.anthropic_api_key}
         return {
             "AIRFLOW_CONN_GITHUB_DEFAULT": connection
             if isinstance(connection, str)
             else json.dumps(dict(connection)),
+            **({"AIRFLOW_CONN_ANTHROPIC_DEFAULT": json.dumps(anthropic)} if self.anthropic_api_key else {}),
             "AIRFLOW__AGENTS__ANTHROPIC_URL": self.anthropic_url,
             "AIRFLOW__AGENTS__OPENAI_URL": self.openai_url,
         }

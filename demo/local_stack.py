@@ -41,6 +41,7 @@ class LocalStack:
     :param fast: short intervals everywhere; otherwise Airflow's and the provider's own.
     :param dags_folders: further DAG bundles, name → folder.
     :param tickets: sources of tickets, name → definition.
+    :param rules: rules for pull requests, name → definition.
     :param extra_env: more environment for Airflow's components; wins over what is set here.
     :param airflow_python: interpreter of another environment in which Airflow runs, with the provider as it
         is installed there; empty: this one, with the provider of this checkout.
@@ -58,6 +59,7 @@ class LocalStack:
         fast: bool = True,
         dags_folders: Mapping[str, Path] | None = None,
         tickets: Mapping[str, Mapping[str, Any]] | None = None,
+        rules: Mapping[str, Mapping[str, Any]] | None = None,
         extra_env: Mapping[str, str] | None = None,
         airflow_python: str = "",
         progress: Callable[[str], None] = lambda part: None,
@@ -67,7 +69,7 @@ class LocalStack:
         self._hosts = hosts
         self._sandbox = sandbox
         self._fast = fast
-        self._tickets = dict(tickets or {})
+        self._definitions = {"tickets": dict(tickets or {}), "rules": dict(rules or {})}
         self._extra_env = dict(extra_env or {})
         self._progress = progress
         self._parts = Parts(self.folder)
@@ -264,10 +266,11 @@ class LocalStack:
             "AIRFLOW__AGENTS__CACHE_CLAIM": CACHE,
         }
         config = self.folder / "agents"
-        (config / "tickets").mkdir(parents=True, exist_ok=True)
-        for name, definition in self._tickets.items():
-            # JSON is YAML.
-            (config / "tickets" / f"{name}.yaml").write_text(json.dumps(definition, indent=2) + "\n")
+        for kind, definitions in self._definitions.items():
+            (config / kind).mkdir(parents=True, exist_ok=True)
+            for name, definition in definitions.items():
+                # JSON is YAML.
+                (config / kind / f"{name}.yaml").write_text(json.dumps(definition, indent=2) + "\n")
         settings["AIRFLOW__AGENTS__CONFIG_PATH"] = str(config)
         if self._fast:
             # The stand-in registers all of its checks at the push.

@@ -24,6 +24,7 @@ from airflow_provider_agents.domain.attachment_files import (
     fetched_how,
     file_of,
 )
+from airflow_provider_agents.hooks.own_authorization import AUTHORIZATION, own_authorization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,7 @@ async def fetch_files(
         headers={"User-Agent": f"airflow-provider-agents/{__version__}", "Accept-Encoding": "identity"},
         timeout=aiohttp.ClientTimeout(total=file_seconds, sock_connect=min(10.0, file_seconds)),
         connector=aiohttp.TCPConnector(resolver=_guarded(access.places)),
+        middlewares=(own_authorization,),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=True,
@@ -124,7 +126,7 @@ async def _read(session: ClientSession, url: str, access: FileAccess) -> Fetched
     for hop in range(MOST_REDIRECTS + 1):
         headers = {}
         if access.places.check(url) == access.credential_place and not hop and access.authorization:
-            headers["Authorization"] = access.authorization
+            headers[AUTHORIZATION] = access.authorization
         target = URL(url, encoded=True)
         async with session.get(target, headers=headers, allow_redirects=False) as answer:
             if answer.status in _REDIRECTS:

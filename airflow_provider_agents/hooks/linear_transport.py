@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_agents import __version__
 from airflow_provider_agents.exceptions import ForgeRateLimitedError, ForgeUnavailableError
 from airflow_provider_agents.hooks.linear_errors import answer_error, errors_of, refused
+from airflow_provider_agents.hooks.own_authorization import AUTHORIZATION, own_authorization
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -54,6 +55,7 @@ async def open_linear(
     async with aiohttp.ClientSession(
         headers={"User-Agent": f"airflow-provider-agents/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(10.0, timeout_seconds)),
+        middlewares=(own_authorization,),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=True,
     ) as session:
@@ -123,7 +125,7 @@ class LinearTransport:
             async with self._session.post(
                 self._credential.url,
                 json={"query": document, "variables": dict(variables)},
-                headers={**(headers or {}), "Authorization": self._credential.authorization},
+                headers={**(headers or {}), AUTHORIZATION: self._credential.authorization},
                 allow_redirects=False,
             ) as response:
                 status, told = response.status, response.headers

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from agent_runner.contract import SECRET_KEY_ANTHROPIC, SECRET_KEY_ANTHROPIC_OAUTH, SECRET_KEY_OPENAI
+from airflow_provider_agents.hooks.own_authorization import AUTHORIZATION, own_authorization
 
 TIMEOUT_SECONDS = 15.0
 MOST_BYTES = 16_384
@@ -32,12 +33,12 @@ class ModelCredential:
             return {"x-api-key": self.value, "anthropic-version": "2023-06-01"}
         if self.key == SECRET_KEY_ANTHROPIC_OAUTH:
             return {
-                "Authorization": f"Bearer {self.value}",
+                AUTHORIZATION: f"Bearer {self.value}",
                 "anthropic-version": "2023-06-01",
                 "anthropic-beta": "oauth-2025-04-20",
             }
         if self.key == SECRET_KEY_OPENAI:
-            return {"Authorization": f"Bearer {self.value}"}
+            return {AUTHORIZATION: f"Bearer {self.value}"}
         raise ValueError(f"{self.key!r} is no key of a model's credential")
 
 
@@ -67,7 +68,9 @@ async def check(
     try:
         async with (
             aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=timeout_seconds), trust_env=True
+                timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+                middlewares=(own_authorization,),
+                trust_env=True,
             ) as session,
             session.get(
                 f"{base_url.rstrip('/')}/v1/models{limit}",
