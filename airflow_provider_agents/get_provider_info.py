@@ -19,6 +19,16 @@ def _option(
     }
 
 
+def _field(
+    label: str, description: str, kind: list[str] | None = None, default: Any = None
+) -> dict[str, Any]:
+    """Return a field of a connection's form, kept in its extra."""
+    schema: dict[str, Any] = {"type": kind or ["string", "null"]}
+    if default is not None:
+        schema["default"] = default
+    return {"label": label, "description": description, "schema": schema}
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata. The connection type ``github`` is that of the GitHub provider."""
     package = "airflow_provider_agents"
@@ -56,7 +66,11 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": [f"{package}.hooks.github", f"{package}.hooks.linear"],
+                "python-modules": [
+                    f"{package}.hooks.github",
+                    f"{package}.hooks.linear",
+                    f"{package}.hooks.argocd",
+                ],
             }
         ],
         "triggers": [
@@ -65,6 +79,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     f"{package}.triggers.agent_pod",
                     f"{package}.triggers.pull_request",
+                    f"{package}.triggers.pr_rule_watch",
                     f"{package}.triggers.ticket_wake",
                 ],
             }
@@ -81,6 +96,33 @@ def get_provider_info() -> dict[str, Any]:
                     "hidden-fields": ["schema", "login", "port", "extra"],
                     "relabeling": {"host": "API URL", "password": "API key or OAuth token"},
                     "placeholders": {"host": "https://api.linear.app/graphql", "password": "lin_api_…"},
+                },
+            },
+            {
+                "connection-type": "argocd",
+                "hook-class-name": f"{package}.hooks.argocd.ArgoCdHook",
+                "hook-name": "Argo CD",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "login", "port", "extra"],
+                    "relabeling": {"host": "Address", "password": "Token"},
+                    "placeholders": {"host": "https://argocd.example.com"},
+                },
+                "conn-fields": {
+                    "verify": _field(
+                        "Check the certificate",
+                        "Off only where nobody else can answer.",
+                        ["boolean", "null"],
+                        True,
+                    ),
+                    "ca_file": _field(
+                        "Authority's certificate", "File in PEM, there for workers and triggerer alike."
+                    ),
+                    "ca_certificate": _field("The same as text", "PEM, in the place of a file."),
+                    "namespace": _field("Namespace", "Of the applications, where it is not Argo CD's own."),
+                    "project": _field(
+                        "Project",
+                        "Of the applications. With it Argo CD tells an absent application from a forbidden one.",
+                    ),
                 },
             },
         ],
@@ -133,7 +175,8 @@ def _options() -> dict[str, Any]:
             default="github_default",
         ),
         "anthropic_conn_id": _option(
-            "Airflow connection whose password is the Anthropic API key, where `credentials` is `connections`.",
+            "Airflow connection whose password is the Anthropic API key: of rules for pull requests that name none, and of steps "
+            "where `credentials` is `connections`.",
             example=None,
             default="anthropic_default",
         ),
@@ -334,9 +377,27 @@ def _options() -> dict[str, Any]:
             default="30",
             kind="integer",
         ),
+        "rules_organization": _option(
+            "GitHub organisation, or user, whose repositories the rules for pull requests (`rules/*.yaml`) are for, where "
+            "a rule names none.",
+            example="acme",
+            default="",
+        ),
+        "rules_repositories": _option(
+            "Repositories that these rules are for where a rule names none, separated by commas: `owner/name`, or, with "
+            "an organisation, names and patterns of names. Empty: all of the organisation.",
+            example="acme/shop, acme/billing",
+            default="",
+        ),
+        "rules_model": _option(
+            "Model that decides about pull requests where a rule names none. Empty: that of the connection.",
+            example="claude-haiku-4-5",
+            default="",
+        ),
         "config_path": _option(
             "Folder with this installation's own files. `repositories.yaml` in it has the settings of repositories "
-            "(docs/settings.md), `tickets/*.yaml` the sources of tickets, `pod_template.yaml` says where agents' pods run (docs/deploy.md); the shipped DAGs are "
+            "(docs/settings.md), `tickets/*.yaml` the sources of tickets, `rules/*.yaml` the rules for pull requests, "
+            "`pod_template.yaml` says where agents' pods run (docs/deploy.md); the shipped DAGs are "
             "never edited.",
             example="/opt/airflow/agents",
             default="",

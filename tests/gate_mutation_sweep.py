@@ -74,6 +74,7 @@ class Mutant:
 
 
 GATE, ACTS, MEMORY = "operators.landing_look", "operators.landing_acts", "operators.landing_memory"
+CALLS = "operators.merge_calls"
 PEOPLE, AUTHORITY = "operators.landing_escalation", "domain.authority"
 MUTANTS = (
     Mutant(
@@ -81,11 +82,11 @@ MUTANTS = (
     ),
     Mutant(
         "whatever head there is is merged",
-        ACTS,
+        CALLS,
         "s.repository, s.number, head_sha=s.head_sha, method",
         "s.repository, s.number, head_sha=(await client.snapshot(s.repository, s.number)).head_sha, method",
     ),
-    Mutant("merges are not counted", GATE, "if calls > _MAX_MERGE_CALLS:", "if False:"),
+    Mutant("merges are not counted", GATE, "if calls > MOST_MERGE_CALLS:", "if False:"),
     Mutant("no intent before a merge", GATE, "        remember(context, key, intent)\n", ""),
     Mutant(
         "strangers command",
@@ -131,9 +132,9 @@ MUTANTS = (
     ),
     Mutant(
         "nothing is taken back",
-        ACTS,
-        "                await client.dequeue(s.node_id)\n",
-        "                pass\n",
+        CALLS,
+        "            await client.dequeue(s.node_id)\n",
+        "            pass\n",
     ),
     Mutant(
         "a comment is written each time",

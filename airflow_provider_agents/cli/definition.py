@@ -103,8 +103,9 @@ _INIT_ARGS = (
 _SCHEMA_ARGS = (
     _arg(
         "name",
-        help="File: repositories (repositories.yaml), agents (.agents.yaml), ticket-source (tickets/<name>.yaml).",
-        choices=("repositories", "agents", "ticket-source"),
+        help="File: repositories (repositories.yaml), agents (.agents.yaml), ticket-source (tickets/<name>.yaml), "
+        "pull-request-rule (rules/<name>.yaml).",
+        choices=("repositories", "agents", "ticket-source", "pull-request-rule"),
     ),
 )
 

@@ -37,6 +37,35 @@ _EXIT = (
     "database is needed."
 )
 
+_RULES_ARGS = (
+    _arg(
+        "words",
+        help="Nothing: all rules. RULE, or show RULE: what stands about each of its pull requests. decisions [RULE]: "
+        "what was decided, the newest first. check [FILE ...]: faults of files, without Airflow; by default of those "
+        "below `[agents] config_path`.",
+        nargs="*",
+        metavar="RULE | decisions [RULE] | check [FILE ...]",
+    ),
+    _arg("--since", help="decisions: how far back: 30m, 24h, 90d (default).", default=None, metavar="SPAN"),
+    _arg("--repository", help="decisions: only in this repository.", default=None, metavar="OWNER/NAME"),
+    _arg(
+        "--pull-request", help="decisions: only about this one: 7, or acme/shop#7.", default=None, metavar="N"
+    ),
+    _arg(
+        "--action",
+        help="decisions: only where this was done in the end.",
+        choices=("merge", "wait", "escalate", "close", "comment", "label", "request_review", "update_branch"),
+        default=None,
+    ),
+    _arg("--limit", help="decisions: most of them; default 50.", type=int, default=None, metavar="N"),
+    _OUTPUT,
+)
+_RULES_EPILOG = (
+    "Exit code: 0 done, 1 it did not work, 2 wrong usage, or (check) a faulty file, each fault with its line; 3 Airflow "
+    "does not answer. Address and credential of Airflow's API as for `airflow agents status`; check needs none, and "
+    "calls no model."
+)
+
 
 def _command(name: str, help_text: str, *args: Arg) -> ActionCommand:
     function = name.replace("-", "_")
@@ -140,4 +169,11 @@ def get_run_commands() -> tuple[ActionCommand, ...]:
             _arg("number", help="The higher, the earlier; `default`: as it came.", metavar="N|default"),
         ),
         _command("queue", "Show what works, what waits and why", _ONE_REPOSITORY),
+        ActionCommand(
+            name="rules",
+            help="Show the rules for pull requests, what they decided and why, and check their files",
+            func=lazy_load_command(f"{_MODULES}.rules.rules"),
+            args=_RULES_ARGS,
+            epilog=_RULES_EPILOG,
+        ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow_provider_agents.cli.checks import (
     airflow_config,
     airflow_parts,
+    argocd,
     clock,
     cluster,
     connections,
@@ -14,6 +15,7 @@ from airflow_provider_agents.cli.checks import (
     model_key,
     network,
     pools,
+    rules,
     secret,
     sources,
     storage,
@@ -71,6 +73,8 @@ CHECKS = (
         ("github.repository",),
     ),
     Check("tickets.sources", "Sources of tickets", sources.sources, ("airflow.database",)),
+    Check("rules.files", "Rules for pull requests", rules.files, ("airflow.database",)),
+    Check("rules.argocd", "Argo CD", argocd.argocd, ("airflow.database",)),
     Check("credentials.connections", "Connections of the model", connections.model),
     Check("model.key", "Key of the model", model_key.accepted),
 )

@@ -31,22 +31,43 @@ class DefinitionFile:
     faults: tuple[str, ...] = ()
 
 
+def read_text(path: Path, file: str) -> tuple[str, str]:
+    """Read a file of text, of at most :data:`~.yaml_source.MAX_BYTES`.
+
+    :param file: its name in faults, relative to the configuration's folder.
+    :return: the text and what is wrong, one of them empty. Of a file that is too long a text that is, too.
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1).decode("utf-8"), ""
+    except UnicodeDecodeError as error:
+        if error.start < MAX_BYTES:
+            return "", f"{file}:1: is not UTF-8"
+        return " " * (MAX_BYTES + 1), ""
+    except OSError as error:
+        return "", f"{file}:1: cannot be read: {error.strerror}"
+
+
 def read_document(path: Path, file: str) -> Document:
     """Read a YAML file.
 
     :param file: its name in faults, relative to the configuration's folder.
     :return: the document, with faults where it cannot be read. Nothing is raised.
     """
+    text, fault = read_text(path, file)
+    return Document(file=file, faults=(fault,)) if fault else load_yaml(text, file)
+
+
+def definition_paths(folder: Path) -> list[Path]:
+    """Return the YAML files of a folder by name, hidden ones left out; without the folder there are none."""
     try:
-        with path.open("rb") as stream:
-            text = stream.read(MAX_BYTES + 1).decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < MAX_BYTES:
-            return Document(file=file, faults=(f"{file}:1: is not UTF-8",))
-        text = " " * (MAX_BYTES + 1)
-    except OSError as error:
-        return Document(file=file, faults=(f"{file}:1: cannot be read: {error.strerror}",))
-    return load_yaml(text, file)
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")
+        )
+    except OSError:
+        return []
 
 
 def repositories_file(folder: Path | None) -> tuple[Installed | None, list[str]]:
@@ -104,15 +125,7 @@ def source_definitions(folder: Path) -> list[DefinitionFile]:
 
     :param folder: ``[agents] config_path``; its ``tickets/*.yaml`` are read. Without them there are none.
     """
-    try:
-        paths = sorted(path for path in (folder / TICKETS_FOLDER).iterdir() if _is_definition(path))
-    except OSError:
-        return []
-    return [_definition(path) for path in paths]
-
-
-def _is_definition(path: Path) -> bool:
-    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".")
+    return [_definition(path) for path in definition_paths(folder / TICKETS_FOLDER)]
 
 
 def _definition(path: Path) -> DefinitionFile:

@@ -58,6 +58,8 @@ MOST_QUEUE_ENTRIES = 2
 """Entries in the merge queue for one head."""
 MOST_BRANCH_UPDATES = 10
 """Updates with the base branch. One that moves faster than its checks run needs a merge queue."""
+MOST_MERGE_CALLS = 5
+"""Refused merges of one head. GitHub refuses for reasons that the API does not always show beforehand."""
 LIMITED_REASONS = frozenset({"checks_failed", "conflict", "queue_ejected", "review_agent"})
 """Reasons whose rounds ``max_rounds_per_reason`` limits."""
 
@@ -142,3 +144,8 @@ def quiet_seconds(s: PullRequestSnapshot, history: LandingHistory) -> float:
         at for check in s.checks for at in (check.started_at, check.completed_at) if at and at <= latest
     ]
     return seconds(s, max([*moments, history.first_seen(s.head_sha, s.read_at)]))
+
+
+def merge_pause(calls: int) -> timedelta:
+    """Return how long to look away after ``calls`` refused merges of one head: 15 s, 30 s, 60 s …"""
+    return timedelta(seconds=15.0 * 2.0 ** (max(calls, 1) - 1))

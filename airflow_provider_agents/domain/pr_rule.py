@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from airflow_provider_agents.domain.argocd_names import pattern_faults
 from airflow_provider_agents.domain.freeze import freeze_faults
 from airflow_provider_agents.domain.landing_policy import MergeMethod, NoChecks  # noqa: TC001 (read at run time)
+from airflow_provider_agents.domain.title_pattern import MOST_CHARACTERS, pattern_fault
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 """Of a rule: the name of its file without ``.yaml``, or ``metadata.name`` of a manifest; part of the id of its DAG."""
@@ -44,6 +46,9 @@ PROTECTED_PATHS: tuple[str, ...] = (
 )
 """Paths whose change a person merges, whatever a rule's text says."""
 
+MOST_INSTRUCTION = 20_000
+"""Characters of a rule's text."""
+
 ESCALATION_LABEL = "needs-human-approval"
 
 RepositoryPattern = Annotated[
@@ -51,6 +56,10 @@ RepositoryPattern = Annotated[
 ]
 """``owner/name``; with an organisation ``name`` alone; ``*`` and ``?`` stand for any characters."""
 LabelName = Annotated[str, Field(min_length=1, max_length=50)]
+Login = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(\[bot\])?$")]
+"""Of a person, or of a bot as GitHub's pages write it: ``dependabot[bot]``."""
+KNOWN_BOTS: frozenset[str] = frozenset({"dependabot"})
+"""Bots whose name no person can have, so that it means the bot without its ``[bot]``, too."""
 
 
 class _Part(BaseModel):
@@ -74,17 +83,29 @@ class Selector(_Part):
     labels: LabelSelector = Field(default_factory=LabelSelector)
     title_pattern: str = Field(
         default="",
-        max_length=200,
+        max_length=MOST_CHARACTERS,
         description="Regular expression (Python's) that the title begins with, e.g. `^Bump`. Empty: any title.",
     )
     base_branch: str = Field(
         default="", max_length=250, description="Branch that it goes into. Empty: any branch."
     )
-    authors: tuple[str, ...] = Field(
+    authors: tuple[Login, ...] = Field(
         default=(),
         max_length=50,
         description="Logins of authors; a bot is written `name[bot]`, as on GitHub's pages. Empty: anybody.",
     )
+
+    @field_validator("title_pattern")
+    @classmethod
+    def _harmless(cls, value: str) -> str:
+        if fault := pattern_fault(value):
+            raise PydanticCustomError("title_pattern", "{fault}", {"fault": fault})
+        return value
+
+    @field_validator("authors")
+    @classmethod
+    def _bots(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{login}[bot]" if login.casefold() in KNOWN_BOTS else login for login in value)
 
 
 class ArgoCd(_Part):
@@ -105,6 +126,13 @@ class ArgoCd(_Part):
         description="Merge only while the application's health is one of these. Empty: the text alone decides.",
     )
 
+    @field_validator("application")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        if faults := pattern_faults(value):
+            raise PydanticCustomError("application", "{faults}", {"faults": "; ".join(faults)})
+        return value
+
 
 class Model(_Part):
     """Who decides."""
@@ -113,7 +141,7 @@ class Model(_Part):
         default="",
         max_length=200,
         description="Airflow connection, of type `anthropic`, or `pydanticai…` with the extra `common-ai`. "
-        "Empty: `[agents] rules_model_conn_id`.",
+        "Empty: `[agents] anthropic_conn_id`.",
     )
     name: str = Field(
         default="", max_length=100, description="Model. Empty: `[agents] rules_model`, else the connection's."
@@ -192,7 +220,7 @@ class PullRequestRule(_Part):
 
     instruction: str = Field(
         min_length=1,
-        max_length=20_000,
+        max_length=MOST_INSTRUCTION,
         description="What to decide, in prose; a Jinja template over the facts of the pull request.",
     )
     selector: Selector = Field(default_factory=Selector)
@@ -280,7 +308,7 @@ class PullRequestRule(_Part):
             if action in self.actions and not given:
                 raise PydanticCustomError(
                     "actions",
-                    "the action `{action}` needs `{field}`: what it may choose from",
+                    "actions: `{action}` needs `{field}`: what it may choose from",
                     {"action": action, "field": field},
                 )
         return self

@@ -114,6 +114,8 @@ class PullRequestDecision:
     usd: float = 0.0
     seconds: float = 0.0
     request_id: str = ""
+    failures: int = 0
+    """Questions in a row that brought no answer for this head, this one included."""
     asked: bool = True
     """Whether the model was asked for it now; else the answer is one that still stands."""
     action: Action = "wait"

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.open_pull_request import OpenPullRequest
-from airflow_provider_agents.domain.pr_rule_decision import RuleAnswer
+from airflow_provider_agents.domain.pr_rule_decision import PullRequestDecision, RuleAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,36 @@ class RuleItem:
     """An earlier answer that still stands and is not carried out; the model is not asked again."""
     answered_at: datetime | None = None
     """Of :attr:`standing`."""
+    failures: int = 0
+    """Questions in a row that brought no answer for this head, before this one."""
+    most_usd: float = 0.0
+    """What was set aside for the question."""
+
+    @property
+    def key(self) -> str:
+        """Return ``owner/name#7``, as :attr:`~.open_pull_request.OpenPullRequest.key`."""
+        return self.entry.key
+
+    def standing_decision(self) -> PullRequestDecision:
+        """Return the earlier answer, which stands, as what the act carries out; nobody was asked for it now.
+
+        :raises ValueError: there is none.
+        """
+        if self.standing is None or self.answered_at is None:
+            raise ValueError(f"no answer stands for {self.key}")
+        return PullRequestDecision(
+            rule=self.rule,
+            version=self.version,
+            repository=self.entry.repository,
+            number=self.entry.number,
+            url=self.entry.url,
+            head_sha=self.entry.head_sha,
+            context_hash=self.context_hash,
+            decided_at=self.answered_at,
+            answer=self.standing,
+            asked=False,
+            action=self.standing.action,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready values."""

@@ -24,6 +24,18 @@ KEEP_DAYS = 8
 """Days of costs that are kept."""
 FORGET_AFTER = timedelta(days=30)
 """Time after which a pull request that is not listed any more is forgotten; one that is reopened may come back."""
+MOST_GONE = 200
+"""Of those, the last ones are kept."""
+
+_MOMENTS = (
+    "seen_at",
+    "read_at",
+    "head_first_seen",
+    "considered_at",
+    "unsettled_since",
+    "answered_at",
+    "retry_at",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,24 +45,32 @@ class Seen:
     seen_at: datetime
     """When it was listed last."""
     listing: str = ""
-    """:attr:`~.open_pull_request.OpenPullRequest.fingerprint` at the last full reading; empty: read it again."""
+    """What the listing showed at the last full reading, see :func:`~.pr_rule_turn.listing_mark`; empty: read it
+    again."""
+    read_at: datetime | None = None
+    """When it was read in full last."""
     head_sha: str = ""
     head_first_seen: datetime | None = None
+    """By GitHub's clock."""
     considered_at: datetime | None = None
     """When it was last decided about, or found unchanged; the longest waiting come first."""
+    unsettled_since: datetime | None = None
+    """Since when nobody is asked because checks run, or because it could not be read whole."""
     version: str = ""
-    """Of the rule that the answer is for."""
+    """Of the rule that the answer is for; so are the next two."""
     context_hash: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Hash of each part of the facts, for what an answer waits for."""
     answer: RuleAnswer | None = None
-    """The last answer, for as long as it stands."""
+    """The last answer; one that acts is gone once the head moves."""
     answered_at: datetime | None = None
     outcome: str = ""
     """Of the last act."""
     guard: str = ""
     failures: int = 0
-    """Questions in a row that brought no answer."""
+    """Questions in a row that brought no answer for this head."""
+    fault: str = ""
+    """Of the last of them."""
     retry_at: datetime | None = None
     """When there is a reason to look again although nothing changed at GitHub."""
 
@@ -62,7 +82,7 @@ class Seen:
             if isinstance(value, datetime):
                 value = value.isoformat()
             elif isinstance(value, RuleAnswer):
-                value = value.to_dict()
+                value = _answer_values(value)
             if value not in ("", None, 0, {}):
                 values[item.name] = value
         return values
@@ -71,7 +91,7 @@ class Seen:
     def from_dict(cls, values: Mapping[str, Any]) -> Seen:
         """Read what :meth:`to_dict` wrote."""
         found = dict(values)
-        for name in ("seen_at", "head_first_seen", "considered_at", "answered_at", "retry_at"):
+        for name in _MOMENTS:
             if found.get(name):
                 found[name] = datetime.fromisoformat(found[name])
         if found.get("answer"):
@@ -84,6 +104,7 @@ class Pass:
     """How the last run went, for people."""
 
     at: datetime
+    run_id: str = ""
     ended_at: datetime | None = None
     repositories: int = 0
     listed: int = 0
@@ -165,6 +186,12 @@ class RuleState:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"is damaged: {error!r}") from None
+
+
+def _answer_values(answer: RuleAnswer) -> dict[str, Any]:
+    """Return an answer without what is empty: there may be a thousand of them."""
+    always = ("action", "reason", "confidence")
+    return {key: value for key, value in answer.to_dict().items() if value or key in always}
 
 
 def _pass_values(one: Pass) -> dict[str, Any]:

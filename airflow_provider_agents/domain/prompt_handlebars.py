@@ -61,11 +61,12 @@ def handlebars_faults(source: str) -> list[tuple[int, str]]:
 
 
 def hint(name: str) -> str:
-    """Return what to write for a variable of the other system; empty: it has none of that name."""
+    """Return what to write for a variable of the other system, said after its name; empty: it has none of that name."""
     if name not in NAMES:
         return ""
     form, remark = NAMES[name]
-    return f"write `{form}`" if form else remark[0].lower() + remark[1:].rstrip(".")
+    told = f"write `{form}`" if form else remark[0].lower() + remark[1:].rstrip(".")
+    return f"is a variable of another system; {told}"
 
 
 def names_table() -> str:

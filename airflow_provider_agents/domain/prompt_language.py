@@ -12,10 +12,13 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_agents.domain.prompt_handlebars import handlebars_faults, hint
-from airflow_provider_agents.domain.prompt_variables import BY_NAME, MOST_ENTRIES
+from airflow_provider_agents.domain.prompt_handlebars import handlebars_faults
+from airflow_provider_agents.domain.prompt_variables import BY_NAME, MOST_ENTRIES, Kind
+from airflow_provider_agents.domain.prompt_vocabulary import FILTERS, TESTS, Fields, Vocabulary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jinja2 import Environment, nodes
 
 MOST_COST = 20_000
@@ -28,12 +31,9 @@ MOST_LISTED = 50
 """Entries of a list that a template writes out."""
 MOST_FAULTS = 20
 
-FILTERS = frozenset(
-    "capitalize count d default first join last length lower sort title trim upper".split()  # noqa: SIM905
-)
 FENCED_FILTERS = frozenset({"d", "default"})
-TESTS = frozenset("defined undefined none odd even true false".split())  # noqa: SIM905
 _OF_LISTS = frozenset({"join", "sort"})
+_OF_RECORDS = frozenset({"count", "length", "d", "default"})
 LOOP_FIELDS = frozenset("index index0 revindex revindex0 first last length".split())  # noqa: SIM905
 TASK_TEMPLATE = "_task.md.j2"
 """What every template may include."""
@@ -64,7 +64,12 @@ _CALLED = {
     "ScopedEvalContextModifier": "`{% autoescape %}`",
     "EvalContextModifier": "`{% autoescape %}`",
 }
-_LONG_TEXTS = frozenset({"prompt", "review_prompt", "test_command"})
+PROMPTS = Vocabulary(
+    variables=BY_NAME,
+    include=TASK_TEMPLATE,
+    long_texts=frozenset({"prompt", "review_prompt", "test_command"}),
+)
+"""Of the prompts of the steps."""
 
 
 @dataclass(slots=True)
@@ -72,20 +77,27 @@ class Checked:
     """What is known of a template."""
 
     name: str
-    faults: list[str] = field(default_factory=list)
-    """Each with template and line."""
+    noted: list[tuple[int, str]] = field(default_factory=list)
+    """Faults, each with its line."""
     used: set[str] = field(default_factory=set)
     """Variables, without those of templates that it includes or extends."""
+    fields: set[str] = field(default_factory=set)
+    """Fields of records, written with their dot."""
     blocks: dict[str, int] = field(default_factory=dict)
     """Blocks, with their lines."""
     extends: str | None = None
     includes: set[str] = field(default_factory=set)
     cost: int = 0
 
+    @property
+    def faults(self) -> list[str]:
+        """The faults, each with template and line."""
+        return [f"{self.name}, line {line}: {text}" for line, text in self.noted]
+
     def fault(self, line: int | None, text: str) -> None:
         """Note a fault."""
-        if len(self.faults) < MOST_FAULTS:
-            self.faults.append(f"{self.name}, line {line or 1}: {text}")
+        if len(self.noted) < MOST_FAULTS:
+            self.noted.append((line or 1, text))
 
 
 def check_language(
@@ -95,6 +107,7 @@ def check_language(
     *,
     base: str = "",
     base_blocks: frozenset[str] = frozenset(),
+    vocabulary: Vocabulary = PROMPTS,
 ) -> Checked:
     """Check a template; nothing of it runs.
 
@@ -102,21 +115,22 @@ def check_language(
     :param name: of the template, for its faults.
     :param base: name of the shipped template that it may extend; empty: none.
     :param base_blocks: the blocks of that.
+    :param vocabulary: what it may name.
     """
     from jinja2 import TemplateSyntaxError
 
     found = Checked(name)
     try:
         tree = environment.parse(source, name)
-        _Check(found, base, base_blocks).template(tree)
+        _Check(found, base, base_blocks, vocabulary).template(tree)
     except TemplateSyntaxError as error:
         found.fault(error.lineno, error.message or "is no Jinja template")
     except RecursionError:
         found.fault(1, "is nested too deeply")
     except (ValueError, OverflowError) as error:  # e.g. a number of ten thousand digits
         found.fault(1, f"cannot be read: {error}")
-    if found.faults and (foreign := handlebars_faults(source)):
-        found.faults.clear()
+    if found.noted and (foreign := handlebars_faults(source)):
+        found.noted.clear()
         for line, text in foreign:
             found.fault(line, text)
     return found
@@ -130,15 +144,20 @@ class _Place:
     times: int = 1
     """How often it runs at the most."""
     loops: int = 0
-    locals: frozenset[str] = frozenset()
+    locals: Mapping[str, Fields] = field(default_factory=dict)
+    """Names of loops, with the fields of what they stand for."""
     in_block: bool = False
 
 
 class _Check:
-    def __init__(self, found: Checked, base: str, base_blocks: frozenset[str]) -> None:
+    def __init__(
+        self, found: Checked, base: str, base_blocks: frozenset[str], vocabulary: Vocabulary
+    ) -> None:
         self.found = found
         self.base = base
         self.base_blocks = base_blocks
+        self.vocabulary = vocabulary
+        self.known = vocabulary.variables
 
     def template(self, tree: nodes.Template) -> None:
         first = next((node for node in tree.body if not _is_blank(node)), None)
@@ -201,24 +220,26 @@ class _Check:
 
     def _on_name(self, node: Any, place: _Place) -> None:
         if node.name in place.locals:
+            if fields := place.locals[node.name]:
+                self.found.fault(node.lineno, f"`{node.name}` is no text; write {_listed(node.name, fields)}")
             return
-        variable = BY_NAME.get(node.name)
+        variable = self.known.get(node.name)
         if variable is None:
-            self.found.fault(node.lineno, _unknown(node.name))
+            self.found.fault(node.lineno, self._unknown(node.name))
             return
         self.found.used.add(node.name)
         if variable.kind == "record":
-            fields = ", ".join(f"`{node.name}.{name}`" for name, _ in variable.fields)
+            fields_told = _listed(node.name, variable.fields)
             self.found.fault(
-                node.lineno, f"`{node.name}` is no text; write {fields}, or `{{% if {node.name} %}}`"
+                node.lineno, f"`{node.name}` is no text; write {fields_told}, or `{{% if {node.name} %}}`"
             )
-        elif variable.kind == "fenced" or node.name in _LONG_TEXTS:
+        elif variable.kind == "fenced" or node.name in self.vocabulary.long_texts:
             self.found.cost += LONG_COST * place.times
 
     def _on_output(self, node: Any, place: _Place) -> None:
         for each in node.nodes:
-            variable = BY_NAME.get(getattr(each, "name", "")) if type(each).__name__ == "Name" else None
-            if variable is not None and variable.kind == "list":
+            variable = self.known.get(getattr(each, "name", "")) if type(each).__name__ == "Name" else None
+            if variable is not None and variable.kind == "list" and not self.vocabulary.writes_lists:
                 self.found.fault(
                     node.lineno, f"`{variable.name}` is a list; write `{variable.name}|join(', ')`"
                 )
@@ -248,37 +269,50 @@ class _Check:
         elif kind in ("And", "Or"):
             self._condition(node.left, _with(place, depth=place.depth + 1))
             self._condition(node.right, _with(place, depth=place.depth + 1))
-        elif kind == "Name" and node.name in BY_NAME and node.name not in place.locals:
+        elif kind == "Name" and node.name in self.known and node.name not in place.locals:
             self.found.used.add(node.name)  # looked at, not copied
+        elif kind == "Name" and node.name in place.locals:
+            pass
         else:
             self._node(node, place)
         if place.depth > MOST_DEPTH:
             raise RecursionError
 
     def _on_getattr(self, node: Any, place: _Place) -> None:
-        of = getattr(node.node, "name", "")
+        of = getattr(node.node, "name", "") if type(node.node).__name__ == "Name" else ""
         if of == "loop" and place.loops and node.attr in LOOP_FIELDS:
             return
-        variable = BY_NAME.get(of)
-        fields = dict(variable.fields) if variable is not None else {}
-        if variable is not None and node.attr in fields:
-            self.found.used.add(of)
-            self.found.cost += LONG_COST * place.times if fields[node.attr] == "fenced" else 0
+        variable = self.known.get(of)
+        fields = place.locals.get(of, variable.fields if variable else ())
+        kinds = dict(fields)
+        if node.attr in kinds:
+            if of not in place.locals:
+                self.found.used.add(of)
+                self.found.fields.add(f"{of}.{node.attr}")
+            self.found.cost += LONG_COST * place.times if kinds[node.attr] == "fenced" else 0
         elif fields:
-            known = ", ".join(f"`{of}.{name}`" for name in fields)
-            self.found.fault(node.lineno, f"`{of}.{node.attr}` is not there; there are {known}")
-        else:
+            near = difflib.get_close_matches(node.attr, kinds, n=1, cutoff=0.6)
+            meant = f"; did you mean `{of}.{near[0]}`?" if near else ""
             self.found.fault(
-                node.lineno, f"`.{node.attr}`: nothing here has attributes but `failure` and `loop`"
+                node.lineno, f"`{of}.{node.attr}` is not there; there are {_listed(of, fields)}{meant}"
+            )
+        else:
+            having = ", ".join(f"`{name}`" for name in self.vocabulary.records)
+            self.found.fault(
+                node.lineno, f"`.{node.attr}`: nothing here has attributes but {having} and `loop`"
             )
 
     def _on_filter(self, node: Any, place: _Place) -> None:
         if node.name not in FILTERS:
             known = ", ".join(sorted(FILTERS))
             self.found.fault(node.lineno, f"filter `{node.name}` is not part of it; there are {known}")
-        elif node.name not in FENCED_FILTERS and (fenced := _fenced_in(node.node)):
+        elif node.name not in FENCED_FILTERS and (fenced := self._fenced_in(node.node)):
             self.found.fault(
                 node.lineno, f"`{fenced}` stands between markers, which filter `{node.name}` could take apart"
+            )
+        elif node.name not in _OF_RECORDS and self._kind(node.node) == "records":
+            self.found.fault(
+                node.lineno, f"filter `{node.name}` is not for records; go over them: `{{% for … %}}`"
             )
         elif node.name in _OF_LISTS and self._entries(node.node) is None:
             self.found.fault(node.lineno, f"filter `{node.name}` is for lists: a variable, or `['a', 'b']`")
@@ -301,7 +335,7 @@ class _Check:
 
     def _on_for(self, node: Any, place: _Place) -> None:
         target = getattr(node.target, "name", None)
-        if target is None or target in BY_NAME or target == "loop":
+        if target is None or target in self.known or target == "loop":
             self.found.fault(node.lineno, "a loop needs one new name, which is that of no variable")
             return
         if node.recursive:
@@ -311,10 +345,9 @@ class _Check:
             return
         times = self._entries(node.iter)
         if times is None:
-            lists = ", ".join(name for name, each in BY_NAME.items() if each.kind == "list")
             self.found.fault(
                 node.lineno,
-                f"loops go over {lists}, or over up to {MOST_LISTED} values in brackets: `['a', 'b']`",
+                f"loops go over {', '.join(self.vocabulary.lists)}, or over up to {MOST_LISTED} values in brackets: `['a', 'b']`",
             )
             return
         self._each([node.iter], place)
@@ -322,7 +355,7 @@ class _Check:
             place,
             times=place.times * max(1, times),
             loops=place.loops + 1,
-            locals=place.locals | {target},
+            locals={**place.locals, target: self._fields_of_entries(node.iter)},
         )
         self._each([node.test, *node.body], inside)
         self._each(node.else_, place)
@@ -332,28 +365,47 @@ class _Check:
         kind = type(node).__name__
         if kind == "Filter" and node.name == "sort":
             return self._entries(node.node) if node.node is not None else None
-        if kind == "Name" and (variable := BY_NAME.get(node.name)) is not None and variable.kind == "list":
+        if self._kind(node) in ("list", "records"):
             return MOST_ENTRIES
         if kind in ("List", "Tuple") and len(node.items) <= MOST_LISTED:
             return len(node.items) if all(type(item).__name__ == "Const" for item in node.items) else None
         return None
 
+    def _kind(self, node: Any) -> Kind | None:
+        """Return the kind of a variable, or of a field of one; ``None``: it is none."""
+        if type(node).__name__ == "Name" and node.name in self.known:
+            return self.known[node.name].kind
+        if (
+            type(node).__name__ == "Getattr"
+            and type(node.node).__name__ == "Name"
+            and node.node.name in self.known
+        ):
+            return dict(self.known[node.node.name].fields).get(node.attr)
+        return None
+
+    def _fields_of_entries(self, node: Any) -> Fields:
+        if self._kind(node) == "records" and type(node).__name__ == "Getattr":
+            return self.known[node.node.name].entries[node.attr]
+        return ()
+
     def _on_block(self, node: Any, place: _Place) -> None:
+        if not self.vocabulary.blocks:
+            self.found.fault(node.lineno, "`{% block %}` is not part of what this template may do")
         if place.in_block and self.found.extends:
             self.found.fault(node.lineno, "a block may not stand inside another one here")
         self.found.blocks.setdefault(node.name, node.lineno)
         # A block does not see the loop that it stands in, unless it is `scoped`.
-        self._each(
-            node.body, _with(place, in_block=True, locals=place.locals if node.scoped else frozenset())
-        )
+        self._each(node.body, _with(place, in_block=True, locals=place.locals if node.scoped else {}))
 
     def _on_include(self, node: Any, place: _Place) -> None:
         name = getattr(node.template, "value", None)
-        if name != TASK_TEMPLATE:
-            self.found.fault(node.lineno, f"`{{% include %}}`: only {TASK_TEMPLATE} may be included")
+        only = self.vocabulary.include
+        if not only or name != only:
+            allowed = f"only {only} may be included" if only else "nothing may be included here"
+            self.found.fault(node.lineno, f"`{{% include %}}`: {allowed}")
             return
         if not node.with_context:
-            self.found.fault(node.lineno, f"{TASK_TEMPLATE} needs the context; leave `without context` out")
+            self.found.fault(node.lineno, f"{only} needs the context; leave `without context` out")
         self.found.includes.add(name)
         self.found.cost += 5 * LONG_COST * place.times
 
@@ -368,6 +420,25 @@ class _Check:
             return
         self.found.fault(node.lineno, f"{_CALLED['Call']} is not part of what a prompt's template may do")
 
+    def _fenced_in(self, node: Any) -> str | None:
+        """Return the name of a fenced text that a value is made of."""
+        from jinja2 import nodes
+
+        if node is None:
+            return None
+        for each in [node, *node.find_all((nodes.Name, nodes.Getattr))]:
+            variable = self.known.get(each.name) if isinstance(each, nodes.Name) else None
+            if variable is not None and "fenced" in (variable.kind, *dict(variable.fields).values()):
+                return variable.name
+        return None
+
+    def _unknown(self, name: str) -> str:
+        if told := self.vocabulary.hint(name):
+            return f"`{name}` {told}"
+        near = difflib.get_close_matches(name.lower(), self.known, n=1, cutoff=0.6)
+        meant = f"; did you mean `{near[0]}`?" if near else "."
+        return f"`{name}` is unknown{meant} There are: {', '.join(sorted(self.known))}"
+
 
 def _with(place: _Place, **changes: Any) -> _Place:
     import dataclasses
@@ -381,22 +452,5 @@ def _is_blank(node: Any) -> bool:
     return all(type(part).__name__ == "TemplateData" and not part.data.strip() for part in node.nodes)
 
 
-def _fenced_in(node: Any) -> str | None:
-    """Return the name of a fenced text that a value is made of."""
-    from jinja2 import nodes
-
-    if node is None:
-        return None
-    for each in [node, *node.find_all((nodes.Name, nodes.Getattr))]:
-        name = getattr(each, "name", "") if isinstance(each, nodes.Name) else ""
-        if name in BY_NAME and BY_NAME[name].kind in ("fenced", "record"):
-            return name
-    return None
-
-
-def _unknown(name: str) -> str:
-    if told := hint(name):
-        return f"`{name}` is a variable of another system; {told}"
-    near = difflib.get_close_matches(name.lower(), BY_NAME, n=1, cutoff=0.6)
-    known = ", ".join(sorted(BY_NAME))
-    return f"`{name}` is unknown" + (f"; did you mean `{near[0]}`?" if near else "") + f" There are: {known}"
+def _listed(record: str, fields: Fields) -> str:
+    return ", ".join(f"`{record}.{name}`" for name, _ in fields)

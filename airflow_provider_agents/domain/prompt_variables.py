@@ -14,7 +14,8 @@ from airflow_provider_agents.domain.untrusted import fence
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["text", "fenced", "number", "flag", "list", "record"]
+Kind = Literal["text", "fenced", "number", "flag", "list", "record", "records"]
+"""``list``: of texts; ``record``: with fields; ``records``: a list of such."""
 PromptStep = Literal["plan", "implement", "fix", "review"]
 
 STEPS: tuple[PromptStep, ...] = ("plan", "implement", "fix", "review")
@@ -30,6 +31,7 @@ _EMPTY: dict[Kind, Any] = {
     "flag": False,
     "list": (),
     "record": None,
+    "records": (),
 }
 
 
@@ -47,6 +49,8 @@ class Variable:
     """Steps in which it may have a value."""
     fields: tuple[tuple[str, Kind], ...] = field(default=())
     """Of a ``record``: what stands behind its dot."""
+    entries: Mapping[str, tuple[tuple[str, Kind], ...]] = field(default_factory=dict)
+    """Of a ``record``: the fields of each entry, by the name of a field of the kind ``records``."""
 
     @property
     def empty(self) -> Any:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.merge_rules import MEANINGS, NEVER, RULES, UNLIMITED
+from airflow_provider_agents.domain.pr_rule import PullRequestRule
 from airflow_provider_agents.domain.repository_settings import AgentsFile, Repositories
 from airflow_provider_agents.domain.source_definition import SourceDefinition
 
@@ -16,6 +17,7 @@ SCHEMAS: dict[str, tuple[type[BaseModel], str]] = {
     "repositories": (Repositories, "Settings of repositories: repositories.yaml"),
     "agents": (AgentsFile, "Settings of a repository of its own: .agents.yaml"),
     "ticket-source": (SourceDefinition, "A source of tickets: tickets/<name>.yaml"),
+    "pull-request-rule": (PullRequestRule, "A rule for pull requests: rules/<name>.yaml"),
 }
 """Name of a schema: its model and its title."""
 

@@ -193,6 +193,17 @@ class PullRequestSnapshot:
     """Numbers of the issues of the same repository that a merge closes."""
     merge_commit_sha: str | None = None
     author: str = ""
+    author_is_bot: bool = False
+    """Whether the author is an App; its login is the one without ``[bot]``, as GraphQL gives it."""
+    fork: bool | None = None
+    """Whether the head is in another repository, or its repository is gone; ``None``: not in the answer."""
+    body: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    additions: int | None = None
+    """Lines; as the other two ``None`` where the answer does not tell."""
+    deletions: int | None = None
+    changed_files: int | None = None
     base_sha: str = ""
     """Tip of the base branch, as GitHub last saw it for this pull request."""
     comments: tuple[Comment, ...] = ()

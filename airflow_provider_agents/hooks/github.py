@@ -57,6 +57,8 @@ class AgentsGitHubHook(BaseHook):
         App with only one installation.
     :param repositories: ``owner/name`` of several that an App's token is good for, all of one owner, at most
         :data:`MOST_REPOSITORIES`.
+    :param owner: organisation or user account whose installation an App's token is for, where no repository is
+        named.
     :param timeout_seconds: bound of each HTTP exchange.
     """
 
@@ -70,12 +72,14 @@ class AgentsGitHubHook(BaseHook):
         *,
         repository: str | None = None,
         repositories: Sequence[str] = (),
+        owner: str = "",
         timeout_seconds: float = 30.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.github_conn_id = github_conn_id
         self.repositories = tuple(dict.fromkeys([*([repository] if repository else []), *repositories]))
+        self.owner = owner
         self.timeout_seconds = timeout_seconds
 
     def get_conn(self) -> GitHubCredential:
@@ -101,7 +105,7 @@ class AgentsGitHubHook(BaseHook):
     @asynccontextmanager
     async def client(self) -> AsyncIterator[GitHubClient]:
         """Open a session with a freshly read connection; close it at the end."""
-        async with self._open(await self.aget_conn()) as client:
+        async with self.opened(await self.aget_conn()) as client:
             yield client
 
     def run(self, work: Callable[[GitHubClient], Awaitable[T]]) -> T:
@@ -117,7 +121,7 @@ class AgentsGitHubHook(BaseHook):
         found = self.get_conn()
 
         async def session() -> T:
-            async with self._open(found) as client:
+            async with self.opened(found) as client:
                 return await work(client)
 
         return asyncio.run(session())
@@ -160,7 +164,8 @@ class AgentsGitHubHook(BaseHook):
         )
 
     @asynccontextmanager
-    async def _open(self, found: GitHubCredential) -> AsyncIterator[GitHubClient]:
+    async def opened(self, found: GitHubCredential) -> AsyncIterator[GitHubClient]:
+        """Open a session with a credential that :meth:`get_conn` or :meth:`aget_conn` gave; close it at the end."""
         from airflow_provider_agents.hooks.github_app_tokens import forget, token_for
         from airflow_provider_agents.hooks.github_client import GitHubClient
         from airflow_provider_agents.hooks.github_transport import open_transport
@@ -172,7 +177,9 @@ class AgentsGitHubHook(BaseHook):
             assert found.app is not None
             wanted = found.app.token_permissions or OPERATOR_PERMISSIONS
             timeout = self.timeout_seconds
-            made = await token_for(found.urls, found.app, self.repositories, wanted, timeout_seconds=timeout)
+            made = await token_for(
+                found.urls, found.app, self.repositories, wanted, owner=self.owner, timeout_seconds=timeout
+            )
             return made.token
 
         async with open_transport(

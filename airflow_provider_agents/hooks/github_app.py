@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow_provider_agents.exceptions import ForgeAccessError, ForgeUnavailableError, InvalidInputError
 from airflow_provider_agents.hooks.github_errors import Operation, response_error
@@ -199,14 +200,20 @@ async def mint(
     raise _refused(app, operation, status, headers, answer)
 
 
-async def find_installation(transport: GitHubTransport, app: GitHubApp, repository: str | None) -> int:
+async def find_installation(
+    transport: GitHubTransport, app: GitHubApp, repository: str | None, owner: str = ""
+) -> int:
     """Return the number of the App's installation.
 
-    :param repository: ``owner/name`` that it is installed on; ``None``: the App must have only one.
+    :param repository: ``owner/name`` that it is installed on; ``None``: the App must have only one, or ``owner`` is
+        given.
+    :param owner: organisation or user account that it is installed on.
     :raises ForgeAccessError: it is not installed there, or there are several.
     """
     if repository is None:
-        return await _only_installation(transport, app)
+        return await (
+            _installation_of(transport, app, owner) if owner else _only_installation(transport, app)
+        )
     name_of(repository)
     operation = Operation(f"find the App's installation on {repository}", "none")
     status, headers, answer = await transport.answer("GET", f"/repos/{repository}/installation", operation)
@@ -218,6 +225,21 @@ async def find_installation(transport: GitHubTransport, app: GitHubApp, reposito
             "or there is no such repository. Install it: the App's settings, Install App, and choose the repository"
         )
     raise _refused(app, operation, status, headers, answer)
+
+
+async def _installation_of(transport: GitHubTransport, app: GitHubApp, owner: str) -> int:
+    operation = Operation(f"find the App's installation on {owner}", "none")
+    for kind in ("orgs", "users"):
+        path = f"/{kind}/{quote(owner, safe='')}/installation"
+        status, headers, answer = await transport.answer("GET", path, operation)
+        if status == 200 and isinstance(answer, Mapping) and isinstance(answer.get("id"), int):
+            return int(answer["id"])
+        if status != 404 or _app_unknown(_said(answer)):
+            raise _refused(app, operation, status, headers, answer)
+    raise ForgeAccessError(
+        f"The GitHub App of connection {app.conn_id!r} (app_id {app.app_id}) is not installed on {owner}, or there is "
+        "no such account. Install it: the App's settings, Install App"
+    )
 
 
 async def _only_installation(transport: GitHubTransport, app: GitHubApp) -> int:

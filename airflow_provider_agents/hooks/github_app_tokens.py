@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXPIRY_MARGIN = timedelta(minutes=5)
 """A token that lives no longer than this is not used any more."""
 
-_Key = tuple[str, str, tuple[str, ...], tuple[tuple[str, str], ...]]
+_Key = tuple[str, str, str, tuple[str, ...], tuple[tuple[str, str], ...]]
 
 _tokens: dict[_Key, InstallationToken] = {}
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, asyncio.Lock]] = WeakKeyDictionary()
@@ -31,20 +31,25 @@ async def token_for(
     repositories: Sequence[str],
     permissions: Mapping[str, str],
     *,
+    owner: str = "",
     timeout_seconds: float = 30.0,
 ) -> InstallationToken:
     """Return a token that this process has already, or a new one.
 
     Those who ask for the same one at the same time are given one and the same.
 
+    :param owner: as of :func:`new_token`.
     :raises ForgeError: as :func:`new_token`.
     """
-    key = (urls.rest_url, app.identity, tuple(sorted(repositories)), tuple(sorted(permissions.items())))
+    names = tuple(sorted(repositories))
+    key = (urls.rest_url, app.identity, owner.casefold(), names, tuple(sorted(permissions.items())))
     locks = _locks.setdefault(asyncio.get_running_loop(), {})
     async with locks.setdefault(key, asyncio.Lock()):
         found = _tokens.get(key)
         if found is None or not _usable(found):
-            found = await new_token(urls, app, repositories, permissions, timeout_seconds=timeout_seconds)
+            found = await new_token(
+                urls, app, repositories, permissions, owner=owner, timeout_seconds=timeout_seconds
+            )
             for old in [other for other, token in _tokens.items() if not _usable(token)]:
                 del _tokens[old]
             _tokens[key] = found
@@ -57,6 +62,7 @@ async def new_token(
     repositories: Sequence[str],
     permissions: Mapping[str, str],
     *,
+    owner: str = "",
     timeout_seconds: float = 30.0,
 ) -> InstallationToken:
     """Have GitHub make a token that nobody else has.
@@ -64,6 +70,7 @@ async def new_token(
     A wrong clock of this machine is made up for: what GitHub refuses is signed once more by its time.
 
     :param repositories: ``owner/name``, all of one owner; empty: all of the installation.
+    :param owner: whose installation it is, where ``repositories`` is empty and the App has several.
     :raises ForgeAccessError: the App may not; the message names what to change.
     :raises ForgeUnavailableError: GitHub did not answer.
     :raises InvalidInputError: the private key is none.
@@ -81,7 +88,7 @@ async def new_token(
             number = app.installation_id
             if number is None:
                 number = await github_app.find_installation(
-                    transport, app, repositories[0] if repositories else None
+                    transport, app, repositories[0] if repositories else None, owner
                 )
             return await github_app.mint(transport, app, repositories, permissions, installation_id=number)
 

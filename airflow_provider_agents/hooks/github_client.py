@@ -16,6 +16,8 @@ from airflow_provider_agents.hooks.github_errors import Operation, absent, error
 from airflow_provider_agents.hooks.github_landing_calls import LandingCalls
 from airflow_provider_agents.hooks.github_models import MergeResult
 from airflow_provider_agents.hooks.github_names import owner_and_name, repository_path
+from airflow_provider_agents.hooks.github_open_pulls import read_open_pulls
+from airflow_provider_agents.hooks.github_organization import read_owned_repositories
 from airflow_provider_agents.hooks.github_parse_objects import (
     parse_annotations,
     parse_file_names,
@@ -26,20 +28,24 @@ from airflow_provider_agents.hooks.github_parse_objects import (
 )
 from airflow_provider_agents.hooks.github_pulse import read_pulses
 from airflow_provider_agents.hooks.github_queries import BRANCH_HEAD, REPOSITORY
+from airflow_provider_agents.hooks.github_revert_calls import RevertCalls
+from airflow_provider_agents.hooks.github_rule_calls import RuleCalls
 from airflow_provider_agents.hooks.github_snapshot import read_snapshot, read_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_agents.domain.landing_policy import MergeMethod
+    from airflow_provider_agents.domain.open_pull_request import OpenPullRequest
     from airflow_provider_agents.domain.pull_request import Annotation, PullRequestPulse, PullRequestSnapshot
     from airflow_provider_agents.exceptions import ForgeError
     from airflow_provider_agents.hooks.github_models import Issue, PullRequestRef, RateLimit, RepositoryInfo
+    from airflow_provider_agents.hooks.github_open_labels import LabelMemory
     from airflow_provider_agents.hooks.github_reading import Ref
     from airflow_provider_agents.hooks.github_transport import GitHubTransport
 
 
-class GitHubClient(LandingCalls, BranchCalls):
+class GitHubClient(LandingCalls, BranchCalls, RevertCalls, RuleCalls):
     """Calls to one GitHub; open one with :meth:`AgentsGitHubHook.client`.
 
     Every method takes the repository as ``owner/name`` and raises
@@ -134,6 +140,28 @@ class GitHubClient(LandingCalls, BranchCalls):
         :raises ForgeError: a rate limit is used up, or nothing could be read.
         """
         return await read_pulses(self._transport, node_ids)
+
+    async def open_pull_requests(
+        self, repositories: Sequence[str], labels: LabelMemory | None = None
+    ) -> dict[str, tuple[OpenPullRequest, ...] | ForgeError]:
+        """Return the open pull requests of each repository, or why they could not be read.
+
+        See :func:`.github_open_pulls.read_open_pulls`. Five repositories cost one point, and a hundred pull requests
+        whose labels have to be read another one.
+
+        :param labels: what earlier listings of this credential know of labels; kept up to date.
+        :raises ForgeError: a rate limit is used up, or nothing could be read.
+        """
+        for repository in repositories:
+            owner_and_name(repository)
+        return await read_open_pulls(self._transport, repositories, labels)
+
+    async def organization_repositories(self, organization: str) -> tuple[str, ...]:
+        """Return ``owner/name`` of an account's repositories that are neither archived nor forks.
+
+        :param organization: login of an organisation, or of a user.
+        """
+        return await read_owned_repositories(self._transport, organization)
 
     @property
     def rate_limit(self) -> RateLimit | None:

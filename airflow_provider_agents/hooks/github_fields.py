@@ -44,6 +44,22 @@ def login(node: Mapping[str, Any]) -> str:
     return text(mapping(node.get("author")).get("login")) or GHOST
 
 
+def is_bot(node: Mapping[str, Any]) -> bool:
+    """Return whether a node's author in GraphQL is an App."""
+    return mapping(node.get("author")).get("__typename") == "Bot"
+
+
+def is_fork(pull: Mapping[str, Any]) -> bool | None:
+    """Return whether a pull request's head is in another repository, or its repository is gone.
+
+    ``None`` where the answer does not tell.
+    """
+    across = flag(pull.get("isCrossRepository"))
+    if "headRepository" in pull and pull["headRepository"] is None:
+        return True
+    return across
+
+
 def edited_by(node: Mapping[str, Any]) -> str:
     """Return who edited a comment last in GraphQL; empty where nobody did but its author."""
     editor = text(mapping(node.get("editor")).get("login"))

@@ -6,7 +6,8 @@ import re
 
 from airflow_provider_agents.exceptions import InvalidInputError
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:_[A-Za-z0-9]+)?/[A-Za-z0-9._-]+")
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:_[A-Za-z0-9]+)?")
+_REPOSITORY = re.compile(_OWNER.pattern + r"/[A-Za-z0-9._-]+")
 _MARKER = re.compile(r"[A-Za-z0-9._:/#@=+ -]{1,200}")
 
 
@@ -19,6 +20,11 @@ def owner_and_name(repository: str) -> dict[str, str]:
         raise InvalidInputError([f"repository: must be owner/name, not {repository!r}"])
     owner, name = repository.split("/")
     return {"owner": owner, "name": name}
+
+
+def is_owner(login: str) -> bool:
+    """Tell whether ``login`` can be that of an organisation or a user."""
+    return _OWNER.fullmatch(login) is not None
 
 
 def repository_path(repository: str, rest: str) -> str:

@@ -16,7 +16,16 @@ from airflow_provider_agents.domain.pull_request import (
     ReviewDecision,
 )
 from airflow_provider_agents.exceptions import ForgeUnavailableError
-from airflow_provider_agents.hooks.github_fields import integer, login, mapping, one_of, text
+from airflow_provider_agents.hooks.github_fields import (
+    integer,
+    is_bot,
+    is_fork,
+    login,
+    mapping,
+    moment,
+    one_of,
+    text,
+)
 from airflow_provider_agents.hooks.github_parse_checks import parse_checks
 from airflow_provider_agents.hooks.github_parse_merging import (
     parse_auto_merge,
@@ -97,6 +106,14 @@ def parse_snapshot(
         base_branch=facts["baseRefName"],
         base_sha=text(pull.get("baseRefOid")),
         author=login(pull),
+        author_is_bot=is_bot(pull),
+        fork=is_fork(pull),
+        body=text(pull.get("body")),
+        created_at=moment(pull.get("createdAt")),
+        updated_at=moment(pull.get("updatedAt")),
+        additions=integer(pull.get("additions")),
+        deletions=integer(pull.get("deletions")),
+        changed_files=integer(pull.get("changedFiles")),
         read_at=read_at,
         mergeable=one_of(Mergeable, pull.get("mergeable")) or "UNKNOWN",
         merge_state=one_of(MergeState, pull.get("mergeStateStatus")) or "UNKNOWN",

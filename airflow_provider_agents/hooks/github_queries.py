@@ -93,8 +93,10 @@ fragment RepositoryFacts on Repository {
 _PULL_FACTS = (
     """
 fragment PullFacts on PullRequest {
-  id number url title state isDraft
-  author { login }
+  id number url title body state isDraft createdAt updatedAt
+  author { __typename login }
+  isCrossRepository headRepository { id }
+  additions deletions changedFiles
   headRefOid headRefName baseRefOid baseRefName
   mergeable mergeStateStatus reviewDecision
   mergeCommit { oid }

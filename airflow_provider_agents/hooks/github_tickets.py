@@ -93,7 +93,7 @@ class GitHubTickets:
             transports: dict[str, GitHubTransport] = {}
             for group in await self._groups(found):
                 session = AgentsGitHubHook(self._connection, repositories=group)
-                client = await stack.enter_async_context(session._open(found))
+                client = await stack.enter_async_context(session.opened(found))
                 transports |= dict.fromkeys(group, client._transport)
             self._transports = transports
             self._listing = TicketListing(self._definition, self._rules, transports)

@@ -8,35 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_agents.domain.commands import pending_commands
-from airflow_provider_agents.domain.landing import Decision
 from airflow_provider_agents.domain.landing_history import Enqueued, Rerun
-from airflow_provider_agents.domain.landing_policy import MERGE_METHODS, LandingPolicy, MergeMethod
-from airflow_provider_agents.domain.merge_message import merge_message
 from airflow_provider_agents.domain.outbound import outbound
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
     ForgeConflictError,
     ForgeUnavailableError,
 )
+from airflow_provider_agents.operators.merge_calls import (
+    enqueue_head,
+    merge_head,
+    merge_method,
+    take_back,
+    update_head,
+    waiting,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
-    from typing import Any
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_agents.domain.commands import Command
+    from airflow_provider_agents.domain.landing import Decision
+    from airflow_provider_agents.domain.landing_policy import LandingPolicy
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.hooks.github_client import GitHubClient
     from airflow_provider_agents.operators.landing_memory import LandingMemory
-
-    Ask = Callable[[Callable[[GitHubClient], Coroutine[Any, Any, Any]]], Any]
+    from airflow_provider_agents.operators.merge_calls import Ask
 
 _BETWEEN_CHANGES_SECONDS = 1.0
 """GitHub's advice for several changes in a row (its best practices for the REST API)."""
-MERGE_REFUSED = "merge_refused"
 
 
 class LandingActs:
@@ -112,54 +115,18 @@ class LandingActs:
         self._ask(answer)
 
     def _merge(self, decision: Decision, s: PullRequestSnapshot) -> Decision | None:
-        """Merge exactly the head that was read."""
-        method = merge_method(self._policy.merge_method, s.allowed_methods)
-
-        async def merge(client: GitHubClient) -> None:
-            title = message = None
-            if method != "rebase":
-                body = (await client.issue(s.repository, s.number)).body
-                commits = await client.pull_request_commits(s.repository, s.number)
-                title, message = merge_message(s.title, s.number, body, commits)
-            await client.merge_pull_request(
-                s.repository, s.number, head_sha=s.head_sha, method=method, title=title, message=message
-            )
-
-        try:
-            self._ask(merge)
-        except ForgeConflictError as error:
-            return _wait(MERGE_REFUSED, f"GitHub did not merge: {error}")
-        except ForgeUnavailableError as error:
-            return _wait(MERGE_REFUSED, f"The answer to the merge was lost: {error}")
-        return _wait(MERGE_REFUSED, "GitHub accepted the merge but does not show it yet.")
+        return merge_head(self._ask, s, self._policy.merge_method)[0]
 
     def _withdraw(self, decision: Decision, s: PullRequestSnapshot) -> Decision | None:
         """Take back what we handed to GitHub, out of the queue or from auto-merge, whichever stands."""
         entry = Enqueued(head_sha=s.head_sha, at=s.read_at)
         self._memory.change(withdrawn=(*self._memory.history.withdrawn, entry))
-
-        async def withdraw(client: GitHubClient) -> None:
-            if s.queue_entry is not None:
-                await client.dequeue(s.node_id)
-            if s.auto_merge_on:
-                await client.disable_auto_merge(s.node_id)
-
-        try:
-            self._ask(withdraw)
-        except (ForgeConflictError, ForgeUnavailableError) as error:
-            return _wait("withdrawal_not_shown", f"GitHub did not say that it was taken back: {error}")
-        return _wait("withdrawal_not_shown", decision.message)
+        return take_back(self._ask, s, decision.message)
 
     def _enqueue(self, decision: Decision, s: PullRequestSnapshot) -> Decision | None:
         entry = Enqueued(head_sha=s.head_sha, at=s.read_at)
         self._memory.change(enqueued=(*self._memory.history.enqueued, entry))
-        try:
-            self._ask(lambda client: client.enqueue(s.node_id, s.head_sha))
-        except ForgeConflictError as error:
-            return _wait("queue_refused", f"GitHub did not take it into the merge queue: {error}")
-        except ForgeUnavailableError as error:
-            return _wait("queue_not_shown", f"The answer of the merge queue was lost: {error}")
-        return _wait("queued", decision.message)
+        return enqueue_head(self._ask, s, decision.message)
 
     def _enable_auto_merge(self, decision: Decision, s: PullRequestSnapshot) -> Decision | None:
         entry = Enqueued(head_sha=s.head_sha, at=s.read_at)
@@ -170,19 +137,11 @@ class LandingActs:
         except (ForgeConflictError, ForgeAccessError, ForgeUnavailableError):
             # It was a convenience: without it we merge ourselves.
             return None
-        return _wait("auto_merge_on", decision.message)
+        return waiting("auto_merge_on", decision.message)
 
     def _update_branch(self, decision: Decision, s: PullRequestSnapshot) -> Decision | None:
         self._memory.change(updated_heads=(*self._memory.history.updated_heads, s.head_sha))
-        try:
-            self._ask(lambda client: client.update_branch(s.repository, s.number, s.head_sha))
-        except ForgeConflictError as error:
-            return Decision(
-                verdict="escalate", reason="update_refused", message=str(error), rule=decision.rule
-            )
-        except ForgeUnavailableError as error:
-            return _wait("update_not_shown", f"The answer to the update was lost: {error}")
-        return _wait("update_not_shown", f"{s.head_branch} is being brought up to date with {s.base_branch}.")
+        return update_head(self._ask, s, decision.rule)
 
     def _rerun_checks(self, decision: Decision, s: PullRequestSnapshot) -> Decision | None:
         failed = s.checks_in("failed")
@@ -198,23 +157,11 @@ class LandingActs:
         except (ForgeAccessError, ForgeConflictError):
             names = ()
         except ForgeUnavailableError as error:
-            return _wait("rerun_not_shown", f"The answer to the second run was lost: {error}")
+            return waiting("rerun_not_shown", f"The answer to the second run was lost: {error}")
         record(tuple(names))
         if not names:
             return None
-        return _wait("rerun_not_shown", f"Second run of {', '.join(names)}: {decision.message}")
-
-
-def merge_method(wanted: MergeMethod, allowed: tuple[MergeMethod, ...]) -> MergeMethod:
-    """Return the method to merge by: ``wanted``, else the first that the repository allows."""
-    if not allowed or wanted in allowed:
-        return wanted
-    return next(method for method in MERGE_METHODS if method in allowed)
-
-
-def merge_pause(calls: int) -> timedelta:
-    """Return how long to look away after ``calls`` refused merges of one head: 15 s, 30 s, 60 s …"""
-    return timedelta(seconds=15.0 * 2.0 ** (max(calls, 1) - 1))
+        return waiting("rerun_not_shown", f"Second run of {', '.join(names)}: {decision.message}")
 
 
 _OTHER_HEAD = (
@@ -225,7 +172,3 @@ _REPLIES = {
     "review": "The review agent will read this head.",
     "explain": "",
 }
-
-
-def _wait(reason: str, message: str) -> Decision:
-    return Decision(verdict="wait", reason=reason, message=message, rule="act")

@@ -14,14 +14,16 @@ from airflow_provider_agents.domain.failed_checks import judge_failure
 from airflow_provider_agents.domain.feedback_text import feedback_text
 from airflow_provider_agents.domain.fingerprint import fingerprint
 from airflow_provider_agents.domain.landing import ACTS_AND_WAITS, Decision, decide
+from airflow_provider_agents.domain.landing_decision import MOST_MERGE_CALLS, merge_pause
 from airflow_provider_agents.domain.landing_history import AgentReview, Round
 from airflow_provider_agents.exceptions import TaskStoppedError
 from airflow_provider_agents.links import PULL_REQUEST_URL_KEY
 from airflow_provider_agents.operators.decision_log import record_decision
-from airflow_provider_agents.operators.landing_acts import MERGE_REFUSED, LandingActs, merge_pause
+from airflow_provider_agents.operators.landing_acts import LandingActs
 from airflow_provider_agents.operators.landing_escalation import LandingEscalation
 from airflow_provider_agents.operators.landing_keys import DECISION_KEY, FEEDBACK_KEY, MAY_FIX_KEY
 from airflow_provider_agents.operators.landing_memory import LandingMemory, thread_replies
+from airflow_provider_agents.operators.merge_calls import MERGE_REFUSED
 from airflow_provider_agents.operators.task_state import generation, recall, remember
 from airflow_provider_agents.triggers.pull_request import PullRequestTrigger
 
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.operators.landing_gate import LandingGateOperator
 
-_MAX_MERGE_CALLS = 5
-"""For one head. GitHub refuses for reasons that the API does not always show beforehand."""
 _GRANTED = ("approved_heads", "overridden", "commands")
 """Parts of the history that an answer of a person changes, however often it is looked at."""
 _MOST_ACTS = 10
@@ -263,8 +263,8 @@ class LandingLook:
         key = f"merge_intent_{generation(self._gate, context)}"
         last = recall(context, key) or {}
         calls = last["calls"] + 1 if last.get("head_sha") == snapshot.head_sha else 1
-        if calls > _MAX_MERGE_CALLS:
-            text = f"GitHub refused to merge {snapshot.head_sha[:12]} {_MAX_MERGE_CALLS} times: {last.get('said')}"
+        if calls > MOST_MERGE_CALLS:
+            text = f"GitHub refused to merge {snapshot.head_sha[:12]} {MOST_MERGE_CALLS} times: {last.get('said')}"
             return calls, Decision(verdict="escalate", reason=MERGE_REFUSED, message=text, rule="act")
         intent = {"head_sha": snapshot.head_sha, "at": snapshot.read_at.isoformat(), "calls": calls}
         remember(context, key, intent)

@@ -7,13 +7,12 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.prompt_language import (
-    FILTERS,
     TASK_TEMPLATE,
-    TESTS,
     Checked,
     check_language,
 )
 from airflow_provider_agents.domain.prompt_variables import BY_NAME, STEPS, PromptStep, filled, samples
+from airflow_provider_agents.domain.prompt_vocabulary import sandbox
 from airflow_provider_agents.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ class StepTemplate:
         # No file system: the shipped templates that it may name, and itself.
         sources = {name: _shipped_source(name) for name in (TASK_TEMPLATE, _file(self.step))}
         sources[self.name] = self.override
-        environment = _environment(
+        environment = sandbox(
             FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None)
         )
         return environment.get_template(self.name)
@@ -187,22 +186,4 @@ def shipped() -> SandboxedEnvironment:
     """Return the environment of the templates of this package."""
     from jinja2 import PackageLoader
 
-    return _environment(PackageLoader("airflow_provider_agents", "prompts"))
-
-
-def _environment(loader: Any) -> SandboxedEnvironment:
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(
-        loader=loader,
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-    )
-    environment.globals.clear()
-    environment.filters = {name: environment.filters[name] for name in FILTERS}
-    environment.tests = {name: environment.tests[name] for name in TESTS}
-    return environment
+    return sandbox(PackageLoader("airflow_provider_agents", "prompts"))

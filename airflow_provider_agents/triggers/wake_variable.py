@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from airflow_provider_agents import settings
@@ -19,8 +19,6 @@ from airflow_provider_agents.domain.webhook_marks import changed, read_marks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from airflow_provider_agents.triggers.pull_request_watch import Watchlist
-
     Listener = Callable[[Mapping[str, object]], None]
 
 log = logging.getLogger(__name__)
@@ -28,6 +26,13 @@ log = logging.getLogger(__name__)
 SHORTEST_SECONDS = 1.0
 READ_SECONDS = 30.0
 """Time after which a reading that Airflow does not answer is given up."""
+
+
+class Wakeable(Protocol):
+    """Those who wait for pull requests."""
+
+    def wake(self, *named: tuple[str, int | None]) -> None:
+        """Look at once at pull requests, or at all of a repository; repositories in any case."""
 
 
 async def read_variable(name: str) -> str | None:
@@ -112,7 +117,7 @@ def wake_reader() -> WakeReader | None:
 
 
 @asynccontextmanager
-async def wakened(members: Watchlist) -> AsyncIterator[None]:
+async def wakened(members: Wakeable) -> AsyncIterator[None]:
     """Have ``members`` look at once at what a changed mark names, while the block runs."""
     reader = wake_reader()
     if reader is None:

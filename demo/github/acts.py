@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from demo.github import act_checks, act_conversation, act_issues, act_landing, issues, pull_requests, reviews
+from demo.github import (
+    act_checks,
+    act_conversation,
+    act_forks,
+    act_issues,
+    act_landing,
+    issues,
+    pull_requests,
+    reviews,
+)
 from demo.github.act_subjects import Act, pull_of, subject_of
 from demo.github.errors import ApiError, not_found
 from demo.github.forge import Forge, signature
@@ -86,7 +95,10 @@ async def delete_branch(
 async def open_pull(
     forge: Forge, repository: Repository, user: User, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Open a pull request of ``head`` into ``base`` with ``title``, ``body`` and ``draft``."""
+    """Open a pull request of ``head`` into ``base`` with ``title``, ``body`` and ``draft``; with ``from_fork`` as one of
+    the person's fork, which needs no permission here.
+    """
+    fork = act_forks.fork_of(forge, repository, user) if values.get("from_fork") else None
     pull = await pull_requests.open_pull_request(
         forge,
         repository,
@@ -96,6 +108,7 @@ async def open_pull(
         head=values.get("head"),
         base=values.get("base") or repository.default_branch,
         draft=bool(values.get("draft")),
+        fork=fork,
     )
     return {"number": pull.number, "node_id": pull.id, "sha": pull.head_ref_oid}
 
@@ -241,11 +254,11 @@ async def remove_permission(
 async def configure(
     forge: Forge, repository: Repository, user: User, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Change settings: ``archived``, ``private``, ``has_issues``, ``delete_branch_on_merge``, ``auto_merge_allowed``, the merge
+    """Change settings: ``archived``, ``private``, ``fork`` (whether it is one), ``has_issues``, ``delete_branch_on_merge``, ``auto_merge_allowed``, the merge
     methods (``squash_merge_allowed`` …), ``permissions`` ({login: permission or null}) and ``rules``
     ({branch: what :func:`branch_rules` reads, or null}).
     """
-    for key in ("archived", "private"):
+    for key in ("archived", "private", "fork"):
         if key in values:
             setattr(repository, f"is_{key}", bool(values[key]))
     if "has_issues" in values:
@@ -315,6 +328,7 @@ ACTS: dict[str, Act] = {
     "retarget": retarget,
     **act_checks.ACTS,
     **act_conversation.ACTS,
+    **act_forks.ACTS,
     **act_issues.ACTS,
     **act_landing.ACTS,
 }

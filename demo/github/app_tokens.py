@@ -98,6 +98,8 @@ class AppTokens:
             web.get(base + "/{id:\\d+}", self._get),
             web.post(base + "/{id:\\d+}/access_tokens", self._mint),
             web.get(PREFIX + "/repos/{owner}/{repo}/installation", self._find),
+            web.get(PREFIX + "/orgs/{org}/installation", self._find_of),
+            web.get(PREFIX + "/users/{username}/installation", self._find_of),
         ]
 
     @web.middleware
@@ -145,6 +147,14 @@ class AppTokens:
         app = self._signed(request)
         name = f"{request.match_info['owner']}/{request.match_info['repo']}".lower()
         if name not in self._reach(app):
+            raise not_found()
+        return web.json_response(self._view(app))
+
+    async def _find_of(self, request: web.Request) -> web.StreamResponse:
+        app = self._signed(request)
+        owner = next(iter(request.match_info.values())).lower()
+        # Owners are users here, who answer as organisations as well.
+        if not any(name.partition("/")[0] == owner for name in self._reach(app)):
             raise not_found()
         return web.json_response(self._view(app))
 

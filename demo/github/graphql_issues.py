@@ -87,7 +87,7 @@ def has_issues_enabled(repository: Repository, info: Any) -> bool:
     return repository.has_issues
 
 
-@answers("Issue IssueComment", "author")
+@answers("Issue IssueComment PullRequest PullRequestReview PullRequestReviewComment", "author")
 def author(item: Any, info: Any) -> User | None:
     return _present(item.author)
 

@@ -35,15 +35,25 @@ def pull_request_commit_url(item: PullRequestCommitNode, info: Any) -> str:
     return f"{subject_url(item.pull_request, info)}/commits/{item.commit.oid}"
 
 
-@answers("PullRequest", "headRepository")
 @answers("PullRequest", "baseRepository")
-def pull_repository(pull: PullRequest, info: Any) -> Repository:
+def base_repository(pull: PullRequest, info: Any) -> Repository:
     return pull.repository
 
 
+@answers("PullRequest", "headRepository")
+def head_repository(pull: PullRequest, info: Any = None) -> Repository | None:
+    return None if pull.fork_deleted else pull.fork or pull.repository
+
+
 @answers("PullRequest", "headRepositoryOwner")
-def pull_owner(pull: PullRequest, info: Any) -> User:
-    return pull.repository.owner
+def head_owner(pull: PullRequest, info: Any) -> User | None:
+    found = head_repository(pull)
+    return found and found.owner
+
+
+@answers("PullRequest", "isCrossRepository")
+def is_cross_repository(pull: PullRequest, info: Any) -> bool:
+    return pull.fork is not None
 
 
 @answers("PullRequest", "headRef")

@@ -15,6 +15,7 @@ from demo.github.queue_state import (
     MergeQueue,
     QueueEntry,
     RemovedFromMergeQueueEvent,
+    ReopenedEvent,
     TimelineEvent,
 )
 
@@ -26,6 +27,7 @@ ITEM_TYPES: dict[str, type[TimelineEvent]] = {
     "REMOVED_FROM_MERGE_QUEUE_EVENT": RemovedFromMergeQueueEvent,
     "AUTO_MERGE_ENABLED_EVENT": AutoMergeEnabledEvent,
     "AUTO_MERGE_DISABLED_EVENT": AutoMergeDisabledEvent,
+    "REOPENED_EVENT": ReopenedEvent,
 }
 """The timeline events that the stand-in has, by the name that ``itemTypes`` gives them."""
 

@@ -56,6 +56,33 @@ def repository(_: Any, info: Any, owner: str, name: str) -> Repository:
     return found
 
 
+@answers("Query", "repositoryOwner")
+def repository_owner(_: Any, info: Any, login: str) -> User | None:
+    # An organisation is a user here; GitHub answers null for a login that nobody has.
+    users = info.context.forge.store.users.values()
+    return next((user for user in users if user.login.lower() == login.lower() and not user.is_bot), None)
+
+
+@answers("User", "repositories")
+def repositories_of(user: User, info: Any, **arguments: Any) -> Connection:
+    context: Context = info.context
+    found = [
+        repo
+        for repo in context.forge.store.repositories.values()
+        if repo.owner is user and repo.permission_of(context.viewer) is not None
+    ]
+    keys: dict[str, Callable[[Repository], Any]] = {
+        "NAME": lambda repo: repo.name.lower(),
+        "PUSHED_AT": lambda repo: repo.pushed_at or repo.created_at,
+        "UPDATED_AT": lambda repo: repo.updated_at,
+    }
+    order = arguments.get("orderBy") or {"field": "CREATED_AT", "direction": "ASC"}
+    found.sort(
+        key=keys.get(order["field"], lambda repo: repo.created_at), reverse=order["direction"] == "DESC"
+    )
+    return Connection("repositories", found, arguments)
+
+
 @answers("Query", "node")
 def node(_: Any, info: Any, id: str) -> Any:  # noqa: A002
     return info.context.forge.node(id, Entity, info.context.viewer)

@@ -75,9 +75,7 @@ def app_url(item: Any, info: Any) -> str:
     return str(info.context.forge.link("apps", getattr(item, "slug", item.database_id)))
 
 
-@answers("Repository", "isFork")
 @answers("Repository", "isEmpty")
-@answers("PullRequest", "isCrossRepository")
 @answers("IssueComment PullRequestReviewComment", "isMinimized")
 def never(_: Any, info: Any) -> bool:
     return False

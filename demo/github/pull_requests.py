@@ -5,7 +5,7 @@ from __future__ import annotations
 from demo.github.errors import ApiError, custom, invalid
 from demo.github.forge import Forge, require
 from demo.github.issues import check_text, closing_references, may_edit
-from demo.github.queue_state import AutoMergeDisabledEvent
+from demo.github.queue_state import AutoMergeDisabledEvent, ReopenedEvent
 from demo.github.state import Issue, PullRequest, Repository, User, now
 
 
@@ -19,14 +19,16 @@ async def open_pull_request(
     head: object,
     base: object,
     draft: bool = False,
+    fork: Repository | None = None,
 ) -> PullRequest:
     """Open a pull request of one branch of the repository into another.
 
     :param head: branch, or ``owner:branch`` with the repository's own owner.
+    :param fork: the repository that the branch is said to be of: then no permission to write is needed.
     :raises ApiError: 422 when a branch is not there, nothing separates the two, or there is an open one
         of these branches already.
     """
-    require(repository, actor, "write")
+    require(repository, actor, "read" if fork else "write")
     text = check_text("PullRequest", "title", title, required=True)
     head_name = own_branch(repository, head)
     base_name = base if isinstance(base, str) else ""
@@ -54,6 +56,7 @@ async def open_pull_request(
             base_ref_name=base_name,
             base_ref_oid=base_oid,
             is_draft=draft,
+            fork=fork,
         )
         repository.pulls[pull.number] = forge.store.add(pull)
         forget_mergeability(forge, pull)
@@ -146,6 +149,7 @@ async def reopen_pull_request(forge: Forge, pull: PullRequest, actor: User) -> N
     pull.touch()
     forget_mergeability(forge, pull)
     await pull.repository.git.force_ref(f"refs/pull/{pull.number}/head", head)
+    pull.timeline.append(forge.store.add(ReopenedEvent(pull_request=pull, actor=actor)))
     record(forge, "pull_request.reopened", pull, actor, sha=head)
     await forge.checks.on_pull_request(pull)
 

@@ -65,6 +65,11 @@ class AutoMergeDisabledEvent(TimelineEvent):
 
 
 @dataclass(kw_only=True, eq=False)
+class ReopenedEvent(TimelineEvent):
+    prefix: ClassVar[str] = "REE"
+
+
+@dataclass(kw_only=True, eq=False)
 class MergeQueue(Entity):
     prefix: ClassVar[str] = "MQ"
     repository: Repository

@@ -109,6 +109,7 @@ class Repository(Entity):
     description: str | None = None
     is_private: bool = True
     is_archived: bool = False
+    is_fork: bool = False
     has_issues: bool = True
     permissions: dict[str, Permission] = field(default_factory=dict)
     rules: dict[str, BranchRules] = field(default_factory=dict)
@@ -234,6 +235,9 @@ class PullRequest(Subject):
     auto_merge: AutoMerge | None = None
     timeline: list[TimelineEvent] = field(default_factory=list)
     """What happened with merge queue and auto-merge, oldest first."""
+    fork: Repository | None = None
+    """The repository that the head is of, where that is another one; its branch is kept in this one all the same."""
+    fork_deleted: bool = False
     mergeable_known_at: float = 0.0
     """Seconds of the stand-in's clock before which mergeability is still being computed."""
 

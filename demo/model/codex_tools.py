@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from demo.model.structured import STRUCTURED_OUTPUT
+
 if TYPE_CHECKING:
     from demo.model.script import ToolCall
-
-STRUCTURED_OUTPUT = "StructuredOutput"
-"""Claude Code's tool for the output that a schema asks for; for Codex it is the last message."""
 
 _SHELLS = ("exec_command", "shell_command", "shell")
 _PATCH = "apply_patch"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from demo.model import structured
 from demo.model.errors import invalid_request
 
 STEP_HEADER = re.compile(r"^# Step: (.+?)\s*$", re.MULTILINE)
@@ -36,6 +37,8 @@ class Conversation:
     tools: tuple[str, ...]
     """Names of the tools that the request offers, as Claude Code calls them."""
     working_directory: str | None
+    fields: tuple[str, ...] = ()
+    """Names of the fields of the answer, where the request sets its form."""
 
 
 def read(body: Mapping[str, Any]) -> Conversation:
@@ -60,13 +63,18 @@ def read(body: Mapping[str, Any]) -> Conversation:
             elif not prompt:
                 prompt, turn = text, 0
     tools = body.get("tools") or []
+    form = structured.messages_form(body)
     return Conversation(
         step=step,
         prompt=prompt,
         words="\n\n".join(words),
         turn=turn,
-        tools=tuple(str(tool["name"]) for tool in tools if isinstance(tool, Mapping) and "name" in tool),
+        tools=(
+            *(str(tool["name"]) for tool in tools if isinstance(tool, Mapping) and "name" in tool),
+            *([structured.STRUCTURED_OUTPUT] if form else ()),
+        ),
         working_directory=_working_directory(body, messages),
+        fields=form.fields if form else (),
     )
 
 

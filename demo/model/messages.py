@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from demo.model import conversation
+from demo.model import conversation, structured
 from demo.model.play import Answer, said
 from demo.model.usage import measure
 
@@ -23,13 +23,25 @@ def answer(script: Script, body: Mapping[str, Any]) -> Answer:
     """
     turn = said(script, conversation.read(body))
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    content: list[dict[str, Any]] = [{"type": "text", "text": turn.text}] if turn.text else []
+    form = structured.messages_form(body)
+    calls = [(call.tool, call.input) for call in turn.calls]
+    text = turn.text
+    if form is not None and calls and calls[0][0] == structured.STRUCTURED_OUTPUT:
+        values = structured.fitted(calls[0][1], form)
+        # A model that is held to a form says nothing beside it.
+        calls, text = (
+            ([(form.tool, values)], "") if form.tool else ([], json.dumps(values, ensure_ascii=False))
+        )
+    if turn.stop_reason == "max_tokens":
+        calls, text = [], text[: len(text) // 2]
+    content: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
     content += [
-        {"type": "tool_use", "id": f"toolu_{digest[:20]}{index:02d}", "name": call.tool, "input": call.input}
-        for index, call in enumerate(turn.calls)
+        {"type": "tool_use", "id": f"toolu_{digest[:20]}{index:02d}", "name": name, "input": given}
+        for index, (name, given) in enumerate(calls)
     ]
     # An error without a text behind it never gets past its turn, but has usage like any other.
     content = content or [{"type": "text", "text": ""}]
+    ended = "tool_use" if content[-1]["type"] == "tool_use" else "end_turn"
     usage = measure(body, content)
     message = {
         "id": f"msg_{digest[:24]}",
@@ -37,7 +49,7 @@ def answer(script: Script, body: Mapping[str, Any]) -> Answer:
         "role": "assistant",
         "model": body.get("model"),
         "content": content,
-        "stop_reason": "tool_use" if content[-1]["type"] == "tool_use" else "end_turn",
+        "stop_reason": turn.stop_reason or ended,
         "stop_sequence": None,
         "usage": usage.as_json(),
     }

@@ -28,6 +28,8 @@ class Said:
     calls: tuple[ToolCall, ...] = ()
     delay_seconds: float = 0.0
     error: Fault | None = None
+    stop_reason: str | None = None
+    drip_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def said(script: Script, talk: Conversation) -> Said:
         calls=tuple(ToolCall(call.tool, _placed(call.input, talk)) for call in turn.calls),
         delay_seconds=turn.delay_seconds,
         error=turn.error,
+        stop_reason=turn.stop_reason,
+        drip_seconds=turn.drip_seconds,
     )
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from demo.model import structured
 from demo.model.codex_tools import Toolbox
 from demo.model.conversation import STEP_HEADER, Conversation
 from demo.model.errors import invalid_request
@@ -46,13 +47,16 @@ def read(body: Mapping[str, Any]) -> Conversation:
                 step, prompt, turn = header[1], own, 0
             elif not prompt:
                 prompt, turn = own, 0
+    form = structured.responses_form(body)
+    forced = (structured.STRUCTURED_OUTPUT,) if form and form.tool else ()
     return Conversation(
         step=step,
         prompt=prompt,
         words="\n\n".join(words),
         turn=turn,
-        tools=Toolbox.of(body).names(),
+        tools=(*Toolbox.of(body).names(), *forced),
         working_directory=place,
+        fields=form.fields if form else (),
     )
 
 

@@ -16,10 +16,28 @@
           - delay_seconds: 0.5
             error: {status: 529, type: overloaded_error, message: Overloaded, times: 1}
             text: Done.
+      - name: decide about a pull request
+        when:
+          fields: [action, reason]         # the request sets the answer's form, and it has these fields
+          matches: 'acme/shop#7 '          # regular expression, searched in the prompt
+        turns:
+          - calls:                         # the answer in that form; fields that must be there are filled in
+              - tool: StructuredOutput
+                input: {action: merge, reason: All checks passed.}
+      - name: refuse, cut off, chatter or drip
+        when: {fields: [action]}
+        turns:
+          - text: No.
+            stop_reason: refusal           # or max_tokens, model_context_window_exceeded, pause_turn
+            drip_seconds: 10               # an answer that is not streamed comes one byte at a time
 
 ``{cwd}`` in a text or in a tool's input becomes the working directory of the agent program. Every other
-brace stays as it is written. ``when`` needs ``step``, ``contains`` or ``conversation``; a scene without ``step`` is for
-prompts that need no step header, such as those that an agent gives its subagents.
+brace stays as it is written. ``when`` needs one condition at least; a scene without ``step`` is for prompts that need no
+step header, such as those that an agent gives its subagents, or a rule's questions about pull requests.
+
+A call of ``StructuredOutput`` is one of Claude Code's tool of that name where the request has it; else it is the answer in
+the form that the request sets, JSON or the tool that must be called. ``text`` alone there is what a model never says that
+is held to a form: prose. Each question is a conversation of its own, so its scene plays its first turn.
 
 Calls are written with Claude Code's tools. For Codex they are translated (:mod:`demo.model.codex_tools`).
 """
@@ -28,7 +46,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -39,6 +57,10 @@ if TYPE_CHECKING:
     from demo.model.conversation import Conversation
 
 MAX_DELAY_SECONDS = 600.0
+STOP_REASONS = ("max_tokens", "model_context_window_exceeded", "pause_turn", "refusal")
+"""Why an answer may end before it is complete, in the words of Anthropic's API."""
+_WAITS = ("delay_seconds", "drip_seconds")
+_CONDITIONS = ("step", "contains", "conversation", "matches", "fields")
 
 
 class ScriptError(ValueError):
@@ -74,6 +96,10 @@ class Turn:
     delay_seconds: float = 0.0
     """Wait before the answer starts."""
     error: Fault | None = None
+    stop_reason: str | None = None
+    """Why the answer ends, other than because it is complete. With ``max_tokens`` half of it is there."""
+    drip_seconds: float = 0.0
+    """Between two bytes of an answer that is not streamed; 0: it comes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +112,18 @@ class Scene:
     contains: tuple[str, ...]
     conversation: tuple[str, ...]
     turns: tuple[Turn, ...]
+    found: re.Pattern[str] | None = None
+    """To be found in the prompt."""
+    fields: tuple[str, ...] = ()
+    """Of the form that the request sets for the answer."""
 
     def matches(self, talk: Conversation) -> bool:
         """Say whether the scene is for this point of a conversation."""
         if self.step is not None and (talk.step is None or not self.step.fullmatch(talk.step)):
+            return False
+        if self.found is not None and not self.found.search(talk.prompt):
+            return False
+        if not set(self.fields) <= set(talk.fields):
             return False
         return all(text in talk.prompt for text in self.contains) and all(
             text in talk.words for text in self.conversation
@@ -106,7 +140,7 @@ class Scene:
         for index, turn in enumerate(self.turns):
             calls = tuple(call for call in turn.calls if call.tool in offered)
             if calls or not turn.calls or index == len(self.turns) - 1:
-                turns.append(Turn(turn.text, calls, turn.delay_seconds, turn.error))
+                turns.append(replace(turn, calls=calls))
         return tuple(turns)
 
 
@@ -192,14 +226,16 @@ class _Reader:
 
 def _scene(reader: _Reader, value: object, where: str) -> Scene:
     item = reader.mapping(value, where, {"name", "when", "turns"})
-    when = reader.mapping(item.get("when"), f"{where}.when", {"step", "contains", "conversation"})
+    when = reader.mapping(item.get("when"), f"{where}.when", set(_CONDITIONS))
     if "when" in item and not when:
-        reader.faults.append(f"{where}.when: step, contains or conversation is needed")
+        reader.faults.append(f"{where}.when: {', '.join(_CONDITIONS[:-1])} or {_CONDITIONS[-1]} is needed")
     return Scene(
         name=reader.text(item.get("name"), f"{where}.name"),
         step=_pattern(reader, when["step"], f"{where}.when.step") if "step" in when else None,
         contains=_words(reader, when, "contains", f"{where}.when"),
         conversation=_words(reader, when, "conversation", f"{where}.when"),
+        found=_pattern(reader, when["matches"], f"{where}.when.matches") if "matches" in when else None,
+        fields=_words(reader, when, "fields", f"{where}.when"),
         turns=tuple(
             _turn(reader, turn, f"{where}.turns[{i}]")
             for i, turn in enumerate(reader.sequence(item.get("turns"), f"{where}.turns"))
@@ -225,16 +261,22 @@ def _pattern(reader: _Reader, value: object, where: str) -> re.Pattern[str]:
 
 
 def _turn(reader: _Reader, value: object, where: str) -> Turn:
-    item = reader.mapping(value, where, {"text", "calls", "delay_seconds", "error"})
-    if isinstance(value, Mapping) and not item.keys() & {"text", "calls", "error"}:
-        reader.faults.append(f"{where}: one of text, calls and error is needed")
+    item = reader.mapping(value, where, {"text", "calls", "error", "stop_reason", *_WAITS})
+    if isinstance(value, Mapping) and not item.keys() & {"text", "calls", "error", "stop_reason"}:
+        reader.faults.append(f"{where}: one of text, calls, error and stop_reason is needed")
+    stopped = item.get("stop_reason")
+    if stopped is not None and stopped not in STOP_REASONS:
+        reader.faults.append(f"{where}.stop_reason: {stopped!r} is none of {', '.join(STOP_REASONS)}")
+    delay, drip = (
+        reader.number(item.get(name, 0), f"{where}.{name}", 0, MAX_DELAY_SECONDS) for name in _WAITS
+    )
     calls = reader.sequence(item["calls"], f"{where}.calls") if "calls" in item else []
     return Turn(
         text=reader.text(item["text"], f"{where}.text") if "text" in item else "",
         calls=tuple(_call(reader, call, f"{where}.calls[{i}]") for i, call in enumerate(calls)),
-        delay_seconds=reader.number(
-            item.get("delay_seconds", 0), f"{where}.delay_seconds", 0, MAX_DELAY_SECONDS
-        ),
+        delay_seconds=delay,
+        drip_seconds=drip,
+        stop_reason=stopped,
         error=_fault(reader, item["error"], f"{where}.error") if "error" in item else None,
     )
 

@@ -8,14 +8,16 @@ import hmac
 import json
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from demo.model import apis, conversation
+from demo.model import apis, conversation, structured
 from demo.model.apis import ANTHROPIC, OPENAI, Api
 from demo.model.bill import Bill
 from demo.model.errors import ApiError, invalid_request
+from demo.model.prompt_cache import PromptCache
 from demo.model.streaming import encode
 from demo.model.usage import measure
 
@@ -62,6 +64,7 @@ class StandInModel:
         self._script = script
         self._keys = {ANTHROPIC.name: api_key, OPENAI.name: openai_api_key}
         self._bill = Bill()
+        self._cache = PromptCache()
         self._address = (host, port)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
@@ -158,6 +161,7 @@ class StandInModel:
             record.update(scene=reply.said.scene, turn=reply.said.turn)
             await asyncio.sleep(reply.said.delay_seconds)
             self._fail_as_scripted(reply.said)
+            reply = self._cached(api, body, reply)
         except ApiError as error:
             record["status"] = error.status
             raise
@@ -165,7 +169,16 @@ class StandInModel:
         self._bill.charge(body["model"], reply.usage)
         if body.get("stream") is True:
             return await self._stream(request, api, reply)
+        if reply.said.drip_seconds:
+            return await self._drip(request, reply)
         return web.json_response(reply.message)
+
+    def _cached(self, api: Api, body: Mapping[str, Any], reply: Answer) -> Answer:
+        """Let a question that asks for an answer of a form share its beginning with the ones before it."""
+        if api is not ANTHROPIC or structured.messages_form(body) is None:
+            return reply
+        usage = self._cache.used(body, reply.usage)
+        return replace(reply, usage=usage, message={**reply.message, "usage": usage.as_json()})
 
     async def _count_tokens(self, request: web.Request) -> web.Response:
         record = self._record(request)
@@ -192,6 +205,16 @@ class StandInModel:
         for name, data in api.events(reply):
             await response.write(encode(name, data))
             await asyncio.sleep(0)
+        await response.write_eof()
+        return response
+
+    async def _drip(self, request: web.Request, reply: Answer) -> web.StreamResponse:
+        """Answer a byte at a time, as a server does that never gets done."""
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        for byte in json.dumps(reply.message).encode():
+            await response.write(bytes([byte]))
+            await asyncio.sleep(reply.said.drip_seconds)
         await response.write_eof()
         return response
 

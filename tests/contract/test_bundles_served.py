@@ -64,4 +64,5 @@ def test_dags_of_a_bundle(kind: str, tmp_path: Path) -> None:
     else:
         code = LOCAL.format(root=str(ROOT))
     path = python(code, tmp_path)
-    assert python(PARSE, tmp_path, path) == '[["agents_maintenance", "coding_task", "pr_review"], []]'
+    expected = '[["agents_maintenance", "coding_task", "pr_review", "pr_rule_escalation"], []]'
+    assert python(PARSE, tmp_path, path) == expected

@@ -57,7 +57,9 @@ def documents() -> dict[str, str]:
         github_branch_calls,
         github_conversation,
         github_mutations,
+        github_open_queries,
         github_queries,
+        github_rule_calls,
     )
 
     return (
@@ -65,6 +67,8 @@ def documents() -> dict[str, str]:
         | github_mutations.LOOKS
         | github_conversation.DOCUMENTS
         | github_branch_calls.DOCUMENTS
+        | github_open_queries.DOCUMENTS
+        | github_rule_calls.DOCUMENTS
     )
 
 
@@ -262,6 +266,7 @@ def variables_of(document: DocumentNode, server: StandInGitHub) -> dict[str, Any
         "before": cursor(1),
         "branch": "agents/1",
         "search": "is:pr",
+        "login": "acme",
     }
     operation = next(d for d in document.definitions if isinstance(d, OperationDefinitionNode))
     names = [

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_agents.domain.pools import ADMISSION_POOL, STEP_POOL
+from airflow_provider_agents.domain.pools import ADMISSION_POOL, RULES_POOL, STEP_POOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["doctor_fixtures"]
 
-PODS_POOLS = (STEP_POOL, ADMISSION_POOL)
+PODS_POOLS = (STEP_POOL, ADMISSION_POOL, RULES_POOL)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def change(name: str, **values: Any) -> None:
 def test_a_component_that_starts_makes_the_pools() -> None:
     assert pools() == {}
     start_a_component()
-    assert pools() == {STEP_POOL: (5, True), ADMISSION_POOL: (1, False)}
+    assert pools() == {STEP_POOL: (5, True), ADMISSION_POOL: (1, False), RULES_POOL: (1, False)}
 
 
 def test_the_option_counts_until_a_person_changes_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_two_components_that_start_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(decision, "mended", slow)
     ensure_pools()
-    assert pools() == {STEP_POOL: (5, True), ADMISSION_POOL: (1, False)}
+    assert pools() == {STEP_POOL: (5, True), ADMISSION_POOL: (1, False), RULES_POOL: (1, False)}
 
 
 def add_tasks(pool: str, **states: int) -> None:
@@ -178,7 +178,7 @@ def findings() -> dict[str, tuple[str, str]]:
     from airflow_provider_agents.cli.checks.pools import pools as check
 
     found = list(check(None))  # type: ignore[arg-type]
-    assert len(found) == 2
+    assert len(found) == len(PODS_POOLS)
     return {
         name: (str(finding.status), finding.message) for name, finding in zip(PODS_POOLS, found, strict=True)
     }
@@ -191,5 +191,7 @@ def test_doctor_tells_of_pools_that_are_missing_or_wrong() -> None:
     change(ADMISSION_POOL, slots=2)
     assert findings()[ADMISSION_POOL][0] == "failed"
     assert "the same place" in findings()[ADMISSION_POOL][1]
+    change(RULES_POOL, slots=2)
+    assert "two rules could act" in findings()[RULES_POOL][1]
     change(STEP_POOL, slots=0)
     assert findings()[STEP_POOL][0] == "warning"

@@ -23,7 +23,7 @@ def github(deployment: Deployment) -> Iterator[Finding]:
         names.append(review)
     there = True
     for name in names:
-        there &= yield from _type(
+        there &= yield from checked_type(
             name,
             "github",
             "airflow agents init, or in the UI, type GitHub, the token as password; for another GitHub than github.com "
@@ -39,7 +39,7 @@ def github(deployment: Deployment) -> Iterator[Finding]:
 def kubernetes(deployment: Deployment) -> Iterator[Finding]:
     """Check the connection of the cluster."""
     name = settings.text("kubernetes_conn_id", "kubernetes_default")
-    there = yield from _type(
+    there = yield from checked_type(
         name, "kubernetes", "airflow agents init, with --kubernetes in-cluster or the path of a kubeconfig"
     )
     if not there:
@@ -66,7 +66,7 @@ def model(deployment: Deployment) -> Iterator[Finding]:
     yield ok(f"the connections have {', '.join(sorted(found)) or 'no model key, and none is needed'}")
 
 
-def _type(name: str, wanted: str, how: str) -> Generator[Finding, None, bool]:
+def checked_type(name: str, wanted: str, how: str) -> Generator[Finding, None, bool]:
     """Check a connection's type; return whether it is there.
 
     :param how: it is made.

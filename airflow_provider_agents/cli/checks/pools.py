@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 def pools(deployment: Deployment) -> Iterator[Finding]:
-    """Check that the pools are there, and are what the admission of runs relies on."""
+    """Check that the pools are there, and are what the admission of runs and the acts of rules rely on."""
     from airflow.models.pool import Pool
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    from airflow_provider_agents.domain.pools import ADMISSION_POOL, STEP_POOL
+    from airflow_provider_agents.domain.pools import ONE_AT_A_TIME, STEP_POOL
 
+    names = (STEP_POOL, *ONE_AT_A_TIME)
     with create_session() as session:
         found = {
             row.pool: (row.slots, row.include_deferred)
-            for row in session.scalars(select(Pool).where(Pool.pool.in_((STEP_POOL, ADMISSION_POOL))))
+            for row in session.scalars(select(Pool).where(Pool.pool.in_(names)))
         }
-    for name, deferred in ((STEP_POOL, "--include-deferred"), (ADMISSION_POOL, "")):
+    for name in names:
+        single = name in ONE_AT_A_TIME
         if name not in found:
-            command = (
-                f"airflow pools set {name} {1 if name == ADMISSION_POOL else 5} agents {deferred}".rstrip()
-            )
+            command = f"airflow pools set {name} {'1 agents' if single else '5 agents --include-deferred'}"
             yield failed(
                 f"there is no pool {name}: its tasks never run",
                 f"Restart the scheduler, which makes it, or: {command}",
@@ -41,10 +41,9 @@ def pools(deployment: Deployment) -> Iterator[Finding]:
                 "Give it slots when runs are to go on.",
                 name,
             )
-        elif name == ADMISSION_POOL and found[name] != (1, False):
+        elif single and found[name] != (1, False):
             yield failed(
-                f"the pool {name} has {found[name][0]} slots, or counts deferred tasks: two runs could be given "
-                "the same place",
+                f"the pool {name} has {found[name][0]} slots, or counts deferred tasks: {ONE_AT_A_TIME[name]}",
                 "Restart the scheduler, which mends it.",
                 name,
             )

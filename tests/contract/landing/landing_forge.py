@@ -241,7 +241,7 @@ class Forge:
 
         def run(hook: AgentsGitHubHook, work: Callable[[Any], Awaitable[T]]) -> T:
             async def session() -> T:
-                async with hook._open(hook.get_conn()) as client:
+                async with hook.opened(hook.get_conn()) as client:
                     return await work(client)
 
             forge.point()

@@ -346,7 +346,7 @@ class Run:
         from airflow_provider_agents.hooks.github import AgentsGitHubHook
 
         hook = AgentsGitHubHook("github_default")
-        async with hook._open(hook.get_conn()) as client:
+        async with hook.opened(hook.get_conn()) as client:
             return await question(client)
 
     # The gates

@@ -6,26 +6,27 @@ import dataclasses
 
 import pytest
 
-from airflow_provider_agents.domain.pools import PoolSpec, mended, wanted_pools
+from airflow_provider_agents.domain.pools import ONE_AT_A_TIME, PoolSpec, mended, wanted_pools
 
-STEPS, ADMISSION = wanted_pools(5)
+STEPS, ADMISSION, RULES = wanted_pools(5)
 
 
 def test_pools_that_are_missing_are_made() -> None:
-    for wanted in (STEPS, ADMISSION):
+    for wanted in (STEPS, ADMISSION, RULES):
         assert mended(wanted, None)[0] == wanted
     assert (STEPS.slots, STEPS.include_deferred, STEPS.made_with) == (5, True, 5)
-    assert (ADMISSION.slots, ADMISSION.include_deferred) == (1, False)
+    for single in (ADMISSION, RULES):
+        assert (single.slots, single.include_deferred) == (1, False)
 
 
 def test_pools_that_are_right_stay() -> None:
-    for wanted in (STEPS, ADMISSION):
+    for wanted in (STEPS, ADMISSION, RULES):
         assert mended(wanted, wanted) == (None, "")
 
 
 @pytest.mark.parametrize("slots", [1, 8])
 def test_the_option_changes_a_pool_that_nobody_touched(slots: int) -> None:
-    wanted, _ = wanted_pools(slots)
+    wanted = wanted_pools(slots)[0]
     changed, why = mended(wanted, STEPS)
     assert changed == wanted
     assert f"{slots} slots now" in why
@@ -34,7 +35,7 @@ def test_the_option_changes_a_pool_that_nobody_touched(slots: int) -> None:
 
 @pytest.mark.parametrize("slots", [-1, 0, 3, 40])
 def test_what_a_person_set_stays(slots: int) -> None:
-    wanted, _ = wanted_pools(8)
+    wanted = wanted_pools(8)[0]
     for found in (
         dataclasses.replace(STEPS, slots=slots),
         PoolSpec(name="agents", slots=slots, include_deferred=False, description="ours"),
@@ -42,12 +43,13 @@ def test_what_a_person_set_stays(slots: int) -> None:
         assert mended(wanted, found) == (None, "")
 
 
+@pytest.mark.parametrize("wanted", [ADMISSION, RULES])
 @pytest.mark.parametrize(("slots", "after"), [(1, 1), (2, 1), (-1, 1), (0, 0)])
-def test_the_admission_is_one_at_a_time_or_held(slots: int, after: int) -> None:
-    found = PoolSpec(name=ADMISSION.name, slots=slots, include_deferred=True, description="mine")
-    changed, why = mended(ADMISSION, found)
-    assert changed == PoolSpec(name=ADMISSION.name, slots=after, include_deferred=False, description="mine")
-    assert "place given twice" in why
+def test_a_critical_section_is_one_at_a_time_or_held(wanted: PoolSpec, slots: int, after: int) -> None:
+    found = PoolSpec(name=wanted.name, slots=slots, include_deferred=True, description="mine")
+    changed, why = mended(wanted, found)
+    assert changed == PoolSpec(name=wanted.name, slots=after, include_deferred=False, description="mine")
+    assert ONE_AT_A_TIME[wanted.name] in why
 
 
 def test_an_option_of_nothing_leaves_one_slot() -> None:

@@ -48,6 +48,10 @@ def test_the_page_is_current() -> None:
         ("repositories", "defaults:\n  thinking: 8000\nrepositories: {a/b: {prompts: {plan: {file: x}}}}\n"),
         ("agents", "max_rounds: 2\nplan_approval: true\nthinking: off\n"),
         ("ticket-source", "source: github\nrepositories: [acme/shop]\n"),
+        *[
+            ("pull-request-rule", file.read_text())
+            for file in sorted((ROOT / "dags" / "rules").glob("*.yaml"))
+        ],
     ],
 )
 def test_what_is_right_is_right_for_both(name: str, text: str) -> None:
@@ -64,6 +68,8 @@ def test_what_is_right_is_right_for_both(name: str, text: str) -> None:
         *[("agents", f"{key}: x\n") for key in NEVER],
         ("agents", "repository: a/b\n"),
         ("ticket-source", "source: gitlab\n"),
+        ("pull-request-rule", "repositories: [acme/shop]\n"),
+        ("pull-request-rule", "instruction: x\nactions: [fly]\n"),
     ],
 )
 def test_what_is_wrong_is_wrong_for_both(name: str, text: str) -> None:

@@ -1,0 +1,290 @@
+"""Carrying out the answers of one run of a rule: read afresh, ask the guards, write the intent down, act, record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_agents.domain.authority import named_teams
+from airflow_provider_agents.domain.pr_rule_after import after, after_failure
+from airflow_provider_agents.domain.pr_rule_decision import PullRequestDecision, RuleAnswer
+from airflow_provider_agents.domain.pr_rule_guards import Guarded
+from airflow_provider_agents.domain.pr_rule_item import RuleItem
+from airflow_provider_agents.domain.pr_rule_look import Look
+from airflow_provider_agents.domain.pr_rule_turn import GAVE_UP, GIVE_UP_AFTER, USELESS
+from airflow_provider_agents.exceptions import (
+    ForgeError,
+    ForgeRateLimitedError,
+    InvalidInputError,
+    TaskStoppedError,
+)
+from airflow_provider_agents.hooks.github import AgentsGitHubHook
+from airflow_provider_agents.hooks.github_authority import ask_about
+from airflow_provider_agents.hooks.github_owners import run_with_owners
+from airflow_provider_agents.hooks.github_scope import rule_scope
+from airflow_provider_agents.operators.pr_rule_acts import failed
+from airflow_provider_agents.operators.pr_rule_audit import count_error, record_decisions
+from airflow_provider_agents.operators.pr_rule_calling import ask_values
+from airflow_provider_agents.operators.pr_rule_look import LOOK_KEY, STANDING_KEY
+from airflow_provider_agents.operators.pr_rule_one import OneAct, ended_as
+from airflow_provider_agents.operators.pr_rule_records import read_state, write_state
+from airflow_provider_agents.operators.pr_rule_sources import load_rule
+from airflow_provider_agents.operators.pr_rule_surroundings import platform_guards
+from airflow_provider_agents.triggers.pr_rule_memory import LOOK_AT_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_agents.domain.pr_rule import PullRequestRule
+    from airflow_provider_agents.domain.pr_rule_guarding import PlatformGuards
+    from airflow_provider_agents.domain.pr_rule_state import RuleState
+    from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
+    from airflow_provider_agents.operators.pr_rule_act import ActOnPullRequestsOperator
+
+BATCH = 10
+"""Pull requests that are read right before they are acted on; as many as go into one query."""
+_CALL = RuleAnswer(action="escalate", reason="", confidence=1.0)
+
+
+class RuleActing:
+    """One run's acts."""
+
+    def __init__(self, operator: ActOnPullRequestsOperator, context: Context) -> None:
+        self._operator = operator
+        self._context = context
+        self._log = operator.log
+        self._name = operator.rule
+        self._asks: list[dict[str, Any]] = []
+        self._platform: dict[str, PlatformGuards] = {}
+        self._moved: set[tuple[str, str]] = set()
+        self._halted: ForgeRateLimitedError | None = None
+        self._at = datetime.now(UTC)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Act; return what people are to be asked.
+
+        :raises TaskStoppedError: the look failed.
+        :raises ForgeError: nothing could be done, and there is another try.
+        """
+        look = self._look()
+        self._at = look.at
+        items = self._items()
+        decisions = self._decisions(items)
+        ended = self._carried_out(decisions, items)
+        for each in ended:
+            self._log.info("%s#%d %s", each.repository, each.number, _line(each))
+        self._remember(look, ended)
+        return self._asks
+
+    # What the tasks before left
+
+    def _look(self) -> Look:
+        values = self._context["ti"].xcom_pull(task_ids=self._operator.look_task_id, key=LOOK_KEY)
+        if values:
+            return Look.from_dict(values)
+        text = f"the task {self._operator.look_task_id} failed; its log says why"
+        state = after_failure(read_state(self._name), "github", text, datetime.now(UTC))
+        write_state(self._name, state)
+        self._tell_watcher(state)
+        count_error(self._name, "github")
+        raise TaskStoppedError(f"There is nothing to act on: {text}.")
+
+    def _items(self) -> dict[str, RuleItem]:
+        """Return what the look handed on, by key of the pull request."""
+        ti, task = self._context["ti"], self._operator.look_task_id
+        values = [
+            *(ti.xcom_pull(task_ids=task) or []),
+            *(ti.xcom_pull(task_ids=task, key=STANDING_KEY) or []),
+        ]
+        items = [RuleItem.from_dict(each) for each in values]
+        return {item.key: item for item in items}
+
+    def _decisions(self, items: Mapping[str, RuleItem]) -> list[PullRequestDecision]:
+        """Return what was decided, and what still stands; of a question that failed nothing came."""
+        found = self._context["ti"].xcom_pull(task_ids=self._operator.decide_task_id)
+        values = [found] if isinstance(found, dict) else list(found or [])
+        asked = [PullRequestDecision.from_dict(each) for each in values if isinstance(each, dict)]
+        standing = [item.standing_decision() for item in items.values() if item.standing is not None]
+        return [each for each in (*asked, *standing) if each.key in items]
+
+    # Acting
+
+    def _carried_out(
+        self, decisions: Sequence[PullRequestDecision], items: Mapping[str, RuleItem]
+    ) -> list[PullRequestDecision]:
+        try:
+            rule = load_rule(self._name)
+            connection = rule_scope(rule).connection
+        except InvalidInputError as error:
+            why = f"The rule is gone or broken: {error.faults[0]}"
+            return [ended_as(each, "superseded", why) if not each.outcome else each for each in decisions]
+        ended: dict[str, PullRequestDecision] = {}
+        due = []
+        for each in decisions:
+            if (settled := _settled(each, rule)) is not None:
+                ended[each.key] = settled
+            else:
+                due.append(each)
+        for start in range(0, len(due), BATCH):
+            self._batch(due[start : start + BATCH], items, rule, connection, ended)
+        self._unless_nothing(due, ended)
+        return [ended[each.key] for each in decisions]
+
+    def _batch(
+        self,
+        due: Sequence[PullRequestDecision],
+        items: Mapping[str, RuleItem],
+        rule: PullRequestRule,
+        connection: str,
+        ended: dict[str, PullRequestDecision],
+    ) -> None:
+        readings = self._read(due, connection)
+        self._moved.clear()
+        for each in due:
+            reading = readings.get((each.repository, each.number))
+            try:
+                if self._halted is not None:
+                    raise self._halted
+                if isinstance(reading, Exception) or reading is None:
+                    raise reading or ForgeError(f"GitHub did not tell of {each.key}")
+                ended[each.key] = self._one(each, items[each.key], rule, connection, reading)
+            except ForgeRateLimitedError as error:
+                self._halted = error
+                ended[each.key] = ended_as(
+                    each, "failed", str(error), retry_at=error.retry_at or failed(error, 1).retry_at
+                )
+            except Exception as error:  # whatever it is, it stops no other pull request
+                if not isinstance(error, (ForgeError, InvalidInputError)):
+                    self._log.exception("%s#%d could not be acted on", each.repository, each.number)
+                ended[each.key] = ended_as(each, "failed", _text(error), retry_at=failed(error, 3).retry_at)
+
+    def _read(
+        self, due: Sequence[PullRequestDecision], connection: str
+    ) -> Mapping[tuple[str, int], PullRequestSnapshot | ForgeError]:
+        refs = [(each.repository, each.number) for each in due]
+        if self._halted is not None:
+            return {}
+        for repository in dict.fromkeys(repository for repository, _ in refs):
+            try:
+                self._platform[repository] = platform_guards(repository)
+            except InvalidInputError as error:
+                self._log.error("repositories.yaml cannot be used, so nothing is done: %s", error)
+                return dict.fromkeys(refs, ForgeError(_text(error)))
+            ask_about(named_teams(self._platform[repository].authority))
+        try:
+            return run_with_owners(connection, lambda client: client.snapshots(refs))
+        except ForgeRateLimitedError as error:
+            self._halted = error
+            return {}
+        except ForgeError as error:
+            return dict.fromkeys(refs, error)
+
+    def _one(
+        self,
+        decision: PullRequestDecision,
+        item: RuleItem,
+        rule: PullRequestRule,
+        connection: str,
+        s: PullRequestSnapshot,
+    ) -> PullRequestDecision:
+        hook = AgentsGitHubHook(connection, repository=s.repository)
+        if (s.repository, s.base_branch) in self._moved:
+            # What was merged since this was read may be in conflict with it.
+            s = hook.run(lambda client: client.snapshot(decision.repository, decision.number))
+        one = OneAct(
+            rule_name=self._name,
+            rule=rule,
+            connection=connection,
+            platform=self._platform[decision.repository],
+            since=self._at,
+        )
+        answer, calling = _answer(decision)
+        ended = one.carry_out(decision, answer, s, item.head_first_seen, calling=calling)
+        if one.merging:
+            self._moved.add((s.repository, s.base_branch))
+        if one.called is not None:
+            self._asks.append(ask_values(ended, item.entry.title, item.entry.author, one.called))
+        self._halted = one.halted
+        return ended
+
+    # Recording
+
+    def _unless_nothing(
+        self, due: Sequence[PullRequestDecision], ended: Mapping[str, PullRequestDecision]
+    ) -> None:
+        """Fail where GitHub was away for all of them, so that the task is tried again; the last try records it."""
+        ti = self._context["ti"]
+        outcomes = [ended[each.key] for each in due]
+        if not outcomes or self._halted is not None:
+            return
+        if any(each.outcome != "failed" or each.acted_at is not None for each in outcomes):
+            return
+        if int(ti.try_number) <= int(ti.max_tries or 0):
+            raise ForgeError(f"Nothing could be done: {outcomes[0].message}")
+
+    def _remember(self, look: Look, ended: Sequence[PullRequestDecision]) -> None:
+        before = read_state(self._name)
+        state = after(before, look, ended, datetime.now(UTC))
+        write_state(self._name, state)
+        self._tell_watcher(state)
+        errors = dict(Counter(state.errors) - Counter(before.errors))
+        record_decisions(self._context, self._name, ended, state.last_pass, errors=errors)
+
+    def _tell_watcher(self, state: RuleState) -> None:
+        """Say when there is something to do although nothing changes at GitHub."""
+        stores = self._context.get("asset_state_store")
+        for asset in self._operator.inlets if stores is not None else ():
+            moment = state.look_at.isoformat() if state.look_at else ""
+            try:
+                stores[asset].set(LOOK_AT_KEY, moment)  # type: ignore[index]
+            except Exception as error:  # the sweep looks all the same, only later
+                self._log.warning("The watcher could not be told when to look again: %s", error)
+
+
+def _settled(decision: PullRequestDecision, rule: PullRequestRule) -> PullRequestDecision | None:
+    """Return the decision as it ends without a look at GitHub; ``None``: there is something to do."""
+    if decision.outcome:
+        return decision
+    if decision.version != rule.version:
+        return ended_as(decision, "superseded", "The rule was edited since.", action="wait")
+    if decision.answer is None:
+        gave_up = decision.fault in USELESS and decision.failures >= GIVE_UP_AFTER
+        return (
+            None
+            if gave_up
+            else ended_as(decision, "waiting", decision.detail, action="wait", retry_at=decision.retry_at)
+        )
+    if decision.answer.action == "wait":
+        return ended_as(
+            decision, "waiting", decision.answer.reason, action="wait", retry_at=decision.retry_at
+        )
+    return None
+
+
+def _answer(decision: PullRequestDecision) -> tuple[RuleAnswer, Guarded | None]:
+    """Return the answer to carry out, or that people are called because there is none again and again."""
+    if decision.answer is not None:
+        return decision.answer, None
+    text = f"{decision.failures} answers in a row were of no use ({decision.fault}: {decision.detail})."
+    return _CALL, Guarded(action="escalate", guard=GAVE_UP, message=text)
+
+
+def _text(error: Exception) -> str:
+    return (
+        "; ".join(error.faults)
+        if isinstance(error, InvalidInputError)
+        else str(error) or type(error).__name__
+    )
+
+
+def _line(decision: PullRequestDecision) -> str:
+    guard = f" by guard {decision.guard}" if decision.guard else ""
+    wanted = (
+        f"{decision.answer.action} → "
+        if decision.answer and decision.answer.action != decision.action
+        else ""
+    )
+    return f"{wanted}{decision.action}{guard}: {decision.outcome}. {decision.message}"

@@ -1,0 +1,437 @@
+"""What may happen between a rollback's pull request and a healthy application; and each invariant alone."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_agents.operators.rollback_land import MOST_REFRESHES
+from demo.argocd.server import StandInArgoCd
+from demo.github.server import StandInGitHub
+from tests.contract.rollback_world import APPLICATION, REPOSITORY, RollbackWorld
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="the stand-in keeps repositories of git")
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RollbackWorld]:
+    """With a bad commit deployed."""
+    async with (
+        StandInGitHub(tmp_path / "github", mergeability_delay=0) as github,
+        StandInArgoCd() as argocd,
+    ):
+        made = await RollbackWorld.make(tmp_path, monkeypatch, github, argocd)
+        await made.break_it()
+        yield made
+
+
+def while_landing(
+    world: RollbackWorld, deed: Callable[[int], Awaitable[None]], *, checks: str = "success"
+) -> None:
+    """Do something whenever the landing waits, after the checks of each head ended.
+
+    :param checks: how they end; empty: they do not.
+    """
+
+    async def at_each(name: str, looks: int) -> None:
+        if name != "land":
+            return
+        for pull in world.pulls.values():
+            if pull.state == "OPEN" and checks:
+                await world.passing(pull.head_ref_oid, checks)
+        await deed(looks)
+
+    world.on_wait = at_each
+
+
+async def nothing(looks: int) -> None:
+    return None
+
+
+async def aborted(world: RollbackWorld, event: str, *words: str) -> dict[str, Any]:
+    """Run; hold that it was aborted by ``event``, a person was called, and nothing of ours was merged."""
+    world.answers.append("I take over")
+    left = await world.run()
+    assert (left.get("state"), left.get("event")) == ("abort", event), (left, world.failures)
+    assert not world.merges
+    assert world.states["call_person"] == "success"
+    for word in words:
+        assert word in world.questions[-1]
+    labels = {label.name for label in world.pulls[1].labels}
+    assert labels == {"rollback", "needs-human-approval"}
+    (comment,) = [one.body for one in world.pulls[1].comments if "needs a person" in one.body]
+    assert "Nothing more is done by itself." in comment
+    return left
+
+
+async def withdrawn(world: RollbackWorld) -> None:
+    """Run; hold that it was not needed any more, and its pull request and branch are gone."""
+    left = await world.run()
+    assert (left["state"], left["event"]) == ("idle", "resolved"), (left, world.failures)
+    assert world.states["call_person"] == "skipped"
+    assert (world.pulls[1].state, world.merges) == ("CLOSED", [])
+    assert world.pulls[1].head_ref_name not in await _branches(world)
+
+
+async def _branches(world: RollbackWorld) -> list[str]:
+    found = world.github.forge.store.repository(REPOSITORY)
+    assert found is not None
+    return [ref.removeprefix("refs/heads/") for ref in await found.git.refs()]
+
+
+class TestChecks:
+    async def test_they_fail(self, world: RollbackWorld) -> None:
+        while_landing(world, nothing, checks="failure")
+        await aborted(world, "checks_failed", "ci")
+
+    async def test_they_never_end(self, world: RollbackWorld) -> None:
+        while_landing(world, nothing, checks="pending")
+        await aborted(world, "checks_timeout", "300 s")
+        assert world.passed >= timedelta(seconds=300)
+
+    async def test_none_ever_starts(self, world: RollbackWorld) -> None:
+        while_landing(world, nothing, checks="")
+        await aborted(world, "checks_failed", "No check started")
+
+
+class TestOtherHands:
+    async def test_a_person_closes_it(self, world: RollbackWorld) -> None:
+        async def close(looks: int) -> None:
+            if looks == 0:
+                await world.github.act("alice", "close", REPOSITORY, number=1)
+
+        while_landing(world, close, checks="")
+        await aborted(world, "changed", "was closed without a merge")
+
+    async def test_somebody_pushes_to_it(self, world: RollbackWorld) -> None:
+        async def push(looks: int) -> None:
+            await world.push({"deploy/evil.yaml": f"{looks}"}, branch=world.pulls[1].head_ref_name)
+
+        while_landing(world, push, checks="")
+        await aborted(world, "changed", "another head")
+
+    async def test_the_branch_gets_other_files_of_it(self, world: RollbackWorld) -> None:
+        world.definition["path"] = "deploy"
+        world.argocd.followers[APPLICATION].interval = 9e9
+
+        async def mend(looks: int) -> None:
+            if looks == 0:
+                await world.push({"deploy/other.yaml": "more\n"})
+
+        while_landing(world, mend, checks="pending")
+        await aborted(world, "checks_timeout", "other files of shop-staging than what is deployed")
+
+    async def test_the_branch_never_rests(self, world: RollbackWorld) -> None:
+        world.definition["path"] = "deploy"
+
+        async def push(looks: int) -> None:
+            await world.push({"docs/notes.md": f"{looks}\n"})
+
+        while_landing(world, push, checks="pending")
+        left = await aborted(world, "checks_timeout", "moves faster")
+        assert left["refreshes"] == MOST_REFRESHES
+
+    async def test_a_person_merges_it(self, world: RollbackWorld) -> None:
+        async def merge(looks: int) -> None:
+            if looks == 0:
+                await world.github.act("alice", "merge", REPOSITORY, number=1)
+
+        while_landing(world, merge, checks="")
+        left = await world.run()
+        assert left["state"] == "rollback_complete", (left, world.failures)
+
+    async def test_it_recovers_meanwhile(self, world: RollbackWorld) -> None:
+        async def recover(looks: int) -> None:
+            world.argocd.set_health(APPLICATION, "Healthy")
+
+        while_landing(world, recover, checks="pending")
+        await withdrawn(world)
+
+    async def test_something_else_is_deployed(self, world: RollbackWorld) -> None:
+        async def deploy(looks: int) -> None:
+            if looks == 0:
+                await world.push({"deploy/app.yaml": "replicas: 7\n"})
+
+        while_landing(world, deploy, checks="pending")
+        await withdrawn(world)
+
+
+class TestApproval:
+    async def test_a_person_says_yes(self, world: RollbackWorld) -> None:
+        world.definition["approval"] = "person"
+        world.answers.append("Roll back")
+        while_landing(world, nothing)
+        left = await world.run()
+        assert (left["state"], left["approved_by"]) == ("rollback_complete", "mona"), (left, world.failures)
+        assert left["head_sha"] == left["approved_head"]
+        assert "Roll back shop-staging to" in world.questions[0]
+
+    async def test_a_person_says_no(self, world: RollbackWorld) -> None:
+        world.definition["approval"] = "person"
+        world.answers.append("Leave it to people")
+        while_landing(world, nothing)
+        await aborted(world, "withdrawn", "mona said no")
+
+    async def test_nobody_says_anything(self, world: RollbackWorld) -> None:
+        world.definition["approval"] = "person"
+        while_landing(world, nothing)
+        world.definition["timings"] = {"approval": 600}
+        left = await world.run("detect", "find_candidate", "open_pull_request", "land")
+        assert (left["event"], world.merges) == ("approval_timeout", [])
+
+    async def test_the_branch_asks_for_a_review(self, world: RollbackWorld) -> None:
+        rules = {"main": {"required_approvals": 1}}
+        await world.github.act("acme", "configure", REPOSITORY, rules=rules)
+        while_landing(world, nothing)
+        await aborted(world, "approval_timeout", "review that the branch rules ask for")
+        assert world.passed >= timedelta(seconds=3600)
+
+    async def test_a_review_lets_it_through(self, world: RollbackWorld) -> None:
+        rules = {"main": {"required_approvals": 1}}
+        await world.github.act("acme", "configure", REPOSITORY, rules=rules)
+
+        async def review(looks: int) -> None:
+            if looks == 3:
+                await world.github.act("alice", "approve", REPOSITORY, number=1)
+
+        while_landing(world, review)
+        assert (await world.run())["state"] == "rollback_complete"
+
+    @pytest.mark.parametrize(
+        ("guards", "words"),
+        [
+            ({"freeze": ["2020-01-01/2099-01-01"]}, "frozen"),
+            ({"protected_paths": ["deploy/**"]}, "protected paths"),
+            ({"max_risk": 0}, "its risk"),
+            ({"hold_labels": ["Rollback"]}, "held by the label"),
+        ],
+    )
+    async def test_a_guard_keeps_it_for_a_person(
+        self, world: RollbackWorld, guards: dict[str, Any], words: str
+    ) -> None:
+        world.definition["guards"] |= guards
+        world.definition["timings"] = {"approval": 300}
+        while_landing(world, nothing)
+        await aborted(world, "approval_timeout", words)
+
+    async def test_the_limit_of_merges(self, world: RollbackWorld) -> None:
+        world.definition["limits"] = {"merges_per_hour": 0}
+        world.definition["timings"] = {"approval": 300}
+        while_landing(world, nothing)
+        await aborted(world, "approval_timeout", "merges in acme/shop within an hour, of 0")
+
+
+class TestMergeOnce:
+    @pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
+    async def test_an_answer_is_lost(self, world: RollbackWorld, fault: str) -> None:
+        world.github.faults.add({"match": {"path": "/merge$"}, "action": fault})
+        while_landing(world, nothing)
+        left = await world.run()
+        assert left["state"] == "rollback_complete", (left, world.failures)
+        assert len(world.merges) == 1
+        assert [one["kind"] for one in world.github.mutations].count("pull_request.merged") == 1
+
+    async def test_github_refuses_for_a_while(self, world: RollbackWorld) -> None:
+        world.github.faults.add(
+            {"match": {"path": "/merge$"}, "times": 3, "action": {"status": 405, "body": {"message": "No."}}}
+        )
+        while_landing(world, nothing)
+        assert (await world.run())["state"] == "rollback_complete"
+
+    async def test_github_refuses_for_ever(self, world: RollbackWorld) -> None:
+        world.definition["timings"] = {"approval": 300}
+        world.github.faults.add(
+            {
+                "match": {"path": "/merge$"},
+                "times": None,
+                "action": {"status": 405, "body": {"message": "No."}},
+            }
+        )
+        while_landing(world, nothing)
+        await aborted(world, "approval_timeout", "GitHub did not merge")
+
+
+class TestQueue:
+    @pytest.fixture(autouse=True)
+    async def queue(self, world: RollbackWorld) -> None:
+        rules = {"main": {"merge_queue": True, "required_checks": ["ci"]}}
+        await world.github.act("acme", "configure", REPOSITORY, rules=rules)
+
+    async def test_it_goes_through_the_queue(self, world: RollbackWorld) -> None:
+        async def build(looks: int) -> None:
+            for branch in await _branches(world):
+                if branch.startswith("gh-readonly-queue/"):
+                    await world.passing(await world.head(branch))
+
+        while_landing(world, build)
+        left = await world.run()
+        assert left["state"] == "rollback_complete", (left, world.failures)
+        assert len(world.merges) == 1
+
+    async def test_it_is_taken_out_where_an_invariant_breaks(self, world: RollbackWorld) -> None:
+        world.definition["timings"] = {"approval": 300}
+
+        async def mend(looks: int) -> None:
+            if world.pulls[1].merge_queue_entry is not None:
+                world.argocd.set_health(APPLICATION, "Degraded", available=2)
+
+        while_landing(world, mend)
+        await aborted(world, "approval_timeout", "I3")
+        kinds = [one["kind"] for one in world.github.mutations]
+        assert "merge_queue.entered" in kinds
+        assert world.pulls[1].merge_queue_entry is None
+
+
+class TestTwice:
+    async def test_an_event_that_comes_twice_does_nothing_more(self, world: RollbackWorld) -> None:
+        while_landing(world, nothing)
+        assert (await world.run())["state"] == "rollback_complete"
+        world.forget_run()
+        assert (await world.run())["state"] == "idle"
+        assert len(world.pulls) == 1
+
+    async def test_a_person_writes_stop(self, world: RollbackWorld) -> None:
+        async def stop(looks: int) -> None:
+            if looks == 0:
+                await world.github.act("alice", "comment", REPOSITORY, number=1, body="/stop")
+
+        while_landing(world, stop)
+        await aborted(world, "withdrawn", "alice wrote /stop")
+
+    async def test_what_people_say_to_agents_holds_nothing_up(self, world: RollbackWorld) -> None:
+        async def merge(looks: int) -> None:
+            if looks == 0:
+                await world.github.act("alice", "comment", REPOSITORY, number=1, body="/merge")
+
+        while_landing(world, merge)
+        assert (await world.run())["state"] == "rollback_complete"
+
+
+class TestKilled:
+    @pytest.mark.parametrize("seed", range(4))
+    async def test_a_task_that_dies_goes_on_where_it_stood(self, world: RollbackWorld, seed: int) -> None:
+        """After any call to GitHub, time and again."""
+        chance = random.Random(seed)
+        while_landing(world, nothing)
+        world.dies = lambda: chance.random() < 0.3
+        left = await world.run()
+        assert left["state"] == "rollback_complete", (left, world.failures)
+        kinds = [one["kind"] for one in world.github.mutations]
+        assert kinds.count("pull_request.opened") == kinds.count("pull_request.merged") == 1
+        assert await world.text("deploy/BROKEN") is None
+        assert world.deaths > 2
+
+
+class TestConfirm:
+    async def test_it_is_not_restored(self, world: RollbackWorld) -> None:
+        async def ill(looks: int) -> None:
+            world.argocd.followers[APPLICATION].healths = _AlwaysIll()
+
+        while_landing(world, ill)
+        world.answers.append("I take over")
+        left = await world.run()
+        assert (left["state"], left["event"]) == ("abort", "not_restored"), (left, world.failures)
+        assert world.passed >= timedelta(seconds=600)
+        assert world.states["call_person"] == "success"
+
+    async def test_it_takes_longer(self, world: RollbackWorld) -> None:
+        async def ill(looks: int) -> None:
+            world.argocd.followers[APPLICATION].healths = _AlwaysIll()
+
+        while_landing(world, ill)
+        before = world.on_wait
+
+        async def later(name: str, looks: int) -> None:
+            await before(name, looks)
+            if name == "confirm" and looks == 5:
+                world.argocd.set_health(APPLICATION, "Healthy")
+
+        world.on_wait = later
+        left = await world.run()
+        assert left["state"] == "rollback_complete", (left, world.failures)
+
+
+class _AlwaysIll(dict[str, str]):
+    def get(self, key: str, default: Any = None) -> Any:
+        return "Degraded"
+
+
+class TestInvariants:
+    """Each alone fails, when everything else is as it has to be for the merge."""
+
+    async def not_merged(
+        self, world: RollbackWorld, deed: Callable[[int], Awaitable[None]], words: str
+    ) -> None:
+        world.definition["timings"] = {"approval": 300, "readings": 3}
+        while_landing(world, deed)
+        left = await world.run("detect", "find_candidate", "open_pull_request", "land")
+        assert left["state"] in ("abort", "idle"), (left, world.failures)
+        assert not world.merges
+        assert words in left["message"]
+
+    async def test_i1_it_is_not_of_staging_any_more(self, world: RollbackWorld) -> None:
+        async def move(looks: int) -> None:
+            world.definition |= {"environment": "production", "environments": ["staging"]}
+            world.definition_path.write_text(world.definition_text)
+
+        while_landing(world, move)
+        await world.run("detect", "find_candidate", "open_pull_request", "land")
+        assert world.states["land"] == "failed"
+        assert "nothing is taken back in production" in str(world.failures["land"])
+        assert not world.merges
+
+    async def test_i2_it_is_not_degraded_now(self, world: RollbackWorld) -> None:
+        async def progress(looks: int) -> None:
+            world.argocd.set_health(APPLICATION, "Progressing", available=1)
+
+        await self.not_merged(world, progress, "I2")
+
+    async def test_i3_no_replica_is_missing(self, world: RollbackWorld) -> None:
+        async def available(looks: int) -> None:
+            world.argocd.set_health(APPLICATION, "Degraded", available=2)
+
+        await self.not_merged(world, available, "I3")
+
+    async def test_i4_it_flaps(self, world: RollbackWorld) -> None:
+        async def flap(looks: int) -> None:
+            world.argocd.set_health(
+                APPLICATION, ("Progressing", "Degraded", "Degraded")[looks % 3], available=1
+            )
+
+        await self.not_merged(world, flap, "I4")
+
+    async def test_i5_what_it_goes_back_to_is_not_proven(self, world: RollbackWorld) -> None:
+        found = world.argocd.applications[APPLICATION].history[0].revision
+        await world.passing(found, "failure")
+        left = await world.run("detect", "find_candidate", "open_pull_request", "land")
+        assert (left["event"], world.pulls) == ("no_candidate", {})
+
+    async def test_i6_the_checks_fail_at_the_end(self, world: RollbackWorld) -> None:
+        async def fail(looks: int) -> None:
+            await world.passing(world.pulls[1].head_ref_oid, "failure")
+
+        await self.not_merged(world, fail, "ci")
+
+    async def test_i7_another_one_is_opened(self, world: RollbackWorld) -> None:
+        async def another(looks: int) -> None:
+            if looks == 0:
+                await world.push({"docs/notes.md": "Three.\n"}, branch="rollback/older")
+                body = f"<!-- agents rollback={APPLICATION} -->"
+                opened = {"head": "rollback/older", "title": "Roll back", "body": body}
+                await world.github.act("robot", "open_pull", REPOSITORY, **opened)
+
+        await self.not_merged(world, another, "I7")
+
+    async def test_i8_it_cannot_be_merged(self, world: RollbackWorld) -> None:
+        async def draft(looks: int) -> None:
+            await world.github.act("alice", "draft", REPOSITORY, number=1)
+
+        await self.not_merged(world, draft, "I8")
