@@ -42,7 +42,7 @@ _RULES_ARGS = (
         "words",
         help="Nothing: all rules. RULE, or show RULE: what stands about each of its pull requests. decisions [RULE]: "
         "what was decided, the newest first. check [FILE ...]: faults of files, without Airflow; by default of those "
-        "below `[agents] config_path`.",
+        "in rules/ below the installation's `config_path`.",
         nargs="*",
         metavar="RULE | decisions [RULE] | check [FILE ...]",
     ),

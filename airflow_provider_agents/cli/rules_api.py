@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_agents.cli.api_client import ApiError, part
 from airflow_provider_agents.cli.output import say
 from airflow_provider_agents.cli.variables import variable, variables
 from airflow_provider_agents.domain.pr_rule_state import VARIABLE_PREFIX, RuleState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow_provider_agents.cli.api_client import AirflowApi
 
+_Answer = TypeVar("_Answer")
+
 DAG_PREFIX = "pr_rule__"
 _BROKEN_TAG = "broken"
+_DRY_RUN = "(dry run)"
+"""What the description of a DAG ends with."""
 _FAULT = re.compile(r"rules/\S*:\d+: .*|rules/: .*")
 _FAULTS_FILE = "pr_rules_faults.py"
 
@@ -29,11 +34,19 @@ class Rule:
     name: str
     paused: bool
     broken: bool
+    dry_run: bool
     fault: str
     """Of a broken one: the first, with file and line."""
     sweep_at: datetime | None
     """When its DAG runs although nothing happened."""
     state: RuleState
+
+    @property
+    def standing(self) -> str:
+        """Return ``broken``, ``paused``, ``dry run`` or ``on``."""
+        if self.broken:
+            return "broken"
+        return "paused" if self.paused else "dry run" if self.dry_run else "on"
 
     @property
     def next_at(self) -> datetime | None:
@@ -46,7 +59,7 @@ class Rule:
 
 def all_rules(api: AirflowApi) -> list[Rule]:
     """Return the rules by name."""
-    texts = variables(api, VARIABLE_PREFIX)
+    texts = _unless_refused(lambda: variables(api, VARIABLE_PREFIX)) or {}
     dags = api.pages("/dags", "dags", tags="rules", dag_id_pattern=DAG_PREFIX, order_by="dag_id")
     return [
         _rule(dag, texts.get(VARIABLE_PREFIX + _name(dag), ""))
@@ -57,10 +70,10 @@ def all_rules(api: AirflowApi) -> list[Rule]:
 
 def one_rule(api: AirflowApi, name: str) -> Rule | None:
     """Return a rule; ``None``: Airflow knows none of this name."""
-    from airflow_provider_agents.cli.api_client import part
-
     dag = api.optional(f"/dags/{part(DAG_PREFIX + name)}")
-    return _rule(dag, variable(api, VARIABLE_PREFIX + name)) if isinstance(dag, dict) else None
+    if not isinstance(dag, dict):
+        return None
+    return _rule(dag, _unless_refused(lambda: variable(api, VARIABLE_PREFIX + name)) or "")
 
 
 def file_faults(api: AirflowApi) -> list[str]:
@@ -102,15 +115,30 @@ def at(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def _unless_refused(read: Callable[[], _Answer]) -> _Answer | None:
+    """Return what Variables say; ``None`` with a word to the person where they may not be read, as by a viewer."""
+    try:
+        return read()
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        say(
+            "This user may not read Variables, where rules keep what they did and what stands: that is not shown"
+        )
+        return None
+
+
 def _rule(dag: Mapping[str, Any], text: str) -> Rule:
     name = _name(dag)
     broken = _BROKEN_TAG in set(_tags(dag))
+    description = str(dag.get("description") or "")
     moment = dag.get("next_dagrun_run_after")
     return Rule(
         name=name,
         paused=bool(dag.get("is_paused")),
         broken=broken,
-        fault=str(dag.get("description") or "") if broken else "",
+        dry_run=description.endswith(_DRY_RUN),
+        fault=description if broken else "",
         sweep_at=datetime.fromisoformat(moment) if moment else None,
         state=_state(name, text),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +48,21 @@ def _named(names: list[str]) -> list[RuleFile]:
     for name in names:
         path = Path(name)
         paths += sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
-    found = [file for path in paths for file in read_rules(path)]
+    found = [_as_named(file) for path in paths for file in read_rules(path)]
     for file in found:
         if file.rule is not None and (fault := _without_repository(file.rule)):
             say(f"{file.place}: where it is to work, not here: {fault}")
     return found
+
+
+def _as_named(file: RuleFile) -> RuleFile:
+    """Return a rule under the path that was given, so that an editor finds its faults."""
+    path = str(file.path)
+    faults = (
+        path + fault.removeprefix(file.file) if fault.startswith(file.file) else fault
+        for fault in file.faults
+    )
+    return replace(file, file=path, faults=tuple(faults))
 
 
 def _installed() -> list[RuleFile]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_agents.cli.command import UsageError
 from airflow_provider_agents.cli.output import as_table, show
 from airflow_provider_agents.cli.retry import span_of
-from airflow_provider_agents.domain.pr_rule_audit import ASSET_PREFIX, FORMAT, decisions_asset_name
+from airflow_provider_agents.domain.pr_rule_audit import ASSET_PREFIX, decisions_asset_name, records_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -85,10 +85,10 @@ def _records(api: AirflowApi, wanted: Wanted, begin: datetime) -> Iterator[dict[
         order_by="-timestamp",
     )
     for event in events:
-        record = event.get("extra")
-        if isinstance(record, dict) and record.get("format") == FORMAT and wanted.fits(record):
-            source = {name: event.get(f"source_{name}") for name in ("dag_id", "run_id")}
-            yield {"recorded_at": event.get("timestamp"), **record, **source}
+        source = {name: event.get(f"source_{name}") for name in ("dag_id", "run_id")}
+        for record in records_of(event.get("extra")):
+            if wanted.fits(record):
+                yield {"recorded_at": event.get("timestamp"), **record, **source}
 
 
 def _row(record: dict[str, Any]) -> tuple[Any, ...]:
@@ -112,10 +112,8 @@ def _row(record: dict[str, Any]) -> tuple[Any, ...]:
 
 def _why(record: dict[str, Any], answer: dict[str, Any]) -> str:
     """Return the model's reason, and what a guard or GitHub said where the answer was not simply carried out."""
-    reason, message = (
-        str(answer.get("reason") or record.get("detail") or ""),
-        str(record.get("message") or ""),
-    )
-    if message and message != reason and (record.get("guard") or record.get("outcome") != "done"):
-        return f"{message} [{reason}]" if reason else message
-    return reason or message
+    reason = str(answer.get("reason") or record.get("detail") or "")
+    message = str(record.get("message") or "")
+    if not message or (not record.get("guard") and record.get("outcome") == "done"):
+        return reason or message
+    return message if reason in message else f"{message} [{reason}]"

@@ -53,7 +53,7 @@ def _summary(rule: Rule, limits: dict[str, float]) -> dict[str, Any]:
     state, last = rule.state, rule.state.last_pass
     return {
         "rule": rule.name,
-        "state": "broken" if rule.broken else "paused" if rule.paused else "on",
+        "state": rule.standing,
         "last_pass": (last.ended_at or last.at).isoformat() if last else None,
         "last_run": last.run_id if last else None,
         "open": last.listed if last else None,

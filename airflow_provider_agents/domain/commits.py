@@ -18,3 +18,7 @@ class CommitRef:
     """All of its message."""
     author_name: str = ""
     author_email: str = ""
+    login: str = ""
+    """Login of the account that GitHub takes for the author; who pushes may claim any."""
+    verified: bool = False
+    """Whether GitHub vouches for the signature, and so for the author."""

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 MOST_REVISIONS = 50
 """That are kept, the newest."""
-MOST_GAP_SECONDS = 60.0
+MOST_GAP_SECONDS = 150.0
 """Longest time between two readings that is taken to be as the first of them said. What is longer was not seen."""
+MOST_SILENCE_SECONDS = 300.0
+"""Longest time between two readings that are in a row."""
+RETELL_SECONDS = 600.0
+"""Time after which a degradation that no run took up is told of again, at the least."""
 NEEDED_SECONDS = 24 * 3600.0
 NEEDED_SHARE = 0.99
 MOST_HANDLED = 50
@@ -37,6 +41,11 @@ class RevisionHealth:
     def proven(self) -> bool:
         """Return whether it was healthy for 99 % of a day or more."""
         return self.observed >= NEEDED_SECONDS and self.healthy >= NEEDED_SHARE * self.observed
+
+    @property
+    def ill(self) -> bool:
+        """Return whether it was seen, and never healthy."""
+        return self.observed > 0 and self.healthy == 0
 
     @property
     def words(self) -> str:
@@ -80,6 +89,8 @@ class HealthRecord:
     streak: Streak | None = None
     handled: tuple[str, ...] = ()
     """Revisions whose degradation was told of; each is told of once, unless it was healthy in between."""
+    told_at: datetime | None = None
+    """When one was told of last."""
 
     def of(self, revision: str) -> RevisionHealth | None:
         """Return the record of a revision."""
@@ -116,6 +127,7 @@ class HealthRecord:
             health=health,
             streak=self._streak(health, revision, now),
             handled=handled,
+            told_at=self.told_at,
         )
 
     def _streak(self, health: Health, revision: str, now: datetime) -> Streak | None:
@@ -123,7 +135,7 @@ class HealthRecord:
             return None
         if self.streak is None or self.streak.revision != revision:
             return Streak(revision=revision, readings=1, since=now, last=now)
-        if now - self.streak.last > timedelta(seconds=5 * MOST_GAP_SECONDS):
+        if now - self.streak.last > timedelta(seconds=MOST_SILENCE_SECONDS):
             return Streak(revision=revision, readings=1, since=now, last=now)
         return dataclasses.replace(self.streak, readings=self.streak.readings + 1, last=now)
 
@@ -137,10 +149,23 @@ class HealthRecord:
             return None
         return streak
 
-    def told(self, revision: str) -> HealthRecord:
-        """Return the record after the degradation of a revision was told of."""
-        handled = (*(one for one in self.handled if one != revision), revision)
-        return dataclasses.replace(self, handled=handled[-MOST_HANDLED:])
+    def unanswered(self, readings: int) -> Streak | None:
+        """Return a degradation that was told of, and lasts so long that somebody should have taken it up.
+
+        The times between tellings double, so that a week of them is a dozen.
+
+        :param readings: in a row that have to say so.
+        """
+        streak = self.streak
+        if streak is None or self.told_at is None or streak.readings < readings:
+            return None
+        pause = max(timedelta(seconds=RETELL_SECONDS), self.told_at - streak.since)
+        return streak if streak.revision in self.handled and streak.last >= self.told_at + pause else None
+
+    def told(self, streak: Streak) -> HealthRecord:
+        """Return the record after a degradation was told of."""
+        handled = (*(one for one in self.handled if one != streak.revision), streak.revision)
+        return dataclasses.replace(self, handled=handled[-MOST_HANDLED:], told_at=streak.last)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready values."""
@@ -156,6 +181,7 @@ class HealthRecord:
             "health": self.health,
             "streak": self.streak.to_dict() if self.streak else None,
             "handled": list(self.handled),
+            "told_at": self.told_at.isoformat() if self.told_at else None,
         }
 
     @classmethod
@@ -179,6 +205,7 @@ class HealthRecord:
                 health=values["health"],
                 streak=Streak.from_dict(values["streak"]) if values["streak"] else None,
                 handled=tuple(str(one) for one in values["handled"]),
+                told_at=datetime.fromisoformat(values["told_at"]) if values["told_at"] else None,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(

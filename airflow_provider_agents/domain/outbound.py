@@ -21,6 +21,7 @@ _ENTITY = re.compile(r"&(?=(?:#0*(?:64|35)|#x0*(?:40|23)|commat|num);)", re.IGNO
 _CLOSING = re.compile(
     r"\b((?:close|fix|resolve)(?:s|d|ed|es)?:?\s+)(?=#\d|GH-\d|https?://|[\w.-]+/[\w.-]+#\d)", re.IGNORECASE
 )
+_TICKS = re.compile(r"`+")
 
 MAX_TITLE = 120
 MAX_BODY_BYTES = 30_000
@@ -34,6 +35,19 @@ def outbound(text: str, most_bytes: int = MAX_BODY_BYTES) -> str:
 def outbound_title(text: str, fallback: str) -> str:
     """Return one line that can be a title, or ``fallback`` where nothing is left of ``text``."""
     return _defused(one_line(text, MAX_TITLE) or one_line(fallback, MAX_TITLE))
+
+
+def code_span(text: str, most: int = MAX_TITLE) -> str:
+    """Return ``text`` on one line as Markdown's inline code: no link, heading or mention in it works.
+
+    Airflow's pages, too, show it as it is; of a block of code they may join the lines.
+
+    :param most: characters.
+    """
+    line = _defused(one_line(text, most))
+    ticks = "`" * (max(map(len, _TICKS.findall(line)), default=0) + 1)
+    edge = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{ticks}{edge}{line}{edge}{ticks}" if line else ""
 
 
 def pull_request_body(description: str, *, closes: int | None, footer: str) -> str:

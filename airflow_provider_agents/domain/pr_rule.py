@@ -281,7 +281,7 @@ class PullRequestRule(_Part):
     )
     ask_while_checks_run: bool = Field(
         default=False,
-        description="Ask the model also while checks run or mergeability is unknown, instead of waiting for their end.",
+        description="Ask the model also while checks run, instead of waiting for their end.",
     )
     dry_run: bool = Field(default=False, description="Decide and show, do nothing.")
     model: Model = Field(default_factory=Model)

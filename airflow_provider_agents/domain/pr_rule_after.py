@@ -31,14 +31,15 @@ def after(state: RuleState, look: Look, decisions: Sequence[PullRequestDecision]
     """Return the memory after a run.
 
     A question of which nothing came back counts as one without an answer that cost all that was set aside. Where the
-    run, or a later one, is in the memory already, as after a clear of its last task, nothing is counted again.
+    run, or a later one, is in the memory already, as after a clear of its last task, nothing is counted again but what
+    was asked since.
 
     :param state: as it was written last: by the look of this run, or an earlier one.
     :param decisions: with their outcomes; of questions and of answers that stood.
     :param now: the end of the run, timezone-aware.
     """
-    if state.last_pass is not None and _is_known(look, state.last_pass):
-        return _once_more(state, decisions, now)
+    if state.last_pass is not None and _is_known(look, state.last_pass, now):
+        return _once_more(state, state.last_pass, look, decisions, now)
     decided = {decision.key: decision for decision in decisions}
     known: dict[str, Seen] = {**state.pull_requests, **look.seen}
     for key, question in look.asked.items():
@@ -50,7 +51,7 @@ def after(state: RuleState, look: Look, decisions: Sequence[PullRequestDecision]
             known[key] = dataclasses.replace(known[key], seen_at=look.at)
     new = [each for each in decisions if each.asked or each.outcome in CARRIED_OUT]
     faults = _faults(look, decisions)
-    state = settle(state, look.run_id, day_of(look.at), _cost(look, decided), now)
+    state = settle(state, look.run_id, day_of(look.at), _cost(look, decided), now, aside=_aside(look))
     return dataclasses.replace(
         state,
         pull_requests=_kept(known, look, now),
@@ -106,19 +107,33 @@ def error_type(decision: PullRequestDecision) -> ErrorType | None:
     return "github" if decision.outcome == "failed" else None
 
 
-def _is_known(look: Look, last: Pass) -> bool:
+def _is_known(look: Look, last: Pass, now: datetime) -> bool:
+    if last.at > now + CLOCKS_DIFFER:
+        return False  # its clock was wrong: no run would count until then
     return (look.run_id, look.at) == (last.run_id, last.at) or look.at < last.at - CLOCKS_DIFFER
 
 
-def _once_more(state: RuleState, decisions: Sequence[PullRequestDecision], now: datetime) -> RuleState:
-    """Return the memory with what came of answers that are in it."""
+def _once_more(
+    state: RuleState, last: Pass, look: Look, decisions: Sequence[PullRequestDecision], now: datetime
+) -> RuleState:
+    """Return the memory with what came of answers that are in it, and of questions that were cleared on their own."""
     known = dict(state.pull_requests)
+    asked_since: list[PullRequestDecision] = []
     for each in decisions:
         seen = known.get(each.key)
-        if seen is not None and seen.answer is not None and seen.answered_at == each.decided_at:
+        question = look.asked.get(each.key)
+        if each.asked and question is not None and each.decided_at > (last.ended_at or last.at):
+            asked_since.append(each)
+            if look.run_id == last.run_id:
+                known[each.key] = _after_question(known, each.key, look, question, each)
+        elif seen is not None and seen.answer is not None and seen.answered_at == each.decided_at:
             known[each.key] = _with_outcome(seen, each)
     moments = [seen.retry_at for seen in known.values() if seen.retry_at and seen.answer]
     look_at = min((each for each in (state.look_at, *moments) if each), default=None)
+    if asked_since:
+        usd = sum(each.usd for each in asked_since)
+        state = settle(state, look.run_id, day_of(now), usd, now, aside=0.0)
+        state = dataclasses.replace(state, last_pass=dataclasses.replace(last, ended_at=now))
     return dataclasses.replace(state, pull_requests=known, look_at=max(look_at, now) if look_at else None)
 
 
@@ -145,7 +160,13 @@ def _after_question(
             retry_at=(decision.retry_at if decision else None) or look.at + backoff(failures),
         )
     return dataclasses.replace(
-        asked, answer=decision.answer, answered_at=decision.decided_at, failures=0, fault=""
+        asked,
+        answer=decision.answer,
+        answered_at=decision.decided_at,
+        failures=0,
+        fault="",
+        # Or checks that never end would be asked about at each of their steps.
+        unsettled_since=look.at if seen.unsettled_since else None,
     )
 
 
@@ -161,7 +182,11 @@ def _with_outcome(seen: Seen, decision: PullRequestDecision) -> Seen:
     if decision.answer is not None and decision.answer.action == "wait":
         ends = wait_ends(decision.answer, decision.decided_at)
         retry_at = min((each for each in (retry_at, ends) if each), default=None)
-    return dataclasses.replace(seen, outcome=decision.outcome, guard=decision.guard, retry_at=retry_at)
+    # What was superseded is read again: the rule that was edited may be back.
+    listing = "" if decision.outcome == "superseded" else seen.listing
+    return dataclasses.replace(
+        seen, listing=listing, outcome=decision.outcome, guard=decision.guard, retry_at=retry_at
+    )
 
 
 def _kept(known: Mapping[str, Seen], look: Look, now: datetime) -> dict[str, Seen]:
@@ -171,24 +196,28 @@ def _kept(known: Mapping[str, Seen], look: Look, now: datetime) -> dict[str, See
         (key, seen) for key, seen in known.items() if key not in open_ and now - seen.seen_at < FORGET_AFTER
     ]
     blind = frozenset(look.unlisted)
-    unlisted = {key: seen for key, seen in gone if key.rpartition("#")[0] in blind}
+    unlisted = {key: seen for key, seen in gone if {key.rpartition("#")[0], key.partition("/")[0]} & blind}
     last = sorted(gone, key=lambda each: each[1].seen_at)[-MOST_GONE:]
     return {**open_, **unlisted, **dict(last)}
 
 
 def _look_at(known: Mapping[str, Seen], look: Look, now: datetime) -> datetime | None:
     moments: list[datetime] = [now] if look.left else []
-    if look.unlisted:
+    if look.list_again:
         moments.append(now + UNLISTED_AGAIN_AFTER)
     for key in look.matched:
         seen = known.get(key)
-        if seen is None:
+        if seen is None or key in look.with_people:
             continue
         if seen.retry_at is not None:
             moments.append(seen.retry_at)
         if look.poll_seconds is not None and seen.answer is not None and seen.answer.action == "wait":
             moments.append(now + timedelta(seconds=look.poll_seconds))
     return max(min(moments), now, look.not_before or now) if moments else None
+
+
+def _aside(look: Look) -> float:
+    return sum(question.usd for question in look.asked.values())
 
 
 def _cost(look: Look, decided: Mapping[str, PullRequestDecision]) -> float:

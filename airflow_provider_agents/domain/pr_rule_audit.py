@@ -9,17 +9,19 @@ from airflow_provider_agents.domain.pr_rule_turn import CARRIED_OUT
 from airflow_provider_agents.domain.untrusted import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from airflow_provider_agents.domain.pr_rule_decision import PullRequestDecision
 
-ALIAS = "agents_decisions"
-"""Asset alias that all tasks which record decisions have as an outlet."""
 ASSET_PREFIX = "agents_decisions__"
 """Of the name of the asset whose events are the decisions of one rule."""
 FORMAT = 1
 MOST_BYTES = 4096
 """Of a record as JSON, the way that a database keeps it: with escapes for all that is not ASCII."""
+MOST_EVENTS = 100
+"""Of one run. Airflow stores the events of a task within the one request that ends it, which has 5 seconds: a thousand
+take several, a hundred a tenth of one."""
 
 _MOST_CHARACTERS = (500, 250, 120, 60, 30, 12)
 """Of each text for people; the first that makes the record small enough."""
@@ -45,6 +47,29 @@ def is_worth_keeping(decision: PullRequestDecision) -> bool:
         or decision.outcome == "failed"
         or (decision.outcome == "guarded" and decision.acted_at is not None)
     )
+
+
+def event_extras(decisions: Iterable[PullRequestDecision]) -> list[dict[str, Any]]:
+    """Return the extras of the events of one run: one for each decision worth keeping.
+
+    Of more than :data:`MOST_EVENTS`, several share an event, as the list ``decisions``.
+    """
+    records = [audit_record(each) for each in decisions if is_worth_keeping(each)]
+    if len(records) <= MOST_EVENTS:
+        return records
+    size = -(-len(records) // MOST_EVENTS)
+    return [
+        {"format": FORMAT, "decisions": records[start : start + size]}
+        for start in range(0, len(records), size)
+    ]
+
+
+def records_of(extra: Any) -> list[dict[str, Any]]:
+    """Return the records of an event, the last one first; none where somebody else made the event."""
+    if not isinstance(extra, dict) or extra.get("format") != FORMAT:
+        return []
+    several = extra.get("decisions", [extra])
+    return [each for each in reversed(several) if isinstance(each, dict) and each.get("rule")]
 
 
 def audit_record(decision: PullRequestDecision) -> dict[str, Any]:

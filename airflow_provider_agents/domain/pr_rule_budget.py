@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _TOLERANCE = 1e-9
 """USD by which sums of floats may miss the limit."""
+_ROUNDED = 1e-5
+"""USD that are no more than what rounding leaves."""
 
 
 def day_of(moment: datetime) -> str:
@@ -64,20 +66,24 @@ def reserve(state: RuleState, run_id: str, usd: float, now: datetime) -> RuleSta
     )
 
 
-def settle(state: RuleState, run_id: str, day: str, usd: float, now: datetime) -> RuleState:
-    """Put what the questions of a run cost in the place of what it set aside; drop days that are long over.
+def settle(state: RuleState, run_id: str, day: str, usd: float, now: datetime, *, aside: float) -> RuleState:
+    """Put what the questions of a run cost in the place of what was set aside for them; drop days that are long over.
+
+    What an earlier look of the run set aside, before a clear, stays: nobody tells any more what came of it.
 
     :param day: on which it was set aside.
     :param usd: what they cost.
+    :param aside: what was set aside for them.
     """
+    key = f"{day}/{run_id}"
+    left = state.reserved.get(key, 0.0) - aside
+    reserved = {**state.reserved, key: round(left, 6)}
+    if left < _ROUNDED:
+        del reserved[key]
     spent = {**state.usd, day: round(state.usd.get(day, 0.0) + usd, 6)} if usd else dict(state.usd)
     oldest = day_of(now - timedelta(days=KEEP_DAYS - 1))
     return dataclasses.replace(
         state,
         usd={key: value for key, value in spent.items() if key >= oldest},
-        reserved={
-            key: value
-            for key, value in state.reserved.items()
-            if key != f"{day}/{run_id}" and key.partition("/")[0] >= oldest
-        },
+        reserved={key: value for key, value in reserved.items() if key.partition("/")[0] >= oldest},
     )

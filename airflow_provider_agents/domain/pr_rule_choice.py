@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_agents.domain.outbound import outbound, outbound_title
+from airflow_provider_agents.domain.outbound import code_span, outbound, outbound_title
 from airflow_provider_agents.domain.people import Option, Question
 from airflow_provider_agents.domain.pr_rule_decision import RuleAnswer
 from airflow_provider_agents.domain.untrusted import one_line
@@ -34,6 +34,8 @@ class CalledAbout:
     number: int
     url: str
     head_sha: str
+    base: str
+    """Branch that it goes into."""
     title: str
     author: str
     reason: str
@@ -73,7 +75,7 @@ def question_about(about: CalledAbout) -> Question:
     options = [
         Option(
             name=MERGE,
-            explanation=f"merge {about.head_sha[:12]} once its checks, reviews, labels and freezes allow it.",
+            explanation=f"merge {about.head_sha[:12]} into {outbound(one_line(about.base, 100))} once its checks, reviews, labels and freezes allow it.",
             binding=True,
         ),
         Option(name=CLOSE, explanation="close the pull request without a merge.", binding=True),
@@ -83,31 +85,35 @@ def question_about(about: CalledAbout) -> Question:
     lines = [
         f"- Pull request: [{outbound(name)}]({about.url})",
         f"- Head: `{about.head_sha[:12]}`",
+        f"- Goes into: {outbound(one_line(about.base, 100))}",
         f"- Rule: `{about.rule}`",
         *([f"- Guard: `{about.guard}`"] if about.guard else []),
         f"- The model wanted: {about.wanted or 'nothing, it gave no answer'}",
         "",
         "Written by people outside, or by a model that read it:",
         "",
-        # Indented, it is code: no link, no heading and no mention of an outsider's works in it.
+        # As code: no link, no heading and no mention of an outsider's works in it.
         *(
-            f"    {name}: {outbound(one_line(text, _MOST_FIELD))}"
+            f"- {name}: {code_span(text, _MOST_FIELD)}"
             for name, text in (
                 ("Title", about.title),
                 ("Author", about.author),
-                ("Guard", about.message),
+                ("Guard", about.message if about.guard else ""),
                 ("Reason", about.found),
             )
+            if text.strip()
         ),
+        "",
+        "You can choose:",
         "",
         "\n".join(f"- **{option.name}**: {option.explanation}" for option in _offered(options, about)),
     ]
     return Question(
-        key=f"pr_rule:{about.key}:{about.head_sha[:12]}:{about.reason}",
+        key=f"pr_rule:{about.key}:{about.head_sha[:12]}:{about.base}:{about.reason}",
         subject=outbound_title(f"{name}: {one_line(about.title, 80)}", name),
         body="\n".join(lines),
         options=tuple(_offered(options, about)),
-        facts=f"{about.key}@{about.head_sha}",
+        facts=f"{about.key}@{about.head_sha} into {about.base}",
     )
 
 

@@ -129,12 +129,16 @@ def ci_status(snapshot: PullRequestSnapshot) -> str:
     return "SUCCESS" if states else "UNKNOWN"
 
 
-def unsettled(facts: Mapping[str, Any]) -> str:
-    """Return why nobody is asked about a pull request yet, in a sentence; empty: these facts stay for a while."""
+def unsettled(facts: Mapping[str, Any], *, checks: bool = True) -> str:
+    """Return why nobody is asked about a pull request yet, in a sentence; empty: these facts stay for a while.
+
+    :param checks: whether the end of the checks is waited for. Mergeability always is: GitHub forgets that of all
+        pull requests at each push to their base, and knows it again in moments.
+    """
     pr = facts["pr"]
     if facts["unread"]:
         return f"GitHub did not give: {', '.join(facts['unread'])}."
-    if count := pr["checksRunning"]:
+    if checks and (count := pr["checksRunning"]):
         names = [check["name"] for check in pr["checks"] if check["state"] in _RUNNING][:5]
         named = ", ".join(names) + (" …" if count > len(names) else "")
         return f"Checks run: {named}."
@@ -144,7 +148,14 @@ def unsettled(facts: Mapping[str, Any]) -> str:
 
 
 def context_hash(rule: PullRequestRule, facts: Mapping[str, Any]) -> str:
-    """Return what changes whenever the rule, or anything that its model would see, does: 16 hexadecimal digits."""
+    """Return what changes whenever the rule, or anything that its model would see, does: 16 hexadecimal digits.
+
+    While checks run, one that passes does not count, unless the rule's text goes over them: a push would otherwise
+    have the model asked as often as it has checks.
+    """
+    if facts["pr"]["checksRunning"] and "pr.checks" not in used_fields(rule.instruction):
+        failed = [each for each in facts["pr"]["checks"] if each["state"] == "failed"]
+        facts = {**facts, "pr": {**facts["pr"], "checks": failed, "checksRunning": True, "moreChecks": 0}}
     return _digest([rule.version, facts])
 
 

@@ -83,6 +83,8 @@ class Circumstances:
     rule_name: str
     decided_head: str
     """Head that was decided about."""
+    decided_base: str
+    """Branch that it was to go into."""
     head_first_seen: datetime | None = None
     """``None``: at the reading."""
     ledger: RuleLedger = field(default_factory=RuleLedger)
@@ -92,7 +94,7 @@ class Circumstances:
     files_fault: str = ""
     """Why they cannot be read."""
     commit_authors: frozenset[str] | None = None
-    """Logins; ``None``: not read yet."""
+    """Logins, of a commit without a verified signature a text that is none; ``None``: not read yet."""
     commits_fault: str = ""
     own_login: str = ""
     """Of the account that we act with: it updates branches."""
@@ -124,8 +126,8 @@ class Case:
 
     @property
     def consent(self) -> Consent | None:
-        """Return the choice of a person that the answer carries out, for exactly the head that is shown."""
-        found = self.entry.consent(self.s.head_sha)
+        """Return the choice of a person that the answer carries out, for exactly the head and base that are shown."""
+        found = self.entry.consent(self.s.head_sha, self.s.base_branch)
         return found if found is not None and found.choice == self.answer.action else None
 
     @property
@@ -143,9 +145,16 @@ class Case:
             enqueued=tuple(
                 Enqueued(head_sha=act.head_sha, at=act.at)
                 for act in entry.of("enqueue")
+                for _ in range(act.calls)
                 if act.state != "refused"
             ),
-            withdrawn=tuple(Enqueued(head_sha=act.head_sha, at=act.at) for act in entry.of("withdraw")),
+            # One that GitHub did not carry out is tried again.
+            withdrawn=tuple(
+                Enqueued(head_sha=act.head_sha, at=act.at)
+                for act in entry.of("withdraw")
+                for _ in range(act.calls)
+                if act.state == "done"
+            ),
             updated_heads=tuple(
                 dict.fromkeys(act.head_sha for act in entry.of("update_branch") if act.state != "refused")
             ),

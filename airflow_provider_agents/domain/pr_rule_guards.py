@@ -34,6 +34,7 @@ from airflow_provider_agents.domain.pr_rule_merge_guards import (
     withdraw,
 )
 from airflow_provider_agents.domain.pr_rule_selector import is_author, unfit_reason
+from airflow_provider_agents.domain.untrusted import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_agents.domain.open_pull_request import OpenPullRequest
@@ -55,7 +56,7 @@ __all__ = [
     "guarded",
 ]
 
-VOID: frozenset[str] = frozenset({"not_open", "head_moved", "done_by_rule"})
+VOID: frozenset[str] = frozenset({"not_open", "head_moved", "base_moved", "done_by_rule"})
 """Guards that say that the decision is about something that is no more."""
 MODEL = "model"
 """Reason of an escalation that the model itself wants."""
@@ -76,9 +77,11 @@ def guarded(
 
     :param calling: an escalation that is due whatever the answer is.
     """
+    case = Case(answer, snapshot, rule, circumstances)
+    if (taken_back := withdraw(case)) is not None:
+        return taken_back
     if answer.action == "wait" and calling is None:
         return Guarded(action="wait", message=answer.reason)
-    case = Case(answer, snapshot, rule, circumstances)
     guards = GUARDS[answer.action if calling is None else "escalate"]
     found = _first(case, guards) or calling or _goes_on(case)
     return found if found.action != "escalate" else _called(case, found)
@@ -109,6 +112,17 @@ def head_moved(case: Case) -> Guarded | None:
         return None
     return wait(
         "head_moved", f"It was decided about {case.c.decided_head[:12]}, and is at {case.s.head_sha[:12]}."
+    )
+
+
+def base_moved(case: Case) -> Guarded | None:
+    """Its author may have it go into another branch at any time, with the same head."""
+    if case.s.base_branch == case.c.decided_base:
+        return None
+    return wait(
+        "base_moved",
+        f"It was decided about a merge into {one_line(case.c.decided_base, 100)}, and goes into "
+        f"{one_line(case.s.base_branch, 100)}.",
     )
 
 
@@ -158,16 +172,24 @@ def escalated(case: Case) -> Guarded | None:
 
 
 def done_by_rule(case: Case) -> Guarded | None:
-    """Another rule did it, or is at it: one act of a kind for a head."""
-    kinds: frozenset[Kind] = (
-        MERGES if case.answer.action == "merge" else frozenset({cast("Kind", case.answer.action)})
-    )
+    """Another rule did the same, or is at it. Of a merge long ago the state of the pull request tells, and what a
+    person chose is no rule's.
+    """
+    if case.consent:
+        return None
+    action = case.answer.action
+    kinds: frozenset[Kind] = MERGES if action == "merge" else frozenset({cast("Kind", action)})
+    detail = act_detail(case.answer, Guarded(action=action)) if action in _OF_A_TEXT else None
     for act in case.entry.acts:
         if act.kind not in kinds or act.head_sha != case.s.head_sha or act.rule == case.c.rule_name:
             continue
+        if detail is not None and act.detail != detail:
+            continue
         recent = act.at > case.s.read_at - STALE_INTENT
-        if act.state == "done" or (act.state == "intended" and recent):
-            return wait("done_by_rule", f"Done by the rule {act.rule}.")
+        if act.state != "refused" and (recent or (act.state == "done" and act.kind not in MERGES)):
+            # An act that is done for good shows in the listing; one that was cut off, nowhere.
+            again = act.at + STALE_INTENT if act.state == "intended" or act.kind in MERGES else None
+            return wait("done_by_rule", f"Done by the rule {act.rule}.", again)
     return None
 
 
@@ -189,7 +211,7 @@ def queued(case: Case) -> Guarded | None:
 
 def person_decided(case: Case) -> Guarded | None:
     """A person chose to merge this head."""
-    found = case.entry.consent(case.s.head_sha)
+    found = case.entry.consent(case.s.head_sha, case.s.base_branch)
     if found is None or found.choice != "merge":
         return None
     return wait("person_decided", f"{found.person} chose to merge it.")
@@ -246,14 +268,17 @@ def updatable(case: Case) -> Guarded | None:
     return None
 
 
+_OF_A_TEXT: frozenset[str] = frozenset({"comment", "label", "request_review"})
+"""Actions of which two on one head are two acts, unless they say the same."""
 _ANY: tuple[Guard, ...] = (not_allowed, author, selector)
 _FOR_ONE: tuple[Guard, ...] = (told_to_stop, escalated, done_by_rule)
 
 GUARDS: dict[Action, tuple[Guard, ...]] = {
-    "merge": (not_open, head_moved, withdraw, *_ANY, *_FOR_ONE, *MERGE_GUARDS),
+    "merge": (not_open, head_moved, base_moved, *_ANY, *_FOR_ONE, *MERGE_GUARDS),
     "close": (
         not_open,
         head_moved,
+        base_moved,
         *_ANY,
         *_FOR_ONE,
         unsure,
@@ -264,19 +289,47 @@ GUARDS: dict[Action, tuple[Guard, ...]] = {
         reopened,
         pull_request_limit,
     ),
-    "escalate": (not_open, head_moved, *_ANY, *_FOR_ONE),
-    "comment": (not_open, head_moved, *_ANY, *_FOR_ONE, done_already, nothing_to_do, pull_request_limit),
-    "label": (not_open, head_moved, *_ANY, *_FOR_ONE, done_already, nothing_to_do, pull_request_limit),
-    "request_review": (
+    "escalate": (not_open, head_moved, base_moved, *_ANY, *_FOR_ONE),
+    "comment": (
         not_open,
         head_moved,
+        base_moved,
         *_ANY,
         *_FOR_ONE,
         done_already,
         nothing_to_do,
         pull_request_limit,
     ),
-    "update_branch": (not_open, head_moved, *_ANY, *_FOR_ONE, done_already, updatable, pull_request_limit),
+    "label": (
+        not_open,
+        head_moved,
+        base_moved,
+        *_ANY,
+        *_FOR_ONE,
+        done_already,
+        nothing_to_do,
+        pull_request_limit,
+    ),
+    "request_review": (
+        not_open,
+        head_moved,
+        base_moved,
+        *_ANY,
+        *_FOR_ONE,
+        done_already,
+        nothing_to_do,
+        pull_request_limit,
+    ),
+    "update_branch": (
+        not_open,
+        head_moved,
+        base_moved,
+        *_ANY,
+        *_FOR_ONE,
+        done_already,
+        updatable,
+        pull_request_limit,
+    ),
 }
 """By action, in the order in which they are asked; where none applies, the action goes on."""
 
@@ -301,7 +354,7 @@ def _goes_on(case: Case) -> Guarded:
 def _called(case: Case, found: Guarded) -> Guarded:
     """Return an escalation, or that people are not called again: once for a head and a reason, within the limit."""
     reason = found.guard or MODEL
-    for act in case.entry.of("escalate", case.s.head_sha):
+    for act in case.entry.calls_for_people(case.s.head_sha, case.s.base_branch):
         if act.detail == reason and act.state == "done":
             return wait(
                 found.guard or "called_already",

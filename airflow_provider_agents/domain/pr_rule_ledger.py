@@ -26,6 +26,8 @@ WINDOW = timedelta(hours=1)
 KEPT = timedelta(days=30)
 STALE_INTENT = timedelta(hours=1)
 """Age from which on an act that was intended, and of which nothing more is known, keeps no other rule from it."""
+QUEUED_AT_MOST = timedelta(hours=24)
+"""Time for which what a rule put into a merge queue is looked after."""
 MOST_ACTS = 20
 """Acts of one pull request that are kept, the newest."""
 MOST_PULL_REQUESTS = 200
@@ -63,22 +65,26 @@ class Act:
     """What tells it from another act of the kind on this head: the reason of an escalation, the digest of a text."""
     label: str = ""
     """Of an escalation: the label that it put on."""
+    base: str = ""
+    """Of an escalation: branch that the pull request goes into."""
     state: ActState = "intended"
     calls: int = 1
     said: str = ""
-    """GitHub's reason, where it refused."""
+    """GitHub's reason, where it refused; of an escalation, what people are called for; of an entry in a merge queue,
+    what became of it."""
 
     @property
     def identity(self) -> tuple[str, ...]:
         """Return what an act of the same effect has in common with it."""
-        return (self.kind, self.head_sha, self.rule, self.detail)
+        return (self.kind, self.head_sha, self.rule, self.detail, self.base)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """What a person chose for one head; it is void for every other one."""
+    """What a person chose for one head and the branch that it goes into; it is void for every other one."""
 
     head_sha: str
+    base: str
     choice: Choice
     person: str
     at: datetime
@@ -99,9 +105,14 @@ class Entry:
         """
         return tuple(act for act in self.acts if act.kind == kind and head_sha in (None, act.head_sha))
 
-    def consent(self, head_sha: str) -> Consent | None:
-        """Return what a person chose last for exactly this head."""
-        return next((each for each in reversed(self.consents) if each.head_sha == head_sha), None)
+    def consent(self, head_sha: str, base: str) -> Consent | None:
+        """Return what a person chose last for exactly this head and branch that it goes into."""
+        given = (each for each in reversed(self.consents) if (each.head_sha, each.base) == (head_sha, base))
+        return next(given, None)
+
+    def calls_for_people(self, head_sha: str, base: str) -> tuple[Act, ...]:
+        """Return the escalations of exactly this head and branch that it goes into."""
+        return tuple(act for act in self.of("escalate", head_sha) if act.base == base)
 
     @property
     def newest(self) -> datetime:
@@ -128,7 +139,7 @@ class RuleLedger:
         entry = self.entry(key)
         earlier = next((each for each in entry.acts if each.identity == act.identity), None)
         if earlier is not None:
-            act = dataclasses.replace(act, calls=earlier.calls + 1, said=earlier.said)
+            act = dataclasses.replace(act, calls=earlier.calls + 1, said=act.said or earlier.said)
         others = tuple(each for each in entry.acts if each.identity != act.identity)
         return self._with(key, dataclasses.replace(entry, acts=(*others, act)))
 
@@ -144,7 +155,8 @@ class RuleLedger:
     def consenting(self, key: str, consent: Consent) -> RuleLedger:
         """Return the ledger with what a person chose; it takes the place of earlier choices for that head."""
         entry = self.entry(key)
-        others = tuple(each for each in entry.consents if each.head_sha != consent.head_sha)
+        same = (consent.head_sha, consent.base)
+        others = tuple(each for each in entry.consents if (each.head_sha, each.base) != same)
         return self._with(key, dataclasses.replace(entry, consents=(*others, consent)))
 
     def merges(self, repository: str, now: datetime) -> list[datetime]:
@@ -163,6 +175,15 @@ class RuleLedger:
             if key != but and act.state != "refused":
                 latest[key] = max(act.at, latest.get(key, act.at))
         return sorted(latest.values())
+
+    def queued(self, rule: str, now: datetime) -> dict[str, Act]:
+        """Return what a rule put into merge queues, as far as it is not known to have left them, by pull request."""
+        return {
+            key: act
+            for key, entry in self.entries.items()
+            for act in entry.of("enqueue")
+            if act.rule == rule and act.state != "refused" and not act.said and act.at > now - QUEUED_AT_MOST
+        }
 
     def _acts(self, repository: str, now: datetime) -> list[tuple[str, Act]]:
         prefix = f"{repository.casefold()}#"

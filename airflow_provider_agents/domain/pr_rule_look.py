@@ -45,11 +45,16 @@ class Look:
     at: datetime
     repositories: int = 0
     unlisted: tuple[str, ...] = ()
-    """Repositories whose pull requests could not be listed, in small letters."""
+    """Repositories whose pull requests could not be listed, and owners whose repositories could not, in small
+    letters."""
+    list_again: bool = False
+    """Whether some of these may soon be listed; else somebody lacks a right, or a name is wrong."""
     listed: int = 0
     """Open pull requests."""
     matched: tuple[str, ...] = ()
     """Keys of those that the rule is for."""
+    with_people: tuple[str, ...] = ()
+    """Keys of those among them that were put before a person."""
     seen: Mapping[str, Seen] = field(default_factory=dict)
     """What is remembered from now on of those that were read in full, by key."""
     asked: Mapping[str, Question] = field(default_factory=dict)
@@ -73,6 +78,7 @@ class Look:
             "not_before": self.not_before.isoformat() if self.not_before else None,
             "unlisted": list(self.unlisted),
             "matched": list(self.matched),
+            "with_people": list(self.with_people),
             "seen": {key: seen.to_dict() for key, seen in self.seen.items()},
             "asked": {key: dataclasses.asdict(question) for key, question in self.asked.items()},
             "standing": list(self.standing),
@@ -90,6 +96,7 @@ class Look:
                 "not_before": datetime.fromisoformat(until) if until else None,
                 "unlisted": tuple(values["unlisted"]),
                 "matched": tuple(values["matched"]),
+                "with_people": tuple(values["with_people"]),
                 "seen": {key: Seen.from_dict(each) for key, each in values["seen"].items()},
                 "asked": {key: Question(**each) for key, each in values["asked"].items()},
                 "standing": tuple(values["standing"]),

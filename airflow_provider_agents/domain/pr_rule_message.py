@@ -57,14 +57,18 @@ def escalation_comment(
     return _comment("This pull request needs a person", "\n".join(facts), rule, how)
 
 
-def choice_comment(rule: str, person: str, choice: str, head_sha: str) -> str:
+def choice_comment(rule: str, person: str, choice: str, head_sha: str, why_not: str = "") -> str:
     """Return the comment once a person chose.
 
     :param choice: in words: ``to merge``.
+    :param why_not: why that was not done; empty where it was.
     """
     # No mention: the name may be one of Airflow, and belong to somebody else on GitHub.
     text = f"{outbound(person, 200)} chose {choice} at `{head_sha[:12]}`."
-    return _comment("A person chose", text, rule, "")
+    note = "It was not done. Decide here; as long as the label is on, no rule does." if why_not else ""
+    if why_not:
+        text = f"{text}\n\n{outbound(why_not, MOST_REASON_BYTES)}"
+    return _comment("A person chose", text, rule, note)
 
 
 def _comment(title: str, text: str, rule: str, note: str) -> str:

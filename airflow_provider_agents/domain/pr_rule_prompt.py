@@ -124,7 +124,7 @@ def build_prompt(
         _names(facts, rendered.made),
         *_body(facts["pr"]),
         *(_comments(material.comments) if "comments" in rule.context else ()),
-        *(_files(material.files) if "files" in rule.context else ()),
+        *(_files(material.files, facts["pr"]["changedFiles"]) if "files" in rule.context else ()),
         *(_diff(material.diff) if "diff" in rule.context else ()),
     ]
     return RulePrompt(
@@ -259,7 +259,11 @@ def _comments(comments: Iterable[Comment] | None) -> list[str]:
     return [told, *reversed(parts)] if parts else ["There are no comments."]
 
 
-def _files(files: Sequence[ChangedFile] | None) -> list[str]:
+def _files(files: Sequence[ChangedFile] | None, changed: int | None) -> list[str]:
+    """Return the section.
+
+    :param changed: how many there are, read or not.
+    """
     if files is None:
         return ["The changed files could not be read."]
     lines = []
@@ -268,7 +272,7 @@ def _files(files: Sequence[ChangedFile] | None) -> list[str]:
         lines.append(
             f"{name_of(file.status)} +{file.additions} -{file.deletions} {_quoted(name_of(file.path, MAX_PATH))}{moved}"
         )
-    left = max(0, len(files) - MOST_FILES)
+    left = max(len(files), changed or 0) - len(lines)
     told = f"The changed files{f', {left} of them left out' if left else ''}:"
     return [told, _fenced("\n".join(lines) or "none", "names of the changed files")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,14 +20,6 @@ MOST_TITLE_CHARACTERS = 256
 """As long as GitHub lets a title be; a pattern sees no more of it."""
 _CORE_DIGITS = 12
 _MERGE_DIGITS = 4
-
-
-class Seeing(Protocol):
-    """The part of a rule that says what it looks at."""
-
-    @property
-    def ask_while_checks_run(self) -> bool:
-        """Whether it asks also while mergeability is unknown."""
 
 
 def fits(entry: OpenPullRequest, selector: Selector) -> bool:
@@ -59,9 +51,8 @@ def unfit_reason(entry: OpenPullRequest, selector: Selector) -> str:
 def is_author(login: str, authors: Iterable[str], *, bot: bool) -> bool:
     """Tell whether an account is one of a rule's authors.
 
-    ``dependabot[bot]`` is the bot and nobody else. ``dependabot`` is whoever has that login, person or bot: logins
-    of people and of Apps are names of one space at GitHub, where an App cannot be given the name of an account of
-    somebody else, so that no second one can hide behind it. The account of a deleted author is no author at all.
+    ``renovate[bot]`` is the bot, ``renovate`` the person, and neither stands for the other: whether the name of one
+    is free for the other is not ours to say. The account of a deleted author is no author at all.
 
     :param login: with or without ``[bot]``, which GraphQL leaves out and REST does not.
     :param bot: whether GitHub says that it is one.
@@ -73,19 +64,17 @@ def is_author(login: str, authors: Iterable[str], *, bot: bool) -> bool:
         return False
     for author in authors:
         wanted = author.strip().casefold()
-        if wanted.removesuffix(BOT_SUFFIX) == name and (is_bot or not wanted.endswith(BOT_SUFFIX)):
+        if wanted.removesuffix(BOT_SUFFIX) == name and wanted.endswith(BOT_SUFFIX) is is_bot:
             return True
     return False
 
 
-def visible(entry: OpenPullRequest, rule: Seeing) -> str:
+def visible(entry: OpenPullRequest) -> str:
     """Return a digest of what a rule can see of a pull request in the listing.
 
     It has two parts with a colon between: all but the mergeability, and that. GitHub works out mergeability anew
     after each push to the base; while it is unknown nobody is asked, so the second part is empty then, and
     :func:`differs` takes it for unchanged.
-
-    :param rule: for one that asks also while mergeability is unknown, unknown is a value as any other.
     """
     core = (
         entry.head_sha,
@@ -100,7 +89,7 @@ def visible(entry: OpenPullRequest, rule: Seeing) -> str:
         entry.checks_state,
         entry.updated_at.isoformat(),
     )
-    known = entry.mergeable != "UNKNOWN" or rule.ask_while_checks_run
+    known = entry.mergeable != "UNKNOWN"
     merge = _digest((entry.mergeable, entry.merge_state), _MERGE_DIGITS) if known else ""
     return f"{_digest(core, _CORE_DIGITS)}:{merge}"
 

@@ -1,6 +1,6 @@
 """What a rule remembers from run to run: the Airflow Variable ``agents_rule__<name>``.
 
-It has one writer, the task that ends a run, and a rule has one run at a time. Losing it costs one answer of the model
+Its writers are the first and the last task of a run, and a rule has one run at a time. Losing it costs one answer of the model
 for each pull request and nothing else: what must not happen twice is in the ledger of acts and at GitHub itself.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_agents.domain.pr_rule_decision import RuleAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 VARIABLE_PREFIX = "agents_rule__"
@@ -93,7 +93,7 @@ class Seen:
         found = dict(values)
         for name in _MOMENTS:
             if found.get(name):
-                found[name] = datetime.fromisoformat(found[name])
+                found[name] = _moment(found[name])
         if found.get("answer"):
             found["answer"] = RuleAnswer.from_dict(found["answer"])
         return cls(**found)
@@ -175,6 +175,9 @@ class RuleState:
             if values.pop("version") != VERSION:
                 raise ValueError("is of another version")
             last = values["last_pass"]
+            for name in ("actions", "errors", "usd", "reserved"):
+                _check_numbers(name, values[name].values())
+            _check_numbers("processed", [values["processed"]])
             return cls(
                 **{
                     **values,
@@ -207,7 +210,7 @@ def _pass(values: Mapping[str, Any]) -> Pass:
     return Pass(
         **{
             **values,
-            "at": datetime.fromisoformat(values["at"]),
+            "at": _moment(values["at"]),
             "ended_at": _moment(values["ended_at"]),
             "faults": tuple(values["faults"]),
         }
@@ -215,4 +218,12 @@ def _pass(values: Mapping[str, Any]) -> Pass:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    found = datetime.fromisoformat(text) if text else None
+    if found is not None and found.tzinfo is None:
+        raise ValueError(f"is damaged: {text} has no time zone")
+    return found
+
+
+def _check_numbers(name: str, values: Iterable[Any]) -> None:
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
+        raise ValueError(f"is damaged: {name} is no number")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from airflow_provider_agents.domain.pr_rule_answer import LATEST, SOONEST
 from airflow_provider_agents.domain.pr_rule_state import Seen
 
 if TYPE_CHECKING:
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
 
 UNSETTLED_AT_MOST = timedelta(hours=6)
 """Time after which the model is asked although checks still run."""
-WAIT_AT_MOST = timedelta(hours=24)
-"""Longest time for which an answer may have us wait."""
-WAIT_AT_LEAST = timedelta(minutes=10)
-"""Shortest time after which an answer may have itself asked again although nothing changed."""
 READ_AGAIN_AFTER = timedelta(hours=6)
 """Not all that counts shows in the listing: by then everything is read again, without asking anybody."""
 LOOK_AGAIN_AFTER = timedelta(minutes=1)
-"""Where the listing will not tell of the change that is waited for; longer, the longer it takes."""
+"""Where the listing will not tell of the change that is waited for."""
 READ_FAILED_AGAIN_AFTER = timedelta(minutes=5)
+SLOWER = 0.1
+"""Share of the time that it takes already after which one of these is looked at again, where that is longer."""
 BACKOFF = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60))
 """Time until the next question, by how many in a row brought no answer."""
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -90,13 +89,20 @@ def is_due(seen: Seen | None, mark: str, now: datetime) -> bool:
     """Say whether a pull request is to be read in full: something changed, or the time has come."""
     if seen is None or seen.listing != mark or seen.read_at is None:
         return True
-    return (seen.retry_at is not None and now >= seen.retry_at) or now - seen.read_at >= READ_AGAIN_AFTER
+    return (seen.retry_at is not None and now >= seen.retry_at) or abs(now - seen.read_at) >= READ_AGAIN_AFTER
 
 
 def waits_for_person(entry: OpenPullRequest, rule: PullRequestRule) -> bool:
     """Say whether a pull request was put before a person: it carries the rule's label."""
     wanted = rule.escalation_label.casefold()
     return any(label.casefold() == wanted for label in entry.labels)
+
+
+def call_failed(seen: Seen | None, head_sha: str) -> bool:
+    """Say whether a call for people about this head failed, so that the label may be all that came of it."""
+    if seen is None or seen.outcome != "failed" or seen.head_sha != head_sha:
+        return False
+    return bool(seen.guard) or seen.answer is None or seen.answer.action == "escalate"
 
 
 def in_turn(
@@ -115,20 +121,19 @@ def in_turn(
     return sorted(entries, key=since)
 
 
-def turn(reading: FullReading, seen: Seen | None, now: datetime, *, ask_unsettled: bool = False) -> Turn:
+def turn(reading: FullReading, seen: Seen | None, now: datetime) -> Turn:
     """Return what is done about a pull request that was read in full.
 
     :param seen: what was known of it before.
-    :param ask_unsettled: whether the rule has the model asked while checks run.
     """
     known = _carried_over(reading, seen, now)
     verdict, why, look_at = _verdict(reading, known, now)
-    if verdict == "ask" and reading.unsettled and not ask_unsettled:
-        since = known.unsettled_since or now
+    if verdict == "ask" and reading.unsettled:
+        since = min(known.unsettled_since or now, now)
         if now - since < UNSETTLED_AT_MOST:
             look_at = since + UNSETTLED_AT_MOST
             if reading.listing_settled:
-                look_at = min(look_at, now + max(LOOK_AGAIN_AFTER, (now - since) / 10))
+                look_at = min(look_at, now + max(LOOK_AGAIN_AFTER, (now - since) * SLOWER))
             known = dataclasses.replace(known, unsettled_since=since, retry_at=look_at)
             return Turn(verdict="unsettled", why=reading.unsettled, seen=known)
         why = f"{why}; waited {UNSETTLED_AT_MOST.total_seconds() / 3600:g} h, and still: {reading.unsettled}"
@@ -143,13 +148,15 @@ def unread(seen: Seen | None, mark: str, now: datetime) -> Seen:
     :param mark: see :func:`listing_mark`.
     """
     known = seen or Seen(seen_at=now)
+    since = min(known.unsettled_since or now, now)
     return dataclasses.replace(
         known,
         seen_at=now,
         listing=mark,
         read_at=now,
         considered_at=now,
-        retry_at=now + READ_FAILED_AGAIN_AFTER,
+        unsettled_since=since,
+        retry_at=now + max(READ_FAILED_AGAIN_AFTER, (now - since) * SLOWER),
     )
 
 
@@ -167,7 +174,7 @@ def wait_ends(answer: RuleAnswer, answered_at: datetime) -> datetime | None:
     """Return when the model is asked again although nothing changed, by its own answer ``wait``."""
     if answer.until is None:
         return None
-    return min(max(answer.until, answered_at + WAIT_AT_LEAST), answered_at + WAIT_AT_MOST)
+    return min(max(answer.until, answered_at + SOONEST), answered_at + LATEST)
 
 
 def backoff(failures: int, retry_after: float | None = None) -> timedelta:
@@ -214,7 +221,7 @@ def _verdict(reading: FullReading, seen: Seen, now: datetime) -> tuple[Verdict, 
     same = same_rule and seen.context_hash == reading.context_hash
     if seen.failures and seen.guard == GAVE_UP and seen.outcome != "failed" and same:
         return "gave_up", f"{seen.failures} answers in a row were of no use; a person was called", None
-    if seen.failures and seen.retry_at is not None and now < seen.retry_at:
+    if seen.failures and _still_ahead(seen.retry_at, now):
         return "backs_off", f"the last question brought no answer ({seen.fault or 'lost'})", seen.retry_at
     if seen.failures:
         return "ask", f"the last question brought no answer ({seen.fault or 'lost'})", None
@@ -228,7 +235,7 @@ def _verdict(reading: FullReading, seen: Seen, now: datetime) -> tuple[Verdict, 
         return "ask", f"it changed: {_changed(reading, seen)}", None
     if seen.outcome in CARRIED_OUT:
         return "rests", f"{seen.answer.action} was carried out ({seen.outcome})", None
-    if seen.outcome == "failed" and seen.retry_at is not None and now < seen.retry_at:
+    if seen.outcome == "failed" and _still_ahead(seen.retry_at, now):
         return "backs_off", f"{seen.answer.action} failed", seen.retry_at
     put_off = f", put off by {seen.guard}" if seen.guard else ""
     return "stands", f"{seen.answer.action} was decided at {seen.answered_at:%m-%d %H:%M}{put_off}", None
@@ -244,7 +251,7 @@ def _waiting(
         return "waits", f"nothing that it can see changed; waits for {answer.wait_for}", until
     if answer.wait_for == "anything" or _differs(answer.wait_for, reading, seen):
         return "ask", f"it changed: {_changed(reading, seen)}", None
-    latest = answered_at + WAIT_AT_MOST
+    latest = answered_at + LATEST
     if now >= latest:
         return (
             "ask",
@@ -252,6 +259,11 @@ def _waiting(
             None,
         )
     return "waits", f"waits for {answer.wait_for}", min(until, latest) if until else latest
+
+
+def _still_ahead(retry_at: datetime | None, now: datetime) -> bool:
+    """Say whether a pause lasts; one that is longer than any came of a clock that was wrong."""
+    return retry_at is not None and now < retry_at <= now + 2 * LONGEST_BACKOFF
 
 
 def _differs(part: str, reading: FullReading, seen: Seen) -> bool:

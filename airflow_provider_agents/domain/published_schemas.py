@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_agents.domain.merge_rules import MEANINGS, NEVER, RULES, UNLIMITED
 from airflow_provider_agents.domain.pr_rule import PullRequestRule
 from airflow_provider_agents.domain.repository_settings import AgentsFile, Repositories
+from airflow_provider_agents.domain.rollback_definition import RollbackDefinition
 from airflow_provider_agents.domain.source_definition import SourceDefinition
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ SCHEMAS: dict[str, tuple[type[BaseModel], str]] = {
     "agents": (AgentsFile, "Settings of a repository of its own: .agents.yaml"),
     "ticket-source": (SourceDefinition, "A source of tickets: tickets/<name>.yaml"),
     "pull-request-rule": (PullRequestRule, "A rule for pull requests: rules/<name>.yaml"),
+    "rollback": (RollbackDefinition, "A rollback: rollbacks/<name>.yaml"),
 }
 """Name of a schema: its model and its title."""
 

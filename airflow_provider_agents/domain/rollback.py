@@ -161,6 +161,11 @@ class Rollback:
         """Return whether nothing is left to be done."""
         return self.state in ENDS
 
+    @property
+    def approved(self) -> bool:
+        """Return whether a person said yes to the head that it has."""
+        return bool(self.approved_head) and self.approved_head == self.head_sha
+
     def after(self, transition: Transition, now: datetime) -> Rollback:
         """Return the episode after a transition."""
         if not transition.event:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MOST_CANDIDATES = 10
 """Earlier revisions that are looked at, the newest."""
+SYNC_SECONDS = 300.0
+"""Longest time that a synchronisation is taken to last: Argo CD notes its end, and its doing begins before that."""
 
 
 def application_path(reading: ApplicationReading, repository: str) -> str:
@@ -51,12 +53,21 @@ def earlier_revisions(
 def deployed_at(
     reading: ApplicationReading, repository: str, record: HealthRecord, revision: str
 ) -> datetime | None:
-    """Return when ``revision`` was deployed last; ``None``: nobody knows."""
-    moments = [at for one, at in reading.deployments_of(repository) if one == revision and at is not None]
-    if moments:
-        return max(moments)
+    """Return when ``revision`` took the place of another one last; ``None``: nobody knows.
+
+    Argo CD notes each synchronisation, also those of what is deployed already: they are no deployments.
+    """
+    deployments = reading.deployments_of(repository)
+    last = next((place for place, (one, _) in reversed([*enumerate(deployments)]) if one == revision), -1)
+    first = last
+    while first > 0 and deployments[first - 1][0] == revision:
+        first -= 1
+    at = deployments[first][1] if last >= 0 else None
     known = record.of(revision)
-    return known.first_seen if known else None
+    if known is None or (at is not None and first > 0):
+        return at
+    # The history begins with it: it may be older than that.
+    return min(at, known.first_seen) if at is not None else known.first_seen
 
 
 def not_caused(
@@ -73,6 +84,12 @@ def not_caused(
         return f"No deployment before {revision[:12]} is known: there is nothing to go back to."
     if deployed is None:
         return f"Nobody knows when {revision[:12]} was deployed, so it may not be the cause."
+    if began < deployed - timedelta(seconds=SYNC_SECONDS):
+        before = (deployed - began).total_seconds() / 60
+        return (
+            f"The degradation was not caused by a change: it began {before:.0f} min before {revision[:12]} was "
+            "deployed."
+        )
     if began > deployed + timedelta(seconds=within):
         after = (began - deployed).total_seconds() / 3600
         return (

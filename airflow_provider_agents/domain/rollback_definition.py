@@ -25,7 +25,7 @@ class Timings(_Part):
     """How long each part may take. All are seconds, but for the number of readings."""
 
     poll: float = Field(
-        default=10, ge=5, le=300, description="Seconds between two readings of the application."
+        default=10, ge=5, le=60, description="Seconds between two readings of the application."
     )
     readings: int = Field(
         default=3, ge=2, le=100, description="Readings in a row that say `Degraded` before anything is done."

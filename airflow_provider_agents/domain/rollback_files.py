@@ -22,11 +22,17 @@ class RollbackFile:
     """A file ``rollbacks/<name>.yaml``, read."""
 
     name: str
+    """Of the rollback; empty where the file's name can be none."""
     path: Path
     definition: RollbackDefinition | None
     """``None``: the file has faults, and nothing is done by it."""
     faults: tuple[str, ...] = ()
     """Every fault, each with file and line."""
+
+    @property
+    def place(self) -> str:
+        """Return where it is written: ``rollbacks/shop.yaml:1``."""
+        return f"{ROLLBACKS_FOLDER}/{self.path.name}:1"
 
 
 def rollback_files(folder: Path) -> list[RollbackFile]:
@@ -48,7 +54,7 @@ def _read(path: Path) -> RollbackFile:
     elif not re.fullmatch(NAME_PATTERN, path.stem):
         fault = f"{file}:1: its name may have small letters, digits, `-` and `_`, 63 at the most, no other characters"
     if fault:
-        return RollbackFile(name=path.stem, path=path, definition=None, faults=(fault,))
+        return RollbackFile(name="", path=path, definition=None, faults=(fault,))
     definition, faults = validate(RollbackDefinition, read_document(path, file))
     return RollbackFile(name=path.stem, path=path, definition=definition, faults=tuple(faults))
 

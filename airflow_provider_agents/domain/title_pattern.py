@@ -14,7 +14,7 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MOST_CHARACTERS = 200
 """Of an expression."""
@@ -27,6 +27,8 @@ _IGNORES_CASE = re.compile(r"\(\?[a-zA-Z]*i")
 """Anywhere in the expression: then it is taken to hold everywhere."""
 _FEW = 10
 """Repetitions that are counted one by one; more of them are taken as without end."""
+_OF_A_RANGE = 256
+"""Characters that a longer range is known by: it may overlap with a class such as `\\w` in its middle alone."""
 _REPEATS = frozenset({constants.MAX_REPEAT, constants.MIN_REPEAT, constants.POSSESSIVE_REPEAT})
 _LOOKS = frozenset({constants.ASSERT, constants.ASSERT_NOT})
 _CATEGORIES = {
@@ -50,7 +52,7 @@ def pattern_fault(pattern: str) -> str:
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         return f"is not a regular expression: {error}"
-    counting = _Counting(pattern, ignore_case=bool(_IGNORES_CASE.search(pattern)))
+    counting = _Counting(tree, ignore_case=bool(_IGNORES_CASE.search(pattern)))
     try:
         ways = counting.sequence(tree)
     except _RefusedError as refused:
@@ -67,12 +69,28 @@ class _RefusedError(Exception):
     pass
 
 
+def _named(part: Any) -> Iterator[int]:
+    """Yield the characters that an expression names, and some out of each range."""
+    if not isinstance(part, tuple | list | parser.SubPattern):
+        return
+    kind, value = part if len(part) == 2 else (None, None)
+    if kind is constants.LITERAL or kind is constants.NOT_LITERAL:
+        yield value
+    elif kind is constants.RANGE:
+        first, last = value
+        yield from range(first, last + 1, 1 + (last - first) // _OF_A_RANGE)
+        yield last
+    else:
+        for inner in part:
+            yield from _named(inner)
+
+
 class _Counting:
     """Counts the ways in which parts of an expression can match."""
 
-    def __init__(self, pattern: str, *, ignore_case: bool) -> None:
-        # Characters that tell sets apart: the usual ones, and all that the expression names itself.
-        self._alphabet = frozenset(map(chr, range(0x180))) | frozenset(pattern)
+    def __init__(self, tree: Any, *, ignore_case: bool) -> None:
+        # Characters that tell sets apart: the usual ones, and those that the expression names, however it writes them.
+        self._alphabet = frozenset(map(chr, (*range(0x180), *_named(tree))))
         self._ignore_case = ignore_case
 
     def sequence(self, items: Iterable[tuple[Any, Any]]) -> int:

@@ -37,6 +37,8 @@ MOST_WAIT = 10.0
 """Seconds that Argo CD may ask for before the next attempt; beyond that the call fails."""
 AT_ONCE = 4
 """Calls of one session that are under way at a time."""
+MOST_SECONDS = 45.0
+"""Time for all readings of one call: an Argo CD that hangs is not to hold up what can do without it."""
 MOST_WORKLOADS = 50
 
 
@@ -103,9 +105,24 @@ class ArgoCdClient:
     async def applications(
         self, names: Iterable[str], *, refresh: bool = False
     ) -> dict[str, ApplicationReading]:
-        """Return a reading for each of ``names``, a few of them read at a time; as :meth:`application`."""
+        """Return a reading for each of ``names``, a few of them read at a time; as :meth:`application`.
+
+        What was not read after :data:`MOST_SECONDS` has that as its fault.
+        """
+        deadline = asyncio.get_running_loop().time() + MOST_SECONDS
+
+        async def bounded(name: str) -> ApplicationReading:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await self.application(name, refresh=refresh)
+            except TimeoutError:
+                fault = f"Argo CD could not read the application {name}: no time was left of {MOST_SECONDS:.0f} s for all"
+                return ApplicationReading(
+                    name=name, observed_at=datetime.now(UTC), fault=fault, fault_kind="unavailable"
+                )
+
         wanted = list(dict.fromkeys(names))
-        found = await asyncio.gather(*(self.application(name, refresh=refresh) for name in wanted))
+        found = await asyncio.gather(*map(bounded, wanted))
         return dict(zip(wanted, found, strict=True))
 
     async def workloads(self, name: str) -> tuple[Workload, ...]:

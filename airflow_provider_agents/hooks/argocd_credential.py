@@ -136,7 +136,7 @@ def _url(host: str | None, schema: str | None, port: int | None, name: str) -> s
         raise _bad_host(name, "its port is not a number") from None
     if not machine or parts.scheme not in ("https", "http"):
         raise _bad_host(name, "it is not an https address")
-    inside = machine in _LOOPBACK or "." not in machine.strip("[]") or machine.endswith(_IN_CLUSTER)
+    inside = machine in _LOOPBACK or not {".", ":"} & set(machine) or machine.endswith(_IN_CLUSTER)
     if parts.scheme == "http" and not inside:
         raise _bad_host(
             name,

@@ -146,12 +146,14 @@ def _comparison(repository: str, base: str, head: str) -> str:
 def _commit(node: Mapping[str, Any]) -> CommitRef:
     commit = mapping(node.get("commit"))
     author, message = mapping(commit.get("author")), text(commit.get("message"))
-    name = text(author.get("name"))
+    name, login = text(author.get("name")), text(mapping(node.get("author")).get("login"))
     return CommitRef(
         sha=text(node.get("sha")),
-        author=text(mapping(node.get("author")).get("login")) or name or GHOST,
+        author=login or name or GHOST,
         title=message.split("\n", 1)[0],
         message=message,
         author_name=name,
         author_email=text(author.get("email")),
+        login=login,
+        verified=mapping(commit.get("verification")).get("verified") is True,
     )

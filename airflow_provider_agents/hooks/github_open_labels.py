@@ -37,10 +37,11 @@ class _Known:
 
 
 class LabelMemory:
-    """The labels that earlier listings read, for as long as they can be relied on."""
+    """The labels that earlier listings read, for as long as they can be relied on, and how they were read."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self._small: dict[str, datetime] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -62,8 +63,18 @@ class LabelMemory:
         settled = changed is not None and now - changed >= SETTLED
         self._known[node_id] = _Known(updated_at, labels, now, settled)
 
+    def is_small(self, repository: str) -> bool:
+        """Return whether a repository is better read in small pages: queries that GitHub breaks off cost as others."""
+        return repository in self._small
+
+    def keep_small(self, repository: str, now: datetime) -> None:
+        """Remember that GitHub gave a small page where a whole one was too much."""
+        self._small.setdefault(repository, now)
+
     def forget_old(self, now: datetime) -> None:
-        """Drop what is of no use any more: nobody lists it."""
+        """Drop what is of no use any more: nobody lists it, or it is time to try again."""
+        for name in [each for each, since in self._small.items() if now - since > LONGEST]:
+            del self._small[name]
         for node_id in [each for each, known in self._known.items() if now - known.read_at > 2 * LONGEST]:
             del self._known[node_id]
 
@@ -72,6 +83,9 @@ async def read_labels(
     transport: GitHubTransport, nodes: Mapping[str, Mapping[str, Any]], memory: LabelMemory | None = None
 ) -> dict[str, tuple[str, ...] | ForgeError]:
     """Return the labels of each pull request, or why they could not be read.
+
+    Where GitHub could not be asked, the error is a :class:`ForgeUnavailableError`; what is wrong with one entry alone
+    is another one.
 
     :param nodes: entries of the listing, by node id.
     :param memory: what is known already; it is kept up to date.
@@ -117,7 +131,7 @@ def _labels(
     node: Any, errors: Sequence[Mapping[str, Any]], operation: Operation
 ) -> tuple[str, ...] | ForgeError:
     if node is None or errors:
-        return absent(operation, errors)
+        return ForgeAccessError(str(absent(operation, errors)))
     fields = mapping(node)
     if fields.get("__typename") != "PullRequest":
         return ForgeAccessError(f"GitHub could not {operation.what}: one of them is none")
@@ -125,7 +139,7 @@ def _labels(
     labels = mapping(fields.get("labels")).get("nodes", [] if fields.get("labels", ...) is None else None)
     names = [text(mapping(label).get("name")) for label in _list(labels)]
     if not isinstance(labels, list) or not all(names):
-        return ForgeUnavailableError(f"GitHub's answer to {operation.what} is incomplete")
+        return ForgeAccessError(f"GitHub's answer to {operation.what} is incomplete")
     return tuple(names)
 
 

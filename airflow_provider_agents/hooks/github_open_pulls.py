@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents.domain.open_pull_request import OpenPullRequest
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_PAGES = 50
-"""Pages of 100 pull requests that are read of one repository."""
+MOST_PULLS = 5_000
+"""Open pull requests that are read of one repository."""
 NEEDS = "Pull requests: read, Checks: read, Commit statuses: read, Contents: read, Metadata: read"
 
 Node = dict[str, Any]
@@ -47,6 +48,8 @@ Node = dict[str, Any]
 class _Wanted:
     repository: str
     after: str | None = None
+    small: bool = False
+    """Whether in small pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,6 @@ class _List:
     name: str = ""
     nodes: dict[str, Node] = field(default_factory=dict)
     """By node id: one that moves to a later page while it is read stands there once."""
-    pages: int = 0
     unreadable: int = 0
     totals: set[int] = field(default_factory=set)
     """What the pages said of how many there are."""
@@ -85,23 +87,31 @@ async def read_open_pulls(
     :param labels: what is known of labels from an earlier listing.
     :raises ForgeError: a rate limit is used up, or nothing could be read.
     """
+    memory = LabelMemory() if labels is None else labels
     lists = {name: _List() for name in repositories}
     faults: dict[str, ForgeError] = {}
-    pending = [_Wanted(name) for name in lists]
-    first = True
+    pending = [_Wanted(name, small=memory.is_small(name)) for name in lists]
+    answered = False
     while pending:
         try:
             answers = await _read_pages(transport, pending)
+            answered = True
         except ForgeRateLimitedError:
             raise
         except ForgeError as error:
-            if first:
+            # Of one repository alone it may be the page that is too large, of several it is GitHub.
+            if not answered and (len(pending) > 1 or not _too_large(pending[0], error)):
                 raise
             answers = dict.fromkeys(pending, error)
-        pending, first = [], False
+        pending = []
         for wanted, page in answers.items():
             name = wanted.repository
-            following = page if isinstance(page, ForgeError) else _take(name, lists, page)
+            if _too_large(wanted, page):
+                pending.append(replace(wanted, small=True))
+                continue
+            if wanted.small and isinstance(page, _Page):
+                memory.keep_small(name, datetime.now(UTC) + transport.clock_ahead)
+            following = page if isinstance(page, ForgeError) else _take(wanted, lists, page)
             if isinstance(following, ForgeError):
                 faults[name] = following
             elif following is not None:
@@ -119,10 +129,16 @@ async def read_open_pulls(
     return found
 
 
-def _take(name: str, lists: dict[str, _List], page: _Page) -> _Wanted | ForgeError | None:
+def _too_large(wanted: _Wanted, page: _Page | ForgeError) -> bool:
+    """Tell whether a page may be readable in smaller ones: GitHub breaks off what takes it ten seconds."""
+    return isinstance(page, ForgeUnavailableError) and not wanted.small
+
+
+def _take(wanted: _Wanted, lists: dict[str, _List], page: _Page) -> _Wanted | ForgeError | None:
     """Add a page to its list; return what is to be read next of the repository."""
+    name = wanted.repository
     one = lists[name]
-    one.name, one.pages = page.name, one.pages + 1
+    one.name = page.name
     one.totals.add(page.total)
     for node in page.nodes:
         if isinstance(node, dict) and text(node.get("id")):
@@ -130,16 +146,16 @@ def _take(name: str, lists: dict[str, _List], page: _Page) -> _Wanted | ForgeErr
         else:
             one.unreadable += 1
     if page.after is not None:
-        if one.pages < MOST_PAGES:
-            return _Wanted(name, page.after)
+        if len(one.nodes) + one.unreadable < MOST_PULLS:
+            return replace(wanted, after=page.after)
         return ForgeAccessError(
-            f"{name} has more than {MOST_PAGES * 100:,} open pull requests: close what is done with, or take the "
+            f"{name} has more than {MOST_PULLS:,} open pull requests: close what is done with, or take the "
             "repository out of the rules"
         )
     if (len(one.totals) > 1 or len(one.nodes) + one.unreadable < page.total) and not one.again:
         # One was closed meanwhile, and another may have moved up over the edge of a page.
         lists[name] = _List(again=True)
-        return _Wanted(name)
+        return replace(wanted, after=None)
     return None
 
 
@@ -152,8 +168,11 @@ async def _read_pages(
             names = owner_and_name(one.repository)
             variables |= {f"owner{i}": names["owner"], f"name{i}": names["name"], f"after{i}": one.after}
         operation = _operation([one.repository for one in batch])
-        answer = await transport.query(open_pulls_document(len(batch)), variables, operation)
-        check_not_too_much(batch, operation, answer.errors)
+        small = [i for i, one in enumerate(batch) if one.small]
+        answer = await transport.query(open_pulls_document(len(batch), small), variables, operation)
+        # A whole page alone can be divided, too; a small one is taken as it comes.
+        divisible = [*batch, *(one for one in batch if not one.small)]
+        check_not_too_much(divisible, operation, answer.errors)
         return {
             one: _page(one.repository, answer.data.get(f"open{i}"), errors_below(answer.errors, f"open{i}"))
             for i, one in enumerate(batch)
@@ -190,6 +209,9 @@ def _entries(
     unreadable, error = one.unreadable, None
     for node_id, node in one.nodes.items():
         labels = labelled[node_id]
+        if isinstance(labels, ForgeUnavailableError):
+            # What is left out looks closed: a passing fault is one of the repository.
+            return labels
         if isinstance(labels, ForgeError):
             unreadable, error = unreadable + 1, labels
         elif (entry := _entry(one.name, node, labels)) is not None:

@@ -15,6 +15,15 @@ query                     requests                                           poi
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+PAGE = 100
+"""Open pull requests on a page; as many as GitHub gives."""
+SMALL_PAGE = 20
+"""The same of a repository whose whole page takes GitHub longer than the ten seconds that it gives a query."""
 OPEN_BATCH = 5
 """Repositories in one query: GitHub has up to 500 pull requests to look up, and ten seconds for it."""
 LABELS_BATCH = 100
@@ -52,10 +61,12 @@ query OwnedRepositories($login: String!, $after: String) {
 """
 
 
-def open_pulls_document(count: int) -> str:
+def open_pulls_document(count: int, small: Collection[int] = ()) -> str:
     """Return the query for a page of open pull requests of ``count`` repositories, as ``open0`` and so on.
 
     Their variables are ``owner0``, ``name0``, ``after0`` and so on.
+
+    :param small: which of them are read in pages of :data:`SMALL_PAGE`.
     """
     declared = ", ".join(f"$owner{i}: String!, $name{i}: String!, $after{i}: String" for i in range(count))
     # The newest come last: one that is opened meanwhile moves no page.
@@ -63,7 +74,7 @@ def open_pulls_document(count: int) -> str:
     lists = "\n".join(
         f"  open{i}: repository(owner: $owner{i}, name: $name{i}) {{\n"
         "    nameWithOwner isArchived\n"
-        f"    pullRequests({order}, first: 100, after: $after{i}) {{\n"
+        f"    pullRequests({order}, first: {SMALL_PAGE if i in small else PAGE}, after: $after{i}) {{\n"
         "      totalCount\n"
         "      pageInfo { hasNextPage endCursor }\n"
         "      nodes { ...Listed }\n"

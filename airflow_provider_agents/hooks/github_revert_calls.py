@@ -69,6 +69,9 @@ class RevertCalls:
         tree = text(mapping(mapping(commit).get("tree")).get("sha"))
         if not tree:
             raise ForgeUnavailableError(f"GitHub's answer to {operation.what} names no tree")
+        return await self._folder(repository, tree, path, operation)
+
+    async def _folder(self, repository: str, tree: str, path: str, operation: Operation) -> str | None:
         for name in path.split("/") if path else ():
             answer = mapping(
                 await self._transport.read(repository_path(repository, f"git/trees/{quote(tree)}"), operation)
@@ -124,6 +127,7 @@ class RevertCalls:
 
         :param path: the folder; empty: the whole tree.
         :param tree: id of the tree that is to stand there.
+        :raises ForgeConflictError: GitHub made something else.
         """
         if not path:
             return tree
@@ -133,7 +137,11 @@ class RevertCalls:
         made = await self._transport.write(
             "POST", repository_path(repository, "git/trees"), operation, values
         )
-        return _sha(made, operation)
+        found = _sha(made, operation)
+        # Files that only the other folder had must be gone.
+        if await self._folder(repository, found, path, operation) != tree:
+            raise ForgeConflictError(f"GitHub made another tree than the one that {path} was to get")
+        return found
 
     async def make_commit(self, repository: str, tree: str, parent: str, message: str) -> str:
         """Make a commit and return its SHA; no branch moves."""

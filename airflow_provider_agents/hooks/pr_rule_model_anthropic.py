@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from airflow_provider_agents.hooks.pr_rule_refinements import Refinement
 
 
+MOST_TO_CONNECT = 10.0
+"""Seconds."""
+
+
 class AnthropicRuleModel:
     """A Claude model behind a connection of type ``anthropic``.
 
@@ -113,7 +117,7 @@ class AnthropicRuleModel:
 
         where = f"the API of the connection {self._conn_id!r}"
         why = self._secrets.told(root_cause(error))
-        if isinstance(error, APITimeoutError):
+        if isinstance(error, APITimeoutError) and type(error.__cause__).__name__ != "ConnectTimeout":
             return Reply(fault="timeout", detail=f"{where} did not answer in time")
         if isinstance(error, APIConnectionError):
             return Reply(
@@ -125,6 +129,8 @@ class AnthropicRuleModel:
     async def _send(
         self, client: AsyncAnthropicClient, prompt: RulePrompt, refinements: frozenset[Refinement]
     ) -> object:
+        from anthropic import Timeout
+
         options = self._asking.rule.model
         request: dict[str, Any] = {
             "model": self.name,
@@ -144,8 +150,10 @@ class AnthropicRuleModel:
         else:
             request["tools"] = [{"name": TOOL, "description": "Give your decision.", "input_schema": schema}]
             request["tool_choice"] = {"type": "tool", "name": TOOL, "disable_parallel_tool_use": True}
+        # Whether anybody is there is known much sooner than the answer, and costs nothing.
+        timeout = Timeout(options.timeout, connect=min(MOST_TO_CONNECT, options.timeout / 4))
         with self._usable():
-            return await client.messages.create(**request, timeout=options.timeout)
+            return await client.messages.create(**request, timeout=timeout)
 
     def _refusal(self, error: APIStatusError) -> Reply:
         words = self._secrets.told(_words(error))

@@ -24,7 +24,7 @@ class ActOnPullRequestsOperator(BaseOperator):
     :param look_task_id: task that looked, see :class:`~.pr_rule_look.LookForPullRequestsOperator`.
     :param decide_task_id: mapped task that asked, see :class:`~.pr_rule_decide.DecideAboutPullRequestOperator`.
     :return: for each pull request that a person has to decide about, ``trigger_run_id`` and ``conf``: arguments of
-        ``TriggerDagRunOperator``, for the DAG of :func:`~...task_groups.pr_rule_escalation.pr_rule_escalation_dag`.
+        ``StartRunOperator``, for the DAG of :func:`~...task_groups.pr_rule_escalation.pr_rule_escalation_dag`.
     :raises TaskStoppedError: the look failed, so that there is nothing to act on.
     :raises ForgeError: nothing at all could be done; the next try may.
     """

@@ -31,10 +31,11 @@ from airflow_provider_agents.operators.pr_rule_one import OneAct, ended_as
 from airflow_provider_agents.operators.pr_rule_records import read_state, write_state
 from airflow_provider_agents.operators.pr_rule_sources import load_rule
 from airflow_provider_agents.operators.pr_rule_surroundings import platform_guards
+from airflow_provider_agents.operators.rule_ledger import read_ledger, write_ledger
 from airflow_provider_agents.triggers.pr_rule_memory import LOOK_AT_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     from airflow.sdk import Context
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 BATCH = 10
 """Pull requests that are read right before they are acted on; as many as go into one query."""
+_EDITED = "The rule was edited since."
 _CALL = RuleAnswer(action="escalate", reason="", confidence=1.0)
 
 
@@ -61,6 +63,7 @@ class RuleActing:
         self._platform: dict[str, PlatformGuards] = {}
         self._moved: set[tuple[str, str]] = set()
         self._halted: ForgeRateLimitedError | None = None
+        self._taken_back: list[PullRequestDecision] = []
         self._at = datetime.now(UTC)
 
     def run(self) -> list[dict[str, Any]]:
@@ -103,12 +106,17 @@ class RuleActing:
         return {item.key: item for item in items}
 
     def _decisions(self, items: Mapping[str, RuleItem]) -> list[PullRequestDecision]:
-        """Return what was decided, and what still stands; of a question that failed nothing came."""
+        """Return what was decided, and what still stands; of a question that failed nothing came.
+
+        After a clear Airflow keeps answers of map indexes that the look of now does not have: they are about facts
+        of then.
+        """
         found = self._context["ti"].xcom_pull(task_ids=self._operator.decide_task_id)
         values = [found] if isinstance(found, dict) else list(found or [])
         asked = [PullRequestDecision.from_dict(each) for each in values if isinstance(each, dict)]
         standing = [item.standing_decision() for item in items.values() if item.standing is not None]
-        return [each for each in (*asked, *standing) if each.key in items]
+        answers = [each for each in asked if each.key in items and _is_about(each, items[each.key])]
+        return list({each.key: each for each in (*answers, *standing)}.values())
 
     # Acting
 
@@ -119,8 +127,8 @@ class RuleActing:
             rule = load_rule(self._name)
             connection = rule_scope(rule).connection
         except InvalidInputError as error:
-            why = f"The rule is gone or broken: {error.faults[0]}"
-            return [ended_as(each, "superseded", why) if not each.outcome else each for each in decisions]
+            why = _gone(error)
+            return [_superseded(each, why) if not each.outcome else each for each in decisions]
         ended: dict[str, PullRequestDecision] = {}
         due = []
         for each in decisions:
@@ -129,9 +137,22 @@ class RuleActing:
             else:
                 due.append(each)
         for start in range(0, len(due), BATCH):
-            self._batch(due[start : start + BATCH], items, rule, connection, ended)
+            some = due[start : start + BATCH]
+            # Hundreds of acts take minutes.
+            if start and (why := self._edited(rule)):
+                ended.update({each.key: _superseded(each, why) for each in some})
+            else:
+                self._batch(some, items, rule, connection, ended)
         self._unless_nothing(due, ended)
+        self._look_after_queues({each.key for each in due}, rule, connection)
         return [ended[each.key] for each in decisions]
+
+    def _edited(self, rule: PullRequestRule) -> str:
+        """Return why the rule is not the one any more that the acts began with; empty: it is."""
+        try:
+            return "" if load_rule(self._name).version == rule.version else _EDITED
+        except InvalidInputError as error:
+            return _gone(error)
 
     def _batch(
         self,
@@ -141,7 +162,7 @@ class RuleActing:
         connection: str,
         ended: dict[str, PullRequestDecision],
     ) -> None:
-        readings = self._read(due, connection)
+        readings = self._read([(each.repository, each.number) for each in due], connection)
         self._moved.clear()
         for each in due:
             reading = readings.get((each.repository, each.number))
@@ -162,9 +183,8 @@ class RuleActing:
                 ended[each.key] = ended_as(each, "failed", _text(error), retry_at=failed(error, 3).retry_at)
 
     def _read(
-        self, due: Sequence[PullRequestDecision], connection: str
+        self, refs: Sequence[tuple[str, int]], connection: str
     ) -> Mapping[tuple[str, int], PullRequestSnapshot | ForgeError]:
-        refs = [(each.repository, each.number) for each in due]
         if self._halted is not None:
             return {}
         for repository in dict.fromkeys(repository for repository, _ in refs):
@@ -190,25 +210,78 @@ class RuleActing:
         connection: str,
         s: PullRequestSnapshot,
     ) -> PullRequestDecision:
-        hook = AgentsGitHubHook(connection, repository=s.repository)
         if (s.repository, s.base_branch) in self._moved:
             # What was merged since this was read may be in conflict with it.
+            hook = AgentsGitHubHook(connection, repository=s.repository)
             s = hook.run(lambda client: client.snapshot(decision.repository, decision.number))
-        one = OneAct(
-            rule_name=self._name,
-            rule=rule,
-            connection=connection,
-            platform=self._platform[decision.repository],
-            since=self._at,
-        )
+        one = self._one_act(decision.repository, rule, connection)
         answer, calling = _answer(decision)
-        ended = one.carry_out(decision, answer, s, item.head_first_seen, calling=calling)
+        ended = one.carry_out(
+            decision, answer, s, item.head_first_seen, base=item.entry.base_branch, calling=calling
+        )
         if one.merging:
             self._moved.add((s.repository, s.base_branch))
         if one.called is not None:
-            self._asks.append(ask_values(ended, item.entry.title, item.entry.author, one.called))
+            self._asks.append(ask_values(ended, item.entry, one.called))
         self._halted = one.halted
         return ended
+
+    def _one_act(self, repository: str, rule: PullRequestRule, connection: str) -> OneAct:
+        return OneAct(
+            rule_name=self._name,
+            rule=rule,
+            connection=connection,
+            platform=self._platform[repository],
+            since=self._at,
+        )
+
+    def _look_after_queues(self, looked_at: Set[str], rule: PullRequestRule, connection: str) -> None:
+        """Take out of merge queues what the rule put there and what something speaks against by now.
+
+        Whatever was decided since, and also where nothing was: GitHub merges it without asking again.
+
+        :param looked_at: keys of the pull requests that were read already.
+        """
+        queued = read_ledger().queued(self._name, datetime.now(UTC))
+        keys = [key for key in queued if key not in looked_at]
+        for start in range(0, len(keys), BATCH):
+            refs = {key: _ref(key) for key in keys[start : start + BATCH]}
+            readings = self._read(list(refs.values()), connection)
+            for key, ref in refs.items():
+                s = readings.get(ref)
+                if s is None or isinstance(s, Exception):
+                    self._log.warning("%s is in a merge queue and cannot be read: %s", key, s or self._halted)
+                elif s.state != "OPEN":
+                    write_ledger(read_ledger().ended(key, queued[key], "done", s.state.lower()))
+                else:
+                    self._look_after(s, ref[0], rule, connection)
+
+    def _look_after(
+        self, s: PullRequestSnapshot, repository: str, rule: PullRequestRule, connection: str
+    ) -> None:
+        answer = RuleAnswer(
+            action="wait", reason="The rule put it into the merge queue before.", confidence=1.0
+        )
+        decision = PullRequestDecision(
+            rule=self._name,
+            version=rule.version,
+            repository=s.repository,
+            number=s.number,
+            url=s.url,
+            head_sha=s.head_sha,
+            context_hash="",
+            decided_at=datetime.now(UTC),
+            answer=answer,
+            asked=False,
+        )
+        try:
+            ended = self._one_act(repository, rule, connection).taken_back(s, decision)
+        except Exception:  # whatever it is, it stops no other pull request
+            self._log.exception("%s#%d could not be looked after", s.repository, s.number)
+            return
+        if ended is not None:
+            self._log.info("%s#%d %s", ended.repository, ended.number, _line(ended))
+            self._taken_back.append(ended)
 
     # Recording
 
@@ -231,7 +304,9 @@ class RuleActing:
         write_state(self._name, state)
         self._tell_watcher(state)
         errors = dict(Counter(state.errors) - Counter(before.errors))
-        record_decisions(self._context, self._name, ended, state.last_pass, errors=errors)
+        record_decisions(
+            self._context, self._name, [*ended, *self._taken_back], state.last_pass, errors=errors
+        )
 
     def _tell_watcher(self, state: RuleState) -> None:
         """Say when there is something to do although nothing changes at GitHub."""
@@ -249,7 +324,7 @@ def _settled(decision: PullRequestDecision, rule: PullRequestRule) -> PullReques
     if decision.outcome:
         return decision
     if decision.version != rule.version:
-        return ended_as(decision, "superseded", "The rule was edited since.", action="wait")
+        return _superseded(decision, _EDITED)
     if decision.answer is None:
         gave_up = decision.fault in USELESS and decision.failures >= GIVE_UP_AFTER
         return (
@@ -264,12 +339,30 @@ def _settled(decision: PullRequestDecision, rule: PullRequestRule) -> PullReques
     return None
 
 
+def _is_about(decision: PullRequestDecision, item: RuleItem) -> bool:
+    same = (item.version, item.entry.head_sha, item.context_hash)
+    return item.standing is None and (decision.version, decision.head_sha, decision.context_hash) == same
+
+
+def _ref(key: str) -> tuple[str, int]:
+    repository, _, number = key.rpartition("#")
+    return repository, int(number)
+
+
 def _answer(decision: PullRequestDecision) -> tuple[RuleAnswer, Guarded | None]:
     """Return the answer to carry out, or that people are called because there is none again and again."""
     if decision.answer is not None:
         return decision.answer, None
     text = f"{decision.failures} answers in a row were of no use ({decision.fault}: {decision.detail})."
     return _CALL, Guarded(action="escalate", guard=GAVE_UP, message=text)
+
+
+def _superseded(decision: PullRequestDecision, why: str) -> PullRequestDecision:
+    return ended_as(decision, "superseded", why, action="wait")
+
+
+def _gone(error: InvalidInputError) -> str:
+    return f"The rule is gone or broken: {error.faults[0]}"
 
 
 def _text(error: Exception) -> str:

@@ -112,7 +112,11 @@ class RuleActs:
 
     def _withdraw(self, found: Guarded) -> Acted:
         waiting = take_back(self.ask, self._s, found.message)
-        return Acted(outcome="guarded", message=waiting.message, state="done", retry_at=found.retry_at)
+        after = self._read()
+        # Where it still stands, the next look tries again: else it would be merged in spite of what came up.
+        stands = after.state == "OPEN" and (after.queue_entry is not None or after.auto_merge_on)
+        state: ActState = "refused" if stands else "done"
+        return Acted(outcome="guarded", message=waiting.message, state=state, retry_at=found.retry_at)
 
     def _update_branch(self, found: Guarded) -> Acted:
         waiting = update_head(self.ask, self._s, "act")

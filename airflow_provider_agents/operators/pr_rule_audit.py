@@ -7,14 +7,6 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import Asset, AssetAlias
 
-from airflow_provider_agents.domain.pr_rule_audit import (
-    ALIAS,
-    audit_record,
-    decisions_asset_name,
-    is_worth_keeping,
-)
-from airflow_provider_agents.domain.pr_rule_metrics import decision_metrics, pass_metrics, rules_metrics
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,6 +17,9 @@ if TYPE_CHECKING:
     from airflow_provider_agents.domain.pr_rule_state import Pass
 
 log = logging.getLogger(__name__)
+
+ALIAS = "agents_decisions"
+"""Asset alias that all tasks which record decisions have as an outlet."""
 
 
 def decisions_outlet() -> AssetAlias:
@@ -38,6 +33,8 @@ def decisions_outlet() -> AssetAlias:
 
 def decisions_asset(rule: str) -> Asset:
     """Return the asset whose events are the decisions of a rule."""
+    from airflow_provider_agents.domain.pr_rule_audit import decisions_asset_name
+
     return Asset(name=decisions_asset_name(rule), uri=f"agents-decisions://{rule}/")
 
 
@@ -58,6 +55,10 @@ def record_decisions(
     :param one_pass: of a run of the rule; ``None``: one decision of a person.
     :param errors: of this run by type (``github``, ``ai``, ``kubernetes``, ``argocd``); ``None``: those of the decisions.
     """
+    # Not at import: every parse of the DAGs would pay for it.
+    from airflow_provider_agents.domain.pr_rule_audit import event_extras
+    from airflow_provider_agents.domain.pr_rule_metrics import decision_metrics, pass_metrics
+
     alias, asset = decisions_outlet(), decisions_asset(rule_name)
     declared = {each.name for each in context["task"].outlets if isinstance(each, AssetAlias)}
     if alias.name not in declared:
@@ -67,9 +68,8 @@ def record_decisions(
             alias.name,
         )
     events = context["outlet_events"][alias]
-    for decision in decisions:
-        if is_worth_keeping(decision):
-            events.add(asset, extra=audit_record(decision))
+    for extra in event_extras(decisions):
+        events.add(asset, extra=extra)
     send(decision_metrics(rule_name, decisions, errors))
     if one_pass is not None:
         send(pass_metrics(rule_name, one_pass))
@@ -81,6 +81,8 @@ def count_error(rule_name: str, kind: str) -> None:
 
     :param kind: ``github``, ``ai``, ``kubernetes`` or ``argocd``.
     """
+    from airflow_provider_agents.domain.pr_rule_metrics import decision_metrics
+
     send(decision_metrics(rule_name, (), {kind: 1}))
 
 
@@ -110,6 +112,7 @@ def send(metrics: Iterable[Metric]) -> None:
 
 
 def _count_rules() -> None:
+    from airflow_provider_agents.domain.pr_rule_metrics import rules_metrics
     from airflow_provider_agents.operators.pr_rule_sources import rule_files
 
     files = rule_files()

@@ -23,6 +23,7 @@ from airflow_provider_agents.domain.pr_rule_selector import fits
 from airflow_provider_agents.domain.pr_rule_turn import (
     FullReading,
     Turn,
+    call_failed,
     in_turn,
     is_due,
     listing_mark,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_agents.domain.argocd_application import ApplicationReading
     from airflow_provider_agents.domain.open_pull_request import OpenPullRequest
+    from airflow_provider_agents.domain.pr_rule import PullRequestRule
     from airflow_provider_agents.domain.pr_rule_state import Seen
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.hooks.github_owners import OwnersClient
@@ -60,6 +62,10 @@ MOST_READ = 500
 """Pull requests that one look reads in full, if the rule does not decide about more in one run."""
 CHUNK = 50
 """Pull requests that are read before it is asked whether that is enough."""
+AT_A_TIME = 4
+"""Questions that a run asks at a time."""
+QUESTIONS_SECONDS = 5400.0
+"""Of all questions of a run: Airflow ends it after three hours, and what was answered by then would be lost."""
 SOONEST_POLL = 60.0
 """Seconds: how soon to look again at least, where a rule waits for an application."""
 MOST_SHOWN = 200
@@ -105,6 +111,7 @@ class _Found:
     faults: list[LookFault] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+    with_people: list[str] = field(default_factory=list)
     left: int = 0
     read: int = 0
     not_before: datetime | None = None
@@ -175,9 +182,11 @@ class RuleLook:
         """Return the pull requests that are to be read in full, in the order of their turns."""
         due: list[OpenPullRequest] = []
         for entry in matched:
-            if waits_for_person(entry, self.rule):
+            seen = self.state.pull_requests.get(entry.key)
+            if waits_for_person(entry, self.rule) and not call_failed(seen, entry.head_sha):
+                found.with_people.append(entry.key)
                 self._row(found, entry, "a person's", f"it has the label {self.rule.escalation_label}")
-            elif is_due(self.state.pull_requests.get(entry.key), self._mark(entry), self.now):
+            elif is_due(seen, self._mark(entry), self.now):
                 due.append(entry)
             else:
                 found.counts["unchanged"] += 1
@@ -185,7 +194,7 @@ class RuleLook:
 
     def _read(self, due: Sequence[OpenPullRequest], found: _Found) -> None:
         """Read and judge, until there is enough to ask about."""
-        most = self.rule.max_pull_requests
+        most = most_questions(self.rule)
         waiting = list(due)
         why = f"this one asks about {most} at most"
         while waiting and len(found.to_ask) < most and found.read < max(MOST_READ, most):
@@ -241,9 +250,8 @@ class RuleLook:
         if answer.state != "OPEN":
             self._row(found, entry, "gone", f"it is {answer.state.lower()} by now")
             return
-        facts = facts_of(
-            answer, self.rule, application=self._applications.get(self._place(entry)), now=self.now
-        )
+        application = self._applications.get(self._place(entry))
+        facts = facts_of(answer, self.rule, application=application, now=self.now)
         reading = FullReading(
             mark=mark,
             version=self.version,
@@ -251,11 +259,11 @@ class RuleLook:
             context_hash=context_hash(self.rule, facts),
             parts=part_hashes(facts),
             read_at=answer.read_at,
-            unsettled=unsettled(facts),
+            unsettled=unsettled(facts, checks=not self.rule.ask_while_checks_run) or _away(application),
             listing_settled=entry.checks_state not in ("PENDING", "EXPECTED")
             and entry.mergeable != "UNKNOWN",
         )
-        taken = turn(reading, before, self.now, ask_unsettled=self.rule.ask_while_checks_run)
+        taken = turn(reading, before, self.now)
         seen = taken.seen
         item = RuleItem(
             rule=self.name,
@@ -347,8 +355,10 @@ class RuleLook:
             at=self.now,
             repositories=len(listed.repositories),
             unlisted=tuple(name.casefold() for name in listed.faults),
+            list_again=any(isinstance(error, ForgeUnavailableError) for error in listed.faults.values()),
             listed=len(listed.entries),
             matched=tuple(entry.key for entry in matched),
+            with_people=tuple(found.with_people),
             seen=found.seen,
             asked={
                 item.key: Question(usd=item.most_usd, context_hash=item.context_hash, parts=item.parts)
@@ -388,6 +398,22 @@ class RuleLook:
             self.log.info("Whose turn it is, and why:\n%s", "\n".join(lines))
         if (more := sum(found.counts.values()) - found.counts["unchanged"] - len(found.rows)) > 0:
             self.log.info("%d more are not shown.", more)
+
+
+def most_questions(rule: PullRequestRule) -> int:
+    """Return how many questions one run asks at the most: for more it has no time, or Airflow no mapped tasks."""
+    from airflow.sdk.configuration import conf
+
+    in_time = AT_A_TIME * int(QUESTIONS_SECONDS / rule.model.timeout)
+    mapped = int(conf.getint("core", "max_map_length", fallback=1024))
+    return max(1, min(rule.max_pull_requests, in_time, mapped))
+
+
+def _away(application: ApplicationReading | None) -> str:
+    """Return why nobody is asked yet: what a moment's outage of Argo CD looks like is no fact to decide about."""
+    if application is None or application.fault_kind != "unavailable":
+        return ""
+    return "Argo CD does not answer."
 
 
 def _as_read(entry: OpenPullRequest, snapshot: PullRequestSnapshot) -> OpenPullRequest:

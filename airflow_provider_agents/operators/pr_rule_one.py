@@ -18,7 +18,7 @@ from airflow_provider_agents.domain.pr_rule_ledger import MERGES, Act
 from airflow_provider_agents.exceptions import ForgeError, ForgeRateLimitedError
 from airflow_provider_agents.hooks.github import AgentsGitHubHook
 from airflow_provider_agents.operators.pr_rule_acts import RuleActs, failed
-from airflow_provider_agents.operators.pr_rule_calling import ask_run_id, page_of
+from airflow_provider_agents.operators.pr_rule_calling import Called, ask_run_id, page_of
 from airflow_provider_agents.operators.pr_rule_surroundings import looked_into
 from airflow_provider_agents.operators.rule_ledger import read_ledger, write_ledger
 
@@ -55,8 +55,8 @@ class OneAct:
         self._connection = connection
         self._platform = platform
         self._since = since
-        self.called: str | None = None
-        """Reason for which people were called."""
+        self.called: Called | None = None
+        """What people were called for."""
         self.merging = False
         """Whether a merge was tried, so that what was read of others of the branch is old."""
         self.halted: ForgeRateLimitedError | None = None
@@ -68,12 +68,14 @@ class OneAct:
         s: PullRequestSnapshot,
         head_first_seen: datetime | None,
         *,
+        base: str,
         calling: Guarded | None = None,
         by_person: bool = False,
     ) -> PullRequestDecision:
         """Do what the guards leave of an answer; return the decision with what came of it.
 
         :param s: a fresh reading.
+        :param base: branch that it was to go into when it was decided about.
         :param calling: an escalation that is due whatever the answer is.
         :param by_person: whether a person chose it, whom nobody has to be called for.
         :raises ForgeError: something that a guard needs could not be read; nothing was done.
@@ -81,6 +83,7 @@ class OneAct:
         circumstances = Circumstances(
             rule_name=self._name,
             decided_head=decision.head_sha,
+            decided_base=base,
             head_first_seen=head_first_seen,
             ledger=read_ledger(),
             platform=self._platform,
@@ -113,6 +116,24 @@ class OneAct:
             return ended_as(decision, "dry_run", text, action=found.action, guard=found.guard)
         return self._act(decision, answer, s, found)
 
+    def taken_back(self, s: PullRequestSnapshot, decision: PullRequestDecision) -> PullRequestDecision | None:
+        """Take a pull request out of the merge queue that the rule put it into, where something speaks against it now.
+
+        :param decision: what is recorded then; ``None`` is returned where it may stay.
+        """
+        assert decision.answer is not None
+        circumstances = Circumstances(
+            rule_name=self._name,
+            decided_head=s.head_sha,
+            decided_base=s.base_branch,
+            ledger=read_ledger(),
+            platform=self._platform,
+        )
+        found = guarded(decision.answer, s, self._rule, circumstances)
+        if found.step != "withdraw" or self._rule.dry_run:
+            return None
+        return self._act(decision, decision.answer, s, found)
+
     def _act(
         self, decision: PullRequestDecision, answer: RuleAnswer, s: PullRequestSnapshot, found: Guarded
     ) -> PullRequestDecision:
@@ -126,11 +147,17 @@ class OneAct:
             at=datetime.now(UTC),
             detail=detail,
             label=self._rule.escalation_label if escalates else "",
+            base=s.base_branch if escalates else "",
+            said=found.message[:MOST_MESSAGE] if escalates else "",
         )
         ledger = read_ledger().intending(decision.key, act)
         write_ledger(ledger)
         calls = next(each.calls for each in ledger.entry(decision.key).acts if each.identity == act.identity)
-        link = page_of(ask_run_id(s.repository, s.number, s.head_sha, detail)) if escalates else ""
+        link = ""
+        if escalates:
+            link = page_of(ask_run_id(s.repository, s.number, s.head_sha, s.base_branch, detail))
+            # Also where GitHub's answer is lost, or is no: with the label on nobody would come back to it.
+            self.called = Called(reason=detail, guard=found.guard, message=found.message)
         acts = RuleActs(
             connection=self._connection,
             rule_name=self._name,
@@ -148,10 +175,8 @@ class OneAct:
             if isinstance(error, ForgeRateLimitedError):
                 self.halted = error
                 done = dataclasses.replace(done, retry_at=error.retry_at or done.retry_at)
-        said = "" if done.state == "done" else done.message[:MOST_MESSAGE]
+        said = act.said if escalates or done.state == "done" else done.message[:MOST_MESSAGE]
         write_ledger(read_ledger().ended(decision.key, act, done.state, said))
-        if escalates and done.state == "done":
-            self.called = detail
         return ended_as(
             decision,
             done.outcome,
@@ -173,7 +198,7 @@ class OneAct:
         for act in reversed(circumstances.ledger.entry(decision.key).acts):
             if act.rule != self._name or act.head_sha != decision.head_sha:
                 continue
-            if by_person and act.kind == "escalate":
+            if by_person and act.kind not in _kinds(decision):
                 continue
             merged = act.kind in MERGES and s.state == "MERGED" and s.head_sha == act.head_sha
             closed = act.kind == "close" and s.state == "CLOSED"
@@ -186,11 +211,10 @@ class OneAct:
             wanted = decision.answer.action if decision.answer else ""
             guard = act.detail if act.kind == "escalate" and wanted != "escalate" else ""
             if act.kind == "escalate":
-                self.called = act.detail
+                self.called = Called(reason=act.detail, guard=guard, message=act.said)
             outcome: Outcome = "guarded" if guard else "done"
-            return ended_as(
-                decision, outcome, f"Done at {act.at:%H:%M:%S} UTC.", action=action, guard=guard, acted=True
-            )
+            text = f"{act.said} Done at {act.at:%H:%M:%S} UTC.".strip()
+            return ended_as(decision, outcome, text, action=action, guard=guard, acted=True)
         return None
 
     def _cut_off(
@@ -200,10 +224,12 @@ class OneAct:
         label = self._rule.escalation_label.casefold()
         if s.state != "OPEN" or s.head_sha != decision.head_sha or label not in map(str.casefold, s.labels):
             return None
-        for act in reversed(circumstances.ledger.entry(decision.key).of("escalate", s.head_sha)):
+        for act in reversed(
+            circumstances.ledger.entry(decision.key).calls_for_people(s.head_sha, s.base_branch)
+        ):
             if act.rule == self._name and act.state == "intended":
                 guard = "" if act.detail == MODEL else act.detail
-                return Guarded(action="escalate", guard=guard, message="The call for people was cut off.")
+                return Guarded(action="escalate", guard=guard, message=act.said)
         return None
 
     def _tried(self, decision: PullRequestDecision, circumstances: Circumstances) -> Act | None:
@@ -219,6 +245,12 @@ class OneAct:
 _ENDS = frozenset({"close", "comment", "label", "request_review", "escalate"})
 """Acts that leave nothing to be done for the answer. A branch that was updated has another head by now, and of a merge
 the state tells."""
+
+
+def _kinds(decision: PullRequestDecision) -> frozenset[Kind]:
+    """Return the acts that carry a decision out."""
+    action = decision.answer.action if decision.answer else ""
+    return MERGES if action == "merge" else frozenset({action})  # type: ignore[arg-type]
 
 
 def ended_as(

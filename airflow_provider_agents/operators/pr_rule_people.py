@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -57,6 +58,22 @@ class _OfRule:
         s: PullRequestSnapshot = self.ask(lambda client: client.snapshot(about.repository, about.number))
         return s
 
+    def is_void(self, s: PullRequestSnapshot) -> bool:
+        """Tell whether the question is about what is no more."""
+        return (s.head_sha, s.base_branch) != (self.about.head_sha, self.about.base)
+
+    def let_go_of_old(self, s: PullRequestSnapshot) -> bool:
+        """Take the rule's label off a pull request that is another by now; return whether it was.
+
+        Not where people were called about what it is now: then the label is that call's.
+        """
+        from airflow_provider_agents.operators.rule_ledger import read_ledger
+
+        if read_ledger().entry(self.about.key).calls_for_people(s.head_sha, s.base_branch):
+            return False
+        self.let_go()
+        return True
+
     def let_go(self) -> None:
         """Take the rule's label off, so that the rule decides anew."""
         about, label = self.about, self.rule.escalation_label
@@ -107,7 +124,7 @@ class AskAboutPullRequestOperator(BaseOperator):
     def _wait(self, about: CalledAbout, question: Question, context: Context) -> NoReturn:
         from airflow_provider_agents.operators.rule_ledger import read_ledger
 
-        called = read_ledger().entry(about.key).of("escalate", about.head_sha)
+        called = read_ledger().entry(about.key).calls_for_people(about.head_sha, about.base)
         if not any(act.rule == about.rule and act.detail == about.reason for act in called):
             fault = f"the rule {about.rule} called nobody about {about.key} at {about.head_sha[:12]}"
             raise InvalidInputError([f"conf: {fault}; this DAG is started by the DAGs of rules"])
@@ -118,11 +135,15 @@ class AskAboutPullRequestOperator(BaseOperator):
         s = place.read()
         if s.state != "OPEN":
             raise AirflowSkipException(f"The pull request is {s.state.lower()}.")
-        if s.head_sha != about.head_sha:
-            place.let_go()
+        if place.is_void(s):
+            label = (
+                "The label is off; the rule decides anew."
+                if place.let_go_of_old(s)
+                else "People were called about that, too."
+            )
             raise AirflowSkipException(
-                f"The question is void: it is about {about.head_sha[:12]}, the pull request is at {s.head_sha[:12]}. "
-                f"The label is off; the rule decides about the new head."
+                f"The question is void: it is about {about.head_sha[:12]} into {about.base}, and the pull request is "
+                f"{s.head_sha[:12]} into {s.base_branch} by now. {label}"
             )
         ask(self, context, question, method_name="resume", look_again=min(self.look_again, left))
 
@@ -168,6 +189,7 @@ class CarryOutChoiceOperator(BaseOperator):
             choice: Choice = given["choice"]
             consent = Consent(
                 head_sha=called_about(context).head_sha,
+                base=called_about(context).base,
                 choice=choice,
                 person=str(given["person"]),
                 at=datetime.fromisoformat(given["at"]),
@@ -186,12 +208,15 @@ class CarryOutChoiceOperator(BaseOperator):
         if consent.choice != "leave":
             decision = self._try(place, consent, decision, context)
         carried_out = decision.outcome in ("done", "waiting") and decision.action != "wait"
-        if carried_out or decision.guard == "head_moved":
+        impossible = decision.outcome == "failed" or decision.action == "escalate"
+        if carried_out:
             place.let_go()
-        if carried_out or consent.choice == "leave":
-            self._tell(place, consent)
+        elif decision.guard in ("head_moved", "base_moved"):
+            place.let_go_of_old(place.read())
+        if carried_out or impossible or consent.choice == "leave":
+            self._tell(place, consent, decision.message if impossible else "")
         record_decisions(context, about.rule, [decision])
-        if decision.action == "escalate":
+        if impossible:
             raise TaskStoppedError(
                 f"{consent.person} chose {WORDS[consent.choice]}: {decision.message} {about.url}"
             )
@@ -237,17 +262,17 @@ class CarryOutChoiceOperator(BaseOperator):
         )
         answer = decision.answer
         assert answer is not None
-        ended = one.carry_out(decision, answer, place.read(), self._first_seen(about), by_person=True)
+        ended = one.carry_out(
+            decision, answer, place.read(), self._first_seen(about), base=about.base, by_person=True
+        )
         self.log.info("%s: %s. %s", ended.action, ended.outcome, ended.message)
         if ended.outcome in ("done", "dry_run", "superseded") or ended.action == "escalate":
             return ended
         if ended.action == "merge" and ended.outcome == "waiting":
             return ended  # in the merge queue
         if datetime.now(UTC) - consent.at > self.patience:
-            raise TaskStoppedError(
-                f"{consent.person} chose {WORDS[consent.choice]}, which was not possible within {self.patience}: "
-                f"{ended.message} {about.url}"
-            )
+            text = f"It was not possible within {self.patience}: {ended.message}"
+            return dataclasses.replace(ended, outcome="failed", message=text)
         self._defer_until(ended.retry_at, context)
         return None
 
@@ -259,7 +284,7 @@ class CarryOutChoiceOperator(BaseOperator):
         seen = read_state(about.rule).pull_requests.get(about.key)
         if seen is not None and seen.head_sha == about.head_sha and seen.head_first_seen is not None:
             return seen.head_first_seen
-        called = read_ledger().entry(about.key).of("escalate", about.head_sha)
+        called = read_ledger().entry(about.key).calls_for_people(about.head_sha, about.base)
         return min((act.at for act in called), default=None)
 
     def _defer_until(self, retry_at: datetime | None, context: Context) -> NoReturn:
@@ -270,12 +295,15 @@ class CarryOutChoiceOperator(BaseOperator):
         moment = min(max(wanted, now + timedelta(seconds=10)), now + timedelta(minutes=10))
         self.defer(trigger=DateTimeTrigger(moment=moment), method_name="look_again")
 
-    def _tell(self, place: _OfRule, consent: Consent) -> None:
-        """Bring the rule's comment up to date, so that nobody answers a question that is settled."""
+    def _tell(self, place: _OfRule, consent: Consent, why_not: str) -> None:
+        """Bring the rule's comment up to date, so that nobody answers a question that is settled.
+
+        :param why_not: why it was not done; empty where it was.
+        """
         from airflow_provider_agents.domain.pr_rule_message import choice_comment, comment_marker
 
         about = place.about
-        text = choice_comment(about.rule, consent.person, WORDS[consent.choice], consent.head_sha)
+        text = choice_comment(about.rule, consent.person, WORDS[consent.choice], consent.head_sha, why_not)
         place.ask(
             lambda client: client.comment_in_place(
                 about.repository, about.number, comment_marker(about.rule), text

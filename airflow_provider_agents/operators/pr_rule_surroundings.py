@@ -18,6 +18,7 @@ from airflow_provider_agents.operators.pr_rule_application import application_re
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from airflow_provider_agents.domain.commits import CommitRef
     from airflow_provider_agents.domain.pr_rule import PullRequestRule
     from airflow_provider_agents.domain.pr_rule_guarding import Circumstances, Need
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
@@ -78,5 +79,12 @@ def looked_into(
     except ForgeAccessError as error:
         return dataclasses.replace(circumstances, commit_authors=frozenset(), commits_fault=str(error))
     fault = f"there are {MOST_COMMITS} or more" if len(commits) >= MOST_COMMITS else ""
-    authors = frozenset(commit.author for commit in commits)
+    authors = frozenset(_author(commit) for commit in commits)
     return dataclasses.replace(circumstances, commit_authors=authors, commits_fault=fault, own_login=own)
+
+
+def _author(commit: CommitRef) -> str:
+    """Return the author's login; whoever pushes writes the author's name and address, so only a signature proves it."""
+    if commit.login and commit.verified:
+        return commit.login
+    return f"{commit.login or commit.author} (no verified signature)"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from airflow_provider_agents.domain.rollback_cause import deployed_at, earlier_revisions, not_caused
 from airflow_provider_agents.domain.rollback_facts import Candidate
+from airflow_provider_agents.domain.rollback_text import branch_name
 from airflow_provider_agents.exceptions import ForgeAccessError, ForgeError, ForgeUnavailableError
 from airflow_provider_agents.operators.rollback_base import RollbackOperator
 from airflow_provider_agents.operators.rollback_detect import health_record
@@ -106,6 +107,11 @@ async def _judge(
     if await client.tree_of(repository, revision, episode.path) is None:
         return None, f"{revision[:12]} has no {episode.path}/"
     known = record.of(revision)
+    if revision in record.handled or (known is not None and known.ill):
+        return None, f"{revision[:12]} was itself not healthy"
+    taken_back = await client.find_pull_request(repository, branch_name(episode.application, revision))
+    if taken_back is not None and taken_back.state == "MERGED":
+        return None, f"{revision[:12]} was itself taken back ({taken_back.url})"
     evidence = known.words if known is not None and known.proven else ""
     if not evidence and await client.commit_passed(repository, revision):
         evidence = "its checks passed"

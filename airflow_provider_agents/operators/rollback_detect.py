@@ -12,13 +12,14 @@ from airflow_provider_agents.exceptions import TaskStoppedError
 from airflow_provider_agents.operators.rollback_base import RollbackOperator
 from airflow_provider_agents.operators.rollback_clock import present
 from airflow_provider_agents.operators.task_state import recall
-from airflow_provider_agents.triggers.argocd_health import ASSET_PREFIX, STORE_KEY
+from airflow_provider_agents.triggers.argocd_health import ASSET_PREFIX, STORE_KEY, TAKEN_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.sdk import Context
 
+    from airflow_provider_agents.domain.rollback import Act
     from airflow_provider_agents.domain.rollback_facts import Facts
     from airflow_provider_agents.operators.rollback_look import RollbackLook
 
@@ -57,6 +58,14 @@ class DetectDegradationOperator(RollbackOperator):
             read_at=streak.last if streak else None,
         )
 
+    def _leave(self, look: RollbackLook, episode: Rollback, act: Act, context: Context) -> dict[str, Any]:
+        if episode.state != "idle" and (store := _store(context, self.rollback)) is not None:
+            try:
+                store.set(TAKEN_KEY, {"revision": episode.revision, "at": present().isoformat()})
+            except Exception as error:  # it is told of once more, and found handled
+                self.log.warning("The watcher could not be told that this is being handled: %s", error)
+        return super()._leave(look, episode, act, context)
+
     def over(self, episode: Rollback, facts: Facts, look: RollbackLook) -> bool:
         """End where there is nothing to take back; go on while it is not known yet."""
         if facts.health == "Unknown":
@@ -76,17 +85,25 @@ def health_record(context: Context, name: str) -> HealthRecord:
 
     :param name: of the rollback.
     """
-    from airflow.sdk import Asset
     from airflow.sdk.exceptions import AirflowRuntimeError
 
-    stores: Any = context.get("asset_state_store")
-    if stores is None:
-        return HealthRecord()
+    store = _store(context, name)
     try:
-        stored = stores[Asset(name=f"{ASSET_PREFIX}{name}", uri=f"agents-rollback://{name}/")].get(STORE_KEY)
+        stored = store.get(STORE_KEY) if store is not None else None
         return HealthRecord.from_dict(stored) if isinstance(stored, dict) else HealthRecord()
-    except (KeyError, ValueError, AirflowRuntimeError):
+    except (ValueError, AirflowRuntimeError):
         return HealthRecord()
+
+
+def _store(context: Context, name: str) -> Any:
+    """Return the state store of a rollback's asset; ``None``: there is none, e.g. of one that is switched off."""
+    from airflow.sdk import Asset
+
+    stores: Any = context.get("asset_state_store")
+    try:
+        return stores[Asset(name=f"{ASSET_PREFIX}{name}", uri=f"agents-rollback://{name}/")]
+    except (KeyError, TypeError):
+        return None
 
 
 def _streak(context: Context, revision: str, fresh: timedelta, now: datetime) -> Streak | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_agents.domain.authority import named_teams
 from airflow_provider_agents.domain.rollback_facts import pull_facts
@@ -17,7 +17,7 @@ from airflow_provider_agents.operators.pr_rule_surroundings import platform_guar
 from airflow_provider_agents.operators.rollback_base import RollbackOperator
 from airflow_provider_agents.operators.rollback_clock import present
 from airflow_provider_agents.operators.rollback_limits import RollbackLimits
-from airflow_provider_agents.operators.rollback_open import restored_head
+from airflow_provider_agents.operators.rollback_open import base_of_restored, restored_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,13 +66,15 @@ class LandRollbackOperator(RollbackOperator):
         """Look at the application, and at the pull request and whatever else is open."""
         episode, facts = look.base(episode, now)
         try:
-            return episode, self._read(look, episode, facts, now)
+            return self._read(look, episode, facts, now)
         except ForgeUnavailableError as error:
             return episode, dataclasses.replace(facts, unread=str(error))
         except ForgeError as error:
             return episode, dataclasses.replace(facts, fault=str(error))
 
-    def _read(self, look: RollbackLook, episode: Rollback, facts: Facts, now: datetime) -> Facts:
+    def _read(
+        self, look: RollbackLook, episode: Rollback, facts: Facts, now: datetime
+    ) -> tuple[Rollback, Facts]:
         from airflow_provider_agents.hooks.github_authority import ask_about
 
         assert episode.number is not None
@@ -80,17 +82,25 @@ class LandRollbackOperator(RollbackOperator):
         platform = platform_guards(repository)
         ask_about(named_teams(platform.authority))
 
-        async def read(client: GitHubClient) -> tuple[PullRequestSnapshot, Decision, str | None, str | None]:
+        async def read(
+            client: GitHubClient,
+        ) -> tuple[Rollback, PullRequestSnapshot, Decision, str | None, str | None]:
             snapshot = await client.snapshot(repository, number)
+            current = episode
+            if snapshot.state == "OPEN" and snapshot.head_sha != episode.head_sha:
+                # A try may have made it, and died before it was noted.
+                made_on = await base_of_restored(client, episode, snapshot.head_sha)
+                if made_on is not None:
+                    current = _with_head(episode, snapshot.head_sha, made_on, now)
 
             def judge(files: Sequence[ChangedFile] | None) -> Decision:
                 return judged(
                     snapshot,
                     look.definition,
-                    first_seen=episode.first_seen or now,
+                    first_seen=current.first_seen or now,
                     files=files,
                     platform=platform,
-                    approved=facts.approved,
+                    approved=current.approved,
                 )
 
             decision = judge(None)
@@ -98,16 +108,33 @@ class LandRollbackOperator(RollbackOperator):
                 decision = judge(await client.changed_files(repository, number))
             base = await client.branch_head(repository, episode.branch)
             if episode.state != "awaiting_merge_approval":
-                return snapshot, decision, base, None
+                return current, snapshot, decision, base, None
             pulls = await client.open_pulls_into(repository, episode.branch)
             branch = branch_name(episode.application, episode.revision)
-            return snapshot, decision, base, look.others(pulls, await client.viewer_login(), branch)
+            other = look.others(pulls, await client.viewer_login(), branch)
+            return current, snapshot, decision, base, other
 
-        snapshot, decision, base, other = look.ask(read)
+        episode, snapshot, decision, base, other = look.ask(read)
         self._snapshot = snapshot
         fresh = base == episode.base_sha
         pull = pull_facts(snapshot, decision, head_sha=episode.head_sha, fresh=fresh)
-        return dataclasses.replace(facts, pull=pull, other=other)
+        return episode, dataclasses.replace(facts, pull=pull, other=other, approved=episode.approved)
+
+    def _leave(self, look: RollbackLook, episode: Rollback, act: Act, context: Context) -> dict[str, Any]:
+        """Leave nothing in the merge queue that is a person's from now on.
+
+        :raises ForgeUnavailableError: it is not known whether something is; the task is tried again.
+        """
+        if act == "call_person" and (number := episode.number) is not None:
+            try:
+                look.ask(lambda client: _out_of_queue(client, episode.repository, number))
+            except ForgeUnavailableError:
+                raise
+            except ForgeError as error:
+                self.log.warning("%s may still be in the merge queue: %s", episode.url, error)
+                text = f"{episode.message} It may still be in the merge queue: take it out there."
+                episode = dataclasses.replace(episode, message=text)
+        return super()._leave(look, episode, act, context)
 
     def act(self, look: RollbackLook, episode: Rollback, act: Act, context: Context) -> tuple[Rollback, bool]:
         """Merge, ask, make the commit anew, or take back what is queued."""
@@ -126,13 +153,7 @@ class LandRollbackOperator(RollbackOperator):
         if episode.refreshes >= MOST_REFRESHES:
             raise ForgeConflictError(f"{episode.branch} moves faster than the checks of {episode.url} run")
         head, base = look.ask(lambda client: restored_head(client, episode))
-        return dataclasses.replace(
-            episode,
-            head_sha=head,
-            base_sha=base,
-            first_seen=present(),
-            refreshes=episode.refreshes + 1,
-        )
+        return _with_head(episode, head, base, present())
 
     def _merge(self, look: RollbackLook, episode: Rollback, kind: Kind) -> tuple[Rollback, bool]:
         """Merge it; whether that happened is seen at the next look."""
@@ -150,3 +171,15 @@ class LandRollbackOperator(RollbackOperator):
         if refused:
             return dataclasses.replace(episode, hindrance=told.message), False
         return episode, True
+
+
+def _with_head(episode: Rollback, head: str, base: str, now: datetime) -> Rollback:
+    return dataclasses.replace(
+        episode, head_sha=head, base_sha=base, first_seen=now, refreshes=episode.refreshes + 1
+    )
+
+
+async def _out_of_queue(client: GitHubClient, repository: str, number: int) -> None:
+    snapshot = await client.snapshot(repository, number)
+    if snapshot.queue_entry is not None:
+        await client.dequeue(snapshot.node_id)

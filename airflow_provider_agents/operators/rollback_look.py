@@ -84,7 +84,7 @@ class RollbackLook:
             candidate=episode.candidate,
             unread=unread,
             approval_needed=self.definition.approval == "person",
-            approved=bool(episode.approved_head) and episode.approved_head == episode.head_sha,
+            approved=episode.approved,
         )
         return episode, facts
 

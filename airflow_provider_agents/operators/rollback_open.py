@@ -17,6 +17,7 @@ from airflow_provider_agents.hooks.github_names import hidden_marker
 from airflow_provider_agents.operators.rollback_base import RollbackOperator
 from airflow_provider_agents.operators.rollback_clock import present
 from airflow_provider_agents.operators.rollback_limits import RollbackLimits
+from airflow_provider_agents.operators.task_state import recall
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,6 +41,13 @@ class OpenRollbackOperator(RollbackOperator):
     """
 
     states: ClassVar[frozenset[State]] = frozenset({"candidate_resolved"})
+
+    def episode(self, context: Context, look: RollbackLook) -> Rollback | None:
+        """Return where the episode stands; the time for opening begins here, not while the pool had no slot."""
+        found = super().episode(context, look)
+        if found is None or recall(context, self._key(context)):
+            return found
+        return dataclasses.replace(found, entered_at=present())
 
     def facts(
         self, look: RollbackLook, episode: Rollback, now: datetime, context: Context
@@ -139,6 +147,40 @@ async def restored_head(client: GitHubClient, episode: Rollback) -> tuple[str, s
 
     :raises ForgeConflictError: the application's files changed meanwhile, or there is nothing to change.
     """
+    repository, branch = episode.repository, branch_name(episode.application, episode.revision)
+    tree, base = await _restored_tree(client, episode)
+    head = await client.branch_head(repository, branch)
+    if head is not None and await _is_restored(client, episode, head, tree, base):
+        return head, base
+    made = await client.make_commit(repository, tree, base, commit_message(episode))
+    if head is None:
+        await client.create_branch(repository, branch, made)
+    else:
+        await client.reset_branch(repository, branch, made)
+    return made, base
+
+
+async def base_of_restored(client: GitHubClient, episode: Rollback, head_sha: str) -> str | None:
+    """Return what a commit was made on that is exactly the one that goes back; ``None``: it is another one.
+
+    :raises ForgeError: that cannot be told.
+    """
+    try:
+        tree, base = await _restored_tree(client, episode)
+    except ForgeConflictError:
+        return None
+    return base if await _is_restored(client, episode, head_sha, tree, base) else None
+
+
+async def _is_restored(client: GitHubClient, episode: Rollback, head_sha: str, tree: str, base: str) -> bool:
+    repository = episode.repository
+    return await client.tree_of(repository, head_sha) == tree and await client.parents_of(
+        repository, head_sha
+    ) == (base,)
+
+
+async def _restored_tree(client: GitHubClient, episode: Rollback) -> tuple[str, str]:
+    """Return the tree of what is deployed from now with the candidate's files in it, and that branch's head."""
     repository, candidate = episode.repository, episode.candidate
     assert candidate is not None
     base = await client.branch_head(repository, episode.branch)
@@ -154,16 +196,4 @@ async def restored_head(client: GitHubClient, episode: Rollback) -> tuple[str, s
         raise ForgeConflictError(
             f"{candidate.revision[:12]} has the same files: there is nothing to take back"
         )
-    tree = await client.restored_tree(repository, base, episode.path, wanted)
-    branch = branch_name(episode.application, episode.revision)
-    head = await client.branch_head(repository, branch)
-    if head is not None:
-        alike = await client.tree_of(repository, head) == tree
-        if alike and await client.parents_of(repository, head) == (base,):
-            return head, base
-    made = await client.make_commit(repository, tree, base, commit_message(episode))
-    if head is None:
-        await client.create_branch(repository, branch, made)
-    else:
-        await client.reset_branch(repository, branch, made)
-    return made, base
+    return await client.restored_tree(repository, base, episode.path, wanted), base

@@ -26,7 +26,7 @@ class LookForTicketsOperator(BaseOperator):
     :param source: name of the definition, ``tickets/<source>.yaml``.
     :param dag_id_to_start: DAG that works on a ticket.
     :return: for each run that starts now, ``trigger_run_id`` and ``conf``: arguments of
-        ``TriggerDagRunOperator``.
+        ``StartRunOperator``.
     :raises InvalidInputError: the definition has faults, each named with file and line.
     :raises ForgeError: the source could not be read.
     """

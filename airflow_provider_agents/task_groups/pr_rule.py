@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, AssetOrTimeSchedule, DeltaTriggerTimetable
 
 from airflow_provider_agents.domain.pools import RULES_POOL
-from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.operators.forge import FORGE_RETRY_POLICY
 from airflow_provider_agents.operators.pr_rule_act import ActOnPullRequestsOperator
 from airflow_provider_agents.operators.pr_rule_audit import decisions_outlet
 from airflow_provider_agents.operators.pr_rule_calling import ESCALATION_DAG
 from airflow_provider_agents.operators.pr_rule_decide import LABEL_KEY, DecideAboutPullRequestOperator
 from airflow_provider_agents.operators.pr_rule_look import LookForPullRequestsOperator
-from airflow_provider_agents.task_groups.pr_rule_page import BROKEN_PAGE, rule_page
+from airflow_provider_agents.operators.start_run import StartRunOperator
+from airflow_provider_agents.task_groups.definition_dags import START, broken_dag, definition_dags, raise_all
+from airflow_provider_agents.task_groups.pr_rule_page import rule_page
 from airflow_provider_agents.triggers.pr_rule_watch import rule_asset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from airflow_provider_agents.domain.pr_rule_files import RuleFile
 
 DAG_PREFIX = "pr_rule__"
 TAGS = ("agents", "rules")
-BROKEN_TAG = "broken"
 MOST_QUESTIONS = 4
 """Questions to the model at a time, in each run."""
-MOST_FAULTS = 40
-"""Faults that the page of import errors shows; the column that keeps them holds 64 kB in MySQL."""
-MOST_CHARACTERS = 500
-_START = datetime(2026, 1, 1, tzinfo=UTC)
 _ANSWER_SECONDS = 60.0
 """Time of an answer where the rule cannot be read."""
 
@@ -45,37 +40,15 @@ def rule_dags(files: Iterable[RuleFile]) -> tuple[dict[str, DAG], list[str]]:
 
     :param files: the rules as read.
     """
-    dags: dict[str, DAG] = {}
-    faults: list[str] = []
-    broken: dict[str, tuple[RuleFile, list[str]]] = {}
-    for file in files:
-        found = file.faults
-        if not found and file.rule is not None:
-            try:
-                dag = pr_rule_dag(file)
-            except Exception as error:  # whatever it is, it is this rule's alone
-                found = (f"{file.place}: cannot be made a DAG: {type(error).__name__}: {error}",)
-            else:
-                dags[dag.dag_id] = dag
-        faults += found
-        if found and file.name:  # several, where a name is given twice
-            broken.setdefault(file.name, (file, []))[1].extend(found)
-    for name, (file, its_faults) in broken.items():
-        dags[f"{DAG_PREFIX}{name}"] = broken_dag(file, its_faults)
-    return dags, faults
+    return definition_dags(files, make=pr_rule_dag, broken=broken_rule_dag)
 
 
 def raise_faults(files: Iterable[RuleFile]) -> None:
     """Raise if a rule has a fault, or cannot be made a DAG.
 
-    :raises InvalidInputError: names the faults, with file and line; the first :data:`MOST_FAULTS` of them.
+    :raises InvalidInputError: names the faults, with file and line.
     """
-    _, faults = rule_dags(files)
-    if not faults:
-        return
-    left = len(faults) - MOST_FAULTS
-    more = [f"… and {left} more: `airflow agents rules check` names them all"] if left > 0 else []
-    raise InvalidInputError([*(fault[:MOST_CHARACTERS] for fault in faults[:MOST_FAULTS]), *more])
+    raise_all(rule_dags(files)[1], command="airflow agents rules check")
 
 
 def pr_rule_dag(file: RuleFile) -> DAG:
@@ -96,7 +69,7 @@ def pr_rule_dag(file: RuleFile) -> DAG:
         schedule=AssetOrTimeSchedule(
             timetable=DeltaTriggerTimetable(timedelta(seconds=rule.sweep)), assets=[asset]
         ),
-        start_date=_START,
+        start_date=START,
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(hours=3),
@@ -107,25 +80,13 @@ def pr_rule_dag(file: RuleFile) -> DAG:
     return dag
 
 
-def broken_dag(file: RuleFile, faults: Iterable[str]) -> DAG:
+def broken_rule_dag(file: RuleFile, faults: Sequence[str]) -> DAG:
     """Return the DAG of a rule with faults: as the rule's, without a schedule.
 
     :param file: the rule.
     :param faults: each names file and line.
     """
-    listed = list(faults)
-    dag = DAG(
-        f"{DAG_PREFIX}{file.name}",
-        dag_display_name=f"Rule: {file.name} (broken)",
-        description=listed[0][:900],
-        doc_md=BROKEN_PAGE.format(name=file.name, faults="\n".join(f"    {fault}" for fault in listed)),
-        schedule=None,
-        start_date=_START,
-        catchup=False,
-        max_active_runs=1,
-        tags=[*TAGS, BROKEN_TAG],
-        auto_register=False,
-    )
+    dag = broken_dag(f"{DAG_PREFIX}{file.name}", f"Rule: {file.name}", faults, TAGS)
     _graph(dag, file.name, seconds=_ANSWER_SECONDS, inlets=[])
     return dag
 
@@ -161,7 +122,7 @@ def _graph(dag: DAG, name: str, *, seconds: float, inlets: list[Any]) -> None:
             execution_timeout=timedelta(minutes=30),
         )
         [look, decide] >> act
-        TriggerDagRunOperator.partial(
+        StartRunOperator.partial(
             task_id="ask_people",
             trigger_dag_id=ESCALATION_DAG,
             # To Airflow two runs of the same moment would be the same run, and the second be skipped.

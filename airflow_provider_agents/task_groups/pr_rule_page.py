@@ -9,14 +9,6 @@ if TYPE_CHECKING:
     from airflow_provider_agents.domain.pr_rule import PullRequestRule
     from airflow_provider_agents.domain.pr_rule_files import RuleFile
 
-BROKEN_PAGE = """\
-### Rule `{name}`: broken
-
-Nothing is done by it until its file is mended. The next parse of the DAGs takes it up again.
-
-{faults}
-"""
-
 _PAGE = """\
 ### Rule `{name}`
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, AssetOrTimeSchedule, DeltaTriggerTimetable
 
 from airflow_provider_agents.domain.webhook_events import names_of_source
+from airflow_provider_agents.operators.start_run import StartRunOperator
 from airflow_provider_agents.operators.ticket_sync import LookForTicketsOperator
 from airflow_provider_agents.triggers.ticket_wake import wake_asset
 
@@ -62,7 +62,7 @@ def ticket_sync_dag(file: DefinitionFile) -> DAG:
         look = LookForTicketsOperator(
             task_id="look", source=file.name, dag_id_to_start=RUN_DAG, execution_timeout=timedelta(minutes=20)
         )
-        TriggerDagRunOperator.partial(
+        StartRunOperator.partial(
             task_id="start",
             trigger_dag_id=RUN_DAG,
             # To Airflow two runs of the same moment would be the same run, and the second be skipped.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from contextlib import aclosing, contextmanager
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset
 
     from airflow_provider_agents.domain.argocd_application import ApplicationReading
+    from airflow_provider_agents.domain.health_record import Streak
     from airflow_provider_agents.domain.rollback_definition import RollbackDefinition
 
     Readings = Mapping[str, ApplicationReading]
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 ASSET_PREFIX = "agents_rollback__"
 STORE_KEY = "health"
+TAKEN_KEY = "taken"
+"""In the same store: which degradation a run took up, and when; written by the task ``detect``."""
 STORE_SECONDS = 10.0
 """Time that the state store may take."""
 STORE_EVERY = 60.0
@@ -38,12 +42,19 @@ QUIET_SECONDS = 5.0
 """No event in this time after the start: a triggerer that starts has first to take up what waits."""
 ROUND_SECONDS = 60.0
 """Bound of one round of readings."""
+ASK_SECONDS = 60.0
+"""Pause between two questions whether a run took up what it was told."""
+SKEW = timedelta(seconds=60)
+"""That the clocks of workers and triggerers may be apart."""
 FAULT_SECONDS = 60.0
 """Pause after a round that could not be made at all: the connection is missing or wrong."""
 
 
 class ArgoHealthTrigger(BaseEventTrigger):
     """Fires when an application was ``Degraded`` in several readings in a row, once for each revision.
+
+    Where no run takes that up (it was not Degraded at just that moment, or the run was lost) it is told again, after ten
+    minutes and ever more seldom.
 
     All triggers of one connection in a triggerer share one poll. A reading that failed is none: it neither counts as
     degraded nor ends a row. The record is kept in the asset's state store, so that a restart loses a minute of it at
@@ -75,6 +86,7 @@ class ArgoHealthTrigger(BaseEventTrigger):
         self.poll = poll
         self.readings = readings
         self._fault = ""
+        self._asked = float("-inf")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, JSON-ready."""
@@ -132,7 +144,7 @@ class ArgoHealthTrigger(BaseEventTrigger):
             revision = deployed_revision(reading, self.repository)
             known = record
             record = record.heard(reading.health, revision, reading.observed_at)
-            streak = record.due(self.readings)
+            streak = record.due(self.readings) or await self._not_taken(record)
             if streak is not None and loop.time() >= quiet:
                 self.log.info("%s is Degraded at %s", self.application, streak.revision[:12])
                 yield TriggerEvent(  # type: ignore[no-untyped-call]
@@ -143,8 +155,8 @@ class ArgoHealthTrigger(BaseEventTrigger):
                         "since": streak.since.isoformat(),
                     }
                 )
-                record = record.told(streak.revision)
-            told = record.handled != known.handled
+                record = record.told(streak)
+            told = (record.handled, record.told_at) != (known.handled, known.told_at)
             if told or record.health != known.health or loop.time() >= stored + STORE_EVERY:
                 await self._store(record)
                 stored = loop.time()
@@ -159,14 +171,33 @@ class ArgoHealthTrigger(BaseEventTrigger):
             self._fault = reading.fault
         return not reading.fault
 
+    async def _not_taken(self, record: HealthRecord) -> Streak | None:
+        """Return a degradation that was told of, and that no run took up since."""
+        streak, now = record.unanswered(self.readings), asyncio.get_running_loop().time()
+        if streak is None or record.told_at is None or now < self._asked + ASK_SECONDS:
+            return None
+        self._asked = now
+        if self.asset_state_store is None:
+            return None
+        with contextlib.suppress(Exception):  # without an answer it is asked again soon
+            taken = await self._recall(TAKEN_KEY)
+            if not isinstance(taken, dict) or taken["revision"] != streak.revision:
+                return streak
+            return streak if datetime.fromisoformat(taken["at"]) < record.told_at - SKEW else None
+        return None
+
     async def _stored(self) -> HealthRecord:
         """Return the record that an earlier triggerer left; an empty one where it cannot be had."""
         if self.asset_state_store is not None:
             with contextlib.suppress(Exception):  # without it a degradation may be told of twice
-                async with asyncio.timeout(STORE_SECONDS):
-                    stored = await self.asset_state_store.aget(STORE_KEY)
-                    return HealthRecord.from_dict(stored) if isinstance(stored, dict) else HealthRecord()
+                stored = await self._recall(STORE_KEY)
+                return HealthRecord.from_dict(stored) if isinstance(stored, dict) else HealthRecord()
         return HealthRecord()
+
+    async def _recall(self, key: str) -> Any:
+        assert self.asset_state_store is not None
+        async with asyncio.timeout(STORE_SECONDS):
+            return await self.asset_state_store.aget(key)
 
     async def _store(self, record: HealthRecord) -> None:
         if self.asset_state_store is not None:

@@ -44,6 +44,8 @@ READ_SECONDS = 180.0
 """Bound of the reading of one round, its pages and retries included."""
 RESOLVED_SECONDS = 600.0
 """Time for which the repositories of an owner are not asked for again."""
+WOKEN_SECONDS = 10.0
+"""Shortest time between two looks at a repository that somebody is woken for: a busy one has events every second."""
 BACKOFF_SECONDS = 30.0
 
 
@@ -128,6 +130,7 @@ class _Place:
     due: float
     failures: int = 0
     fault: str = ""
+    read_at: float = float("-inf")
     entries: tuple[OpenPullRequest, ...] | None = None
 
 
@@ -326,13 +329,15 @@ class OpenPullRequestsPoll:
             if place.interval > interval:
                 place.due = min(place.due, started + interval)
             place.interval = interval
-            if (key in woken or key in awaited) and not place.failures:
+            if key in awaited and not place.failures:
                 place.due = min(place.due, started)
+            elif key in woken and not place.failures:
+                place.due = min(place.due, max(started, place.read_at + WOKEN_SECONDS))
 
     def _read(self, place: _Place) -> None:
         if place.fault:
             log.info("%s can be listed again", place.name)
-        place.failures, place.fault = 0, ""
+        place.failures, place.fault, place.read_at = 0, "", _now()
         grid = place.interval
         place.due = (
             math.floor((_now() + grid - self._watchers.phase) / grid + 1e-6) * grid + self._watchers.phase

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+log = logging.getLogger(__name__)
 
 STORE_SECONDS = 10.0
 INDEX_KEY = "watch"
@@ -55,12 +58,18 @@ async def remember(store: Store | None, version: str, digests: Digests) -> None:
     """Keep what an event told; where that fails, the next triggerer tells it again."""
     if store is None:
         return
-    with contextlib.suppress(Exception):
+    try:
         async with asyncio.timeout(STORE_SECONDS):
             count = 0
             for count, part in enumerate(_parts(digests), 1):
                 await store.aset(PART_KEY.format(count - 1), part)
             await store.aset(INDEX_KEY, {"layout": _LAYOUT, "version": version, "parts": count})
+    except Exception as error:
+        log.warning(
+            "What was told could not be kept, so the next triggerer tells it again: %s: %s",
+            type(error).__name__,
+            error,
+        )
 
 
 async def look_at(store: Store | None) -> str:

@@ -41,6 +41,8 @@ SETTLE_SECONDS = 2.0
 """Time from a change to its event, in which further changes join it."""
 GAP_SECONDS = 10.0
 """Shortest time between two events of one rule."""
+PERSISTED_SECONDS = 5.0
+"""Time in which Airflow takes an event into its database, a few times over; before it does, a restart loses it."""
 LOOK_AT_SECONDS = 15.0
 """Time between two readings of the moment at which the rule wants to look."""
 MOST_TOLD = 50
@@ -69,7 +71,6 @@ class PullRequestRuleTrigger(BaseEventTrigger):
     :param patterns: ``owner/pattern`` of further ones.
     :param interval: seconds between two looks at each repository.
     :param selector: a :class:`~airflow_provider_agents.domain.pr_rule.Selector` as a dictionary.
-    :param ask_while_checks_run: as of the rule.
     """
 
     supports_triggerer_queue = True
@@ -84,7 +85,6 @@ class PullRequestRuleTrigger(BaseEventTrigger):
         patterns: Sequence[str] = (),
         interval: float = 30.0,
         selector: Mapping[str, Any] | None = None,
-        ask_while_checks_run: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
@@ -95,8 +95,6 @@ class PullRequestRuleTrigger(BaseEventTrigger):
         self.patterns = list(patterns)
         self.interval = interval
         self.selector = dict(selector or {})
-        self.ask_while_checks_run = ask_while_checks_run
-        self._selector = Selector.model_validate(self.selector)
         self._scope = RuleScope(connection=github_conn_id, names=tuple(names), patterns=tuple(patterns))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -111,7 +109,6 @@ class PullRequestRuleTrigger(BaseEventTrigger):
                 "patterns": self.patterns,
                 "interval": self.interval,
                 "selector": self.selector,
-                "ask_while_checks_run": self.ask_while_checks_run,
             },
         )
 
@@ -151,7 +148,7 @@ class PullRequestRuleTrigger(BaseEventTrigger):
     ) -> AsyncGenerator[TriggerEvent, None]:
         loop = asyncio.get_running_loop()
         earliest = loop.time() + QUIET_SECONDS
-        seen = _Seen(self, await memory.recall(self.asset_state_store))
+        seen = _Seen(self.version, await self._valid_selector(), await memory.recall(self.asset_state_store))
         watcher = Watcher(scope=self._scope, interval=self.interval, first_look=loop.time())
         watchers.join(watcher)
         tasks = [asyncio.create_task(self._take(rounds, seen)), asyncio.create_task(self._look_at(seen))]
@@ -171,12 +168,30 @@ class PullRequestRuleTrigger(BaseEventTrigger):
                 self.log.info("Rule %s: %s, %d pull requests", self.rule, why, len(keys))
                 payload = {"rule": self.rule, "pull_requests": keys[:MOST_TOLD], "why": why}
                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+                await asyncio.sleep(PERSISTED_SECONDS)
                 await memory.remember(self.asset_state_store, self.version, seen.digests)
         finally:
             watchers.leave(watcher)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _valid_selector(self) -> Selector:
+        """Return the selector; waits to be replaced where another release of this package wrote it.
+
+        Not in the constructor: what that raises ends the triggerer, with all that runs in it. And not as an error: Airflow
+        would start the trigger anew each second.
+        """
+        try:
+            return Selector.model_validate(self.selector)
+        except ValueError as error:
+            self.log.error(
+                "Rule %s is not watched until the DAG processor has read it anew with this release: %s",
+                self.rule,
+                error,
+            )
+        await asyncio.Event().wait()
+        raise AssertionError("nobody ends the wait")
 
     async def _take(self, rounds: AsyncIterator[ListingRound], seen: _Seen) -> None:
         """Compare what each round brought; ends where the stream does, by its error."""
@@ -204,14 +219,15 @@ class PullRequestRuleTrigger(BaseEventTrigger):
 class _Seen:
     """What a rule saw, and what of it was told.
 
-    :param rule: whose selector counts.
+    :param version: of the rule's wording.
+    :param selector: of the rule.
     :param stored: version and digests of the last event, where there is one.
     """
 
-    def __init__(self, rule: PullRequestRuleTrigger, stored: tuple[str, memory.Digests] | None) -> None:
-        self._rule = rule
-        version, self.digests = stored or ("", {})
-        self._new_rule = version != rule.version
+    def __init__(self, version: str, selector: Selector, stored: tuple[str, memory.Digests] | None) -> None:
+        self._selector = selector
+        told, self.digests = stored or ("", {})
+        self._new_rule = told != version
         self._entries: dict[str, tuple[OpenPullRequest, ...]] = {}
         self._latest: memory.Digests = {}
         self._keys: dict[tuple[str, int], str] = {}
@@ -226,8 +242,8 @@ class _Seen:
         self._entries[repository] = entries
         told, latest = self.digests.get(repository, {}), {}
         for entry in entries:
-            if fits(entry, self._rule._selector):
-                latest[entry.number] = visible(entry, self._rule)
+            if fits(entry, self._selector):
+                latest[entry.number] = visible(entry)
                 self._keys[repository, entry.number] = entry.key
         self._latest[repository] = latest
         # What is closed or fits no more is nothing to tell, and new where it comes back.
@@ -291,7 +307,6 @@ def rule_asset(name: str, rule: PullRequestRule) -> Asset:
         patterns=scope.patterns,
         interval=rule.interval,
         selector=rule.selector.model_dump(mode="json"),
-        ask_while_checks_run=rule.ask_while_checks_run,
     )
     return Asset(
         name=f"{WATCH_ASSET_PREFIX}{name}",

@@ -46,6 +46,7 @@ class BareRepository:
         self._heads: dict[str, str] | None = None
         self._commits: OrderedDict[str, Commit] = OrderedDict()
         self._merges: OrderedDict[tuple[str, str], MergeResult] = OrderedDict()
+        self._changes: OrderedDict[tuple[str, str], list[ChangedFile]] = OrderedDict()
 
     async def git(
         self,
@@ -99,6 +100,8 @@ class BareRepository:
         """Return the id of the commit that ``revision`` names, or ``None``."""
         if not revision or revision.startswith("-") or "\x00" in revision or "\n" in revision:
             return None
+        if revision in self._commits:
+            return revision
         out = await self.git("rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}", accept=(0, 1, 128))
         return out.decode().strip() or None
 
@@ -270,8 +273,15 @@ class BareRepository:
         return entries
 
     async def changed_files(self, base: str, head: str) -> list[ChangedFile]:
-        """Return what differs between the merge base of the two commits and ``head``."""
-        range_ = f"{base}...{head}"
+        """Return what differs between the merge base of two commits and the second, both by their ids."""
+        key = (base, head)
+        if key not in self._changes:
+            self._changes[key] = await self._compare(f"{base}...{head}")
+            while len(self._changes) > CACHED_COMMITS:
+                self._changes.popitem(last=False)
+        return list(self._changes[key])
+
+    async def _compare(self, range_: str) -> list[ChangedFile]:
         names = (await self.git("diff", "-z", "--name-status", "--find-renames", range_)).decode(
             errors="replace"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from demo.github import reruns
+from demo.github import reruns, rest_git_data
 from demo.github.check_state import CheckRun, CheckSuite, Status
 from demo.github.errors import ApiError, invalid, not_found
 from demo.github.forge import require
@@ -303,6 +303,7 @@ _ACTIONS = _REPOSITORY + "/actions"
 
 # aiohttp takes the first route that fits, so a reference with slashes comes after its sub-resources.
 ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
+    *rest_git_data.ROUTES,
     ("GET", _REPOSITORY + "/git/ref/heads/{branch:.+}", get_ref),
     ("GET", _REPOSITORY + "/git/refs/heads/{branch:.+}", get_ref),
     ("POST", _REPOSITORY + "/git/refs", create_ref),

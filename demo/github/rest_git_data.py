@@ -42,10 +42,7 @@ async def create_git_commit(call: Call) -> web.StreamResponse:
 
 
 async def get_tree(call: Call) -> web.StreamResponse:
-    sha = call.request.match_info["sha"]
-    if await _kind(call, f"{sha}^{{tree}}") != "tree":
-        raise not_found()
-    return answer(await _tree(call, sha))
+    return answer(await _tree(call, call.request.match_info["sha"]))
 
 
 async def create_tree(call: Call) -> web.StreamResponse:

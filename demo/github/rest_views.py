@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from demo.github.issues import association
-from demo.github.merging import merge_state, mergeability
+from demo.github.merging import GITHUB, merge_state, mergeability
 from demo.github.reviews import current_line
 from demo.github.state import (
     PERMISSIONS,
@@ -255,6 +255,18 @@ def commit_json(forge: Forge, repository: Repository, commit: Commit) -> dict[st
         user = next(users, None)
         return user_json(forge, user) if user else None
 
+    def verification(commit: Commit) -> dict[str, Any]:
+        # GitHub signs what it, or a bot through its API, commits.
+        users = {user.email: user for user in forge.store.users.values()}
+        committer = users.get(commit.committer.email)
+        signed = commit.committer == GITHUB or (committer is not None and committer.is_bot)
+        return {
+            "verified": signed,
+            "reason": "valid" if signed else "unsigned",
+            "signature": None,
+            "payload": None,
+        }
+
     return {
         "sha": commit.oid,
         "url": api(forge, "repos", name, "commits", commit.oid),
@@ -264,6 +276,7 @@ def commit_json(forge: Forge, repository: Repository, commit: Commit) -> dict[st
             "tree": {"sha": commit.tree},
             "author": person(commit.author, commit.authored_date),
             "committer": person(commit.committer, commit.committed_date),
+            "verification": verification(commit),
         },
         "author": account(commit.author.email),
         "committer": account(commit.committer.email),

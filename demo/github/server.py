@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from demo.github import acts, graphql, issues, rest_code, rest_git_data, rest_issues, rest_labels, rest_pulls
+from demo.github import acts, graphql, issues, rest_code, rest_issues, rest_labels, rest_pulls
 from demo.github.api import Api
 from demo.github.app_tokens import AppTokens
 from demo.github.control import Control, loopback_only
@@ -268,7 +268,7 @@ class StandInGitHub:
             middlewares=[self._log, self._refuse, self._remember, self._app_tokens.guard, self._inject],
             client_max_size=16 << 20,
         )
-        served = (rest_issues, rest_labels, rest_pulls, rest_git_data, rest_code)
+        served = (rest_issues, rest_labels, rest_pulls, rest_code)
         for method, path, endpoint in (route for module in served for route in module.ROUTES):
             application.router.add_route(method, PREFIX + path, self._api.rest(endpoint))
         application.add_routes(self._app_tokens.routes())

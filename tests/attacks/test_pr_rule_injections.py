@@ -306,6 +306,7 @@ GUARDED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "draft": ({"draft": True, "merge_state": "DRAFT"}, {}, {}),
     "not_open": ({"state": "CLOSED"}, {}, {}),
     "head_moved": ({"head_sha": "f" * 40}, {}, {}),
+    "base_moved": ({}, {"decided_base": "release"}, {}),
     "held": ({"labels": ("auto-merge", "do-not-merge")}, {}, {}),
     "escalated": ({"labels": ("auto-merge", "needs-human-approval")}, {}, {}),
     "selector": ({"labels": ("staging",)}, {}, {}),
@@ -386,6 +387,7 @@ def decided(place: str, pull: dict[str, Any], around: dict[str, Any], of_rule: d
         decided_head=HEAD,
         head_first_seen=_HOURS_AGO,
         **{
+            "decided_base": snapshot.base_branch,
             "commit_authors": frozenset({"dependabot"}),
             "reopened_by": "",
             **around,

@@ -146,6 +146,8 @@ class Case:
     """State of its one check; empty: it has none."""
     conflict: bool = False
     author: str = "alice"
+    fork: bool = False
+    """Whether it comes from its author's."""
 
 
 class OperatorWorld(PassWorld):
@@ -163,6 +165,7 @@ class OperatorWorld(PassWorld):
         self.rules = folder / "rules"
         self.reader = model
         self.argocd = argocd
+        self._opened = 0
         monkeypatch.setenv("AIRFLOW__AGENTS__RULES_ORGANIZATION", ORGANIZATION)
         monkeypatch.setenv(
             "AIRFLOW__AGENTS__RULES_REPOSITORIES", ", ".join(name.partition("/")[2] for name in REPOSITORIES)
@@ -185,12 +188,14 @@ class OperatorWorld(PassWorld):
 
     async def propose(self, case: Case) -> int:
         """Have a pull request opened; return its number."""
-        self.opened = getattr(self, "opened", 0) + 1
-        branch, who = f"work-{self.opened}", case.author
-        files = {"a.py": f"{self.opened}\n"} if case.conflict else {f"file_{self.opened}.py": "1\n"}
-        act = self.github.act
-        await act(who, "push_commit", case.repository, branch=branch, files=files, start="main")
-        made = await act(who, "open_pull", case.repository, head=branch, base="main", title=case.title)
+        self._opened += 1
+        branch, who, act = f"work-{self._opened}", case.author, self.github.act
+        files = {"a.py": f"{self._opened}\n"} if case.conflict else {f"file_{self._opened}.py": "1\n"}
+        from_ = {"from_fork": case.fork}
+        await act(who, "push_commit", case.repository, branch=branch, files=files, start="main", **from_)
+        made = await act(
+            who, "open_pull", case.repository, head=branch, base="main", title=case.title, **from_
+        )
         number = int(made["number"])
         if case.labels:
             await act("alice", "label", case.repository, number=number, labels=list(case.labels))
@@ -223,6 +228,6 @@ async def operator_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Async
     ):
         for repository in REPOSITORIES:
             await github.seed_synthetic(
-                repository, {"a.py": "1\n"}, permissions={**PEOPLE, DEPENDABOT: "write"}
+                repository, {"a.py": "1\n"}, permissions={**PEOPLE, DEPENDABOT: "write", "eve": "read"}
             )
         yield OperatorWorld(folder, monkeypatch, github, model, argocd)

@@ -82,10 +82,7 @@ class _KilledError(Exception):
 
 
 class RollbackWorld:
-    """The whole, with a time of its own for the tasks: a wait passes at once.
-
-    :param timings: of the definition, beside those that keep a test short.
-    """
+    """The whole, with a time of its own for the tasks: a wait passes at once."""
 
     def __init__(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, github: StandInGitHub, argocd: StandInArgoCd

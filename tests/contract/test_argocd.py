@@ -8,6 +8,7 @@ import json
 import signal
 import ssl
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,6 +240,19 @@ async def test_a_server_that_hangs_is_given_up(argocd: StandInArgoCd) -> None:
     found = await asyncio.to_thread(lambda: ArgoCdHook(timeout_seconds=0.1).application("shop-staging"))
     assert found.fault_kind == "unavailable"
     assert "TimeoutError" in found.fault
+
+
+async def test_many_applications_of_a_server_that_hangs_do_not_add_up(
+    argocd: StandInArgoCd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(argocd_client, "MOST_SECONDS", 0.5)
+    argocd.faults.add(Fault(delay_seconds=3, times=1_000))
+    begin = time.monotonic()
+    async with ArgoCdHook(timeout_seconds=0.3).client() as client:
+        found = await client.applications([f"shop-{n}" for n in range(100)])
+    assert time.monotonic() - begin < 3
+    assert {reading.fault_kind for reading in found.values()} == {"unavailable"}
+    assert "no time was left" in found["shop-99"].fault
 
 
 async def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

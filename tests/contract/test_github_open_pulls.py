@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from open_pulls_world import DOCS, OTHER, SHOP, OpenPullsWorld, open_pulls_world
@@ -173,7 +173,7 @@ async def test_what_is_closed_between_two_pages_hides_nobody(world: OpenPullsWor
 async def test_too_many_pages_are_the_fault_of_that_repository(
     world: OpenPullsWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(github_open_pulls, "MOST_PAGES", 1)
+    monkeypatch.setattr(github_open_pulls, "MOST_PULLS", 100)
     for n in range(101):
         await world.pull(f"No. {n}")
     await world.pull("Elsewhere", DOCS)
@@ -226,6 +226,19 @@ async def test_labels_that_cannot_be_read_are_no_empty_list(world: OpenPullsWorl
     await world.pull("One", labels=["do-not-merge"])
     world.fault({"partial": ["nodes", 0, "labels"]}, "PullRequestLabels", times=None)
     found = await world.client.open_pull_requests([SHOP])
+    assert isinstance(found[SHOP], ForgeError)
+
+
+async def test_labels_that_github_cannot_be_asked_for_close_nobody(world: OpenPullsWorld) -> None:
+    await world.pull("Known", labels=["staging"])
+    labels = LabelMemory()
+    world.pass_time(60)
+    await world.client.open_pull_requests([SHOP], labels)
+    await world.pull("New")
+    await world.pull("Elsewhere", DOCS)
+    world.fault({"status": 502}, "PullRequestLabels", times=None)
+    found = await world.client.open_pull_requests([SHOP], labels)
+    # With the new one left out, it would look as closed, and new again the next time.
     assert isinstance(found[SHOP], ForgeUnavailableError)
 
 
@@ -253,7 +266,7 @@ async def test_checks_that_may_not_be_read_are_as_none(world: OpenPullsWorld) ->
 
 async def test_a_broken_repository_is_the_fault_of_that_one(world: OpenPullsWorld) -> None:
     await world.pull("Elsewhere", DOCS)
-    world.fault({"partial": ["open0", "pullRequests"]}, "OpenPullRequests")
+    world.fault({"partial": ["open0", "pullRequests"]}, "OpenPullRequests", times=2)
     found = await world.client.open_pull_requests([SHOP, DOCS])
     assert isinstance(found[SHOP], ForgeError)
     assert len(entries(found[DOCS])) == 1
@@ -265,6 +278,29 @@ async def test_a_query_that_is_too_much_is_asked_again_in_halves(world: OpenPull
     world.fault({"status": 502}, "OpenPullRequests", times=3)
     found = await world.client.open_pull_requests([SHOP, DOCS])
     assert [len(entries(each)) for each in found.values()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "action", [{"status": 502}, {"partial": ["open0"], "type": "RESOURCE_LIMITS_EXCEEDED"}]
+)
+async def test_a_page_that_is_too_much_is_read_in_small_ones(
+    world: OpenPullsWorld, action: dict[str, Any]
+) -> None:
+    numbers = [await world.pull(f"No. {n}") for n in range(45)]
+    labels = LabelMemory()
+    world.spent()
+    world.fault(action, "OpenPullRequests", times=3 if "status" in action else 1)
+    found = await world.client.open_pull_requests([SHOP], labels)
+    assert [entry.number for entry in entries(found[SHOP])] == numbers
+    world.spent()
+    await world.client.open_pull_requests([SHOP], labels)
+    # The large page is not tried again and again.
+    assert world.spent()[0]["OpenPullRequests"] == 3
+    world.pass_time(3_600)
+    await world.client.open_pull_requests([SHOP], labels)
+    world.spent()
+    await world.client.open_pull_requests([SHOP], labels)
+    assert world.spent()[0]["OpenPullRequests"] == 1
 
 
 async def test_a_used_up_rate_limit_is_the_error_of_all(world: OpenPullsWorld) -> None:

@@ -110,7 +110,7 @@ async def carry_out(
         platform=PlatformGuards(),
         since=since or datetime.now(UTC),
     )
-    return await asyncio.to_thread(one.carry_out, decision, answer, s, s.read_at)
+    return await asyncio.to_thread(one.carry_out, decision, answer, s, s.read_at, base="main")
 
 
 async def test_a_merge(client: GitHubClient, kept: list[RuleLedger]) -> None:

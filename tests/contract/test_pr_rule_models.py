@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -428,6 +429,31 @@ def test_nobody_listens(connect: Any) -> None:
     )
 
 
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """Yield the URL of a host that answers no attempt to connect, as behind a firewall that drops."""
+    with contextlib.ExitStack() as stack:
+        listens = stack.enter_context(socket.socket())
+        listens.bind(("127.0.0.1", 0))
+        listens.listen(0)
+        for _ in range(4):  # its queue is full then
+            fills = stack.enter_context(socket.socket())
+            fills.setblocking(False)
+            fills.connect_ex(listens.getsockname())
+        yield f"http://127.0.0.1:{listens.getsockname()[1]}"
+
+
+def test_a_question_that_never_left_costs_nothing(deaf: str, connect: Any) -> None:
+    connect(deaf)
+    impatient = rule(name=SONNET)
+    asked = rule_model(
+        impatient.model_copy(update={"model": impatient.model.model_copy(update={"timeout": 2.0})})
+    )
+    call = asked.ask(PROMPT)
+    faulty(call, "unavailable", "cannot be reached", "host")
+    assert call.usd == 0
+
+
 @pytest.mark.parametrize(
     ("host", "word"), [("http://no-such-host.invalid", "gaierror"), ("no-address", "protocol")]
 )
@@ -471,7 +497,7 @@ def test_the_connection_is_that_of_the_rule_or_the_option(
     with pytest.raises(InvalidInputError, match="'anthropic_default' of the rules' model does not exist"):
         rule_model(rule())
     connect(api.url)
-    monkeypatch.setenv("AIRFLOW__AGENTS__RULES_MODEL_CONN_ID", "other")
+    monkeypatch.setenv("AIRFLOW__AGENTS__ANTHROPIC_CONN_ID", "other")
     with pytest.raises(InvalidInputError, match="'other'"):
         rule_model(rule())
     assert rule_model(rule(connection="anthropic_default")).name

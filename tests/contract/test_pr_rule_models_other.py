@@ -43,7 +43,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key or proxy of this machine, short pauses."""
     monkeypatch.setattr(pr_rule_model_common_ai, "KNOWN", Refinements())
     monkeypatch.setattr(pr_rule_asking, "PAUSES", (0.01, 0.02))
-    monkeypatch.setenv("AIRFLOW__AGENTS__RULES_MODEL_CONN_ID", "other_models")
+    monkeypatch.setenv("AIRFLOW__AGENTS__ANTHROPIC_CONN_ID", "other_models")
     for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
 

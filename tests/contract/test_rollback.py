@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_agents.domain.health_record import HealthRecord, RevisionHealth
+from airflow_provider_agents.task_groups.rollback import rollback_dag
 from airflow_provider_agents.triggers import argocd_health
 from airflow_provider_agents.triggers.argocd_health import ArgoHealthTrigger, health_asset
 from demo.argocd.server import StandInArgoCd
@@ -160,6 +161,14 @@ class TestDetection:
         assert (await world.run())["state"] == "idle"
         assert not world.pulls
 
+    async def test_the_watcher_is_told_what_is_taken_up(self, world: RollbackWorld) -> None:
+        await world.run("detect")
+        assert "taken" not in world.health.values
+        world.forget_run()
+        bad = await world.break_it()
+        await world.run("detect")
+        assert world.health.values["taken"]["revision"] == bad
+
     async def test_one_that_is_off_does_nothing(self, world: RollbackWorld) -> None:
         await world.break_it()
         world.definition["enabled"] = False
@@ -202,12 +211,12 @@ class TestCandidate:
         world.remember(_healthy(good, hours=25, share=0.995))
         assert (await world.run())["state"] == "rollback_complete"
 
-    @pytest.mark.parametrize(("hours", "share"), [(23, 1.0), (30, 0.98)])
-    async def test_less_is_not(self, world: RollbackWorld, hours: float, share: float) -> None:
+    async def test_less_is_not(self, world: RollbackWorld) -> None:
+        """How much less: tests/unit/domain/test_health_record.py."""
         good = await world.head()
         await world.passing(good, "failure")
         await world.break_it()
-        world.remember(_healthy(good, hours=hours, share=share))
+        world.remember(_healthy(good, hours=30, share=0.98))
         await ended(world, "no_candidate", "neither healthy")
 
     async def test_too_many_commits(self, world: RollbackWorld) -> None:
@@ -266,8 +275,46 @@ class TestCandidate:
         assert (left["state"], left["event"]) == ("idle", "resolved")
         assert world.states["call_person"] == "skipped"
 
+    async def test_it_never_goes_back_to_what_was_taken_back(self, world: RollbackWorld) -> None:
+        """Its checks passed, and it was ill all the same."""
+        good = await world.head()
+        bad = await world.break_it()
+        await world.passing(bad)
+        await checks_pass(world)
+        assert (await world.run())["state"] == "rollback_complete"
+        world.forget_run()
+        await world.push({"deploy/BROKEN": "again", "deploy/app.yaml": "replicas: 5\n"})
+        await world.look_at_argo()
+        left = await world.run()
+        assert left["state"] == "rollback_complete", (left, world.failures)
+        assert left["candidate"]["revision"] == good
+        assert await world.text("deploy/app.yaml") == "replicas: 2\n"
+
+    async def test_it_never_goes_back_to_what_was_seen_ill(self, world: RollbackWorld) -> None:
+        good = await world.head()
+        await world.break_it()
+        world.remember(_healthy(good, hours=1, share=0))
+        await ended(world, "no_candidate", "was itself not healthy")
+
+    async def test_it_was_ill_before_the_deployment(self, world: RollbackWorld) -> None:
+        world.argocd.set_health(APPLICATION, "Degraded")
+        world.argocd.applications[APPLICATION].health_since -= timedelta(minutes=30)
+        began = world.argocd.applications[APPLICATION].health_since
+        await world.break_it()
+        world.argocd.applications[APPLICATION].health_since = began
+        await ended(world, "no_candidate", "not caused by a change: it began 30 min before")
+
 
 class TestOpening:
+    async def test_waiting_for_the_pool_is_no_time_of_the_opening(self, world: RollbackWorld) -> None:
+        await world.break_it()
+        dag = rollback_dag(world.write_definition())
+        for name in ("detect", "find_candidate"):
+            await world.run_task(dag, name)
+        world.passed += timedelta(minutes=10)
+        await world.run_task(dag, "open_pull_request")
+        assert world.xcoms["open_pull_request", "return_value"]["event"] == "opened"
+
     async def test_another_rollback_is_open(self, world: RollbackWorld) -> None:
         await world.break_it()
         body = f"<!-- agents rollback={APPLICATION} -->"

@@ -74,6 +74,17 @@ async def test_one_folder_goes_back_and_nothing_else(server: StandInGitHub, clie
         await client.create_branch(REPOSITORY, "rollback/shop", made)
 
 
+async def test_another_tree_than_the_wanted_is_refused(server: StandInGitHub, client: GitHubClient) -> None:
+    good = await head(client)
+    bad = await push(server, {"apps/shop/new.yaml": "2\n"})
+    wanted, whole = await client.tree_of(REPOSITORY, good, "apps/shop"), await client.tree_of(REPOSITORY, bad)
+    assert wanted is not None
+    answer = {"status": 201, "body": {"sha": whole, "tree": []}}
+    server.faults.add({"match": {"method": "POST", "path": "/git/trees$"}, "action": answer})
+    with pytest.raises(ForgeConflictError, match="another tree"):
+        await client.restored_tree(REPOSITORY, bad, "apps/shop", wanted)
+
+
 async def test_the_whole_tree(server: StandInGitHub, client: GitHubClient) -> None:
     good = await head(client)
     bad = await push(server, {"top.md": "2\n"})
@@ -114,30 +125,29 @@ async def test_how_far_it_is(server: StandInGitHub, client: GitHubClient) -> Non
     assert (await client.distance(REPOSITORY, side, await head(client))).status == "diverged"
 
 
-@pytest.mark.parametrize(
-    ("statuses", "runs", "passed"),
-    [
-        ([], [], False),
-        (["success"], [], True),
-        ([], ["SUCCESS"], True),
-        (["success"], ["SUCCESS", "NEUTRAL", "SKIPPED"], True),
-        (["pending"], ["SUCCESS"], False),
-        (["success", "failure"], [], False),
-        (["success"], ["FAILURE"], False),
-        (["success"], ["CANCELLED"], False),
-        (["success"], [""], False),
-    ],
-)
-async def test_whether_a_commit_passed(
-    server: StandInGitHub, client: GitHubClient, statuses: list[str], runs: list[str], passed: bool
-) -> None:
-    sha = await head(client)
-    for number, state in enumerate(statuses):
-        await server.act("ci", "status", REPOSITORY, sha=sha, context=f"s{number}", state=state)
-    for number, conclusion in enumerate(runs):
-        ended = {"conclusion": conclusion} if conclusion else {"status": "IN_PROGRESS"}
-        await server.act("ci", "check_run", REPOSITORY, sha=sha, name=f"r{number}", **ended)
-    assert await client.commit_passed(REPOSITORY, sha) is passed
+PASSING: list[tuple[list[str], list[str], bool]] = [
+    ([], [], False),
+    (["success"], [], True),
+    ([], ["SUCCESS"], True),
+    (["success"], ["SUCCESS", "NEUTRAL", "SKIPPED"], True),
+    (["pending"], ["SUCCESS"], False),
+    (["success", "failure"], [], False),
+    (["success"], ["FAILURE"], False),
+    (["success"], ["CANCELLED"], False),
+    (["success"], [""], False),
+]
+"""States of statuses, conclusions of check runs (empty: it runs), and whether the commit passed."""
+
+
+async def test_whether_a_commit_passed(server: StandInGitHub, client: GitHubClient) -> None:
+    for row, (statuses, runs, passed) in enumerate(PASSING):
+        sha = await push(server, {"top.md": f"row {row}\n"})
+        for number, state in enumerate(statuses):
+            await server.act("ci", "status", REPOSITORY, sha=sha, context=f"s{number}", state=state)
+        for number, conclusion in enumerate(runs):
+            ended = {"conclusion": conclusion} if conclusion else {"status": "IN_PROGRESS"}
+            await server.act("ci", "check_run", REPOSITORY, sha=sha, name=f"r{number}", **ended)
+        assert await client.commit_passed(REPOSITORY, sha) is passed, PASSING[row]
 
 
 async def test_what_is_open(server: StandInGitHub, client: GitHubClient) -> None:

@@ -93,9 +93,10 @@ class TestChecks:
         await aborted(world, "checks_failed", "ci")
 
     async def test_they_never_end(self, world: RollbackWorld) -> None:
+        world.definition["timings"] = {"checks": 60}
         while_landing(world, nothing, checks="pending")
-        await aborted(world, "checks_timeout", "300 s")
-        assert world.passed >= timedelta(seconds=300)
+        await aborted(world, "checks_timeout", "60 s")
+        assert world.passed >= timedelta(seconds=60)
 
     async def test_none_ever_starts(self, world: RollbackWorld) -> None:
         while_landing(world, nothing, checks="")
@@ -119,7 +120,7 @@ class TestOtherHands:
         await aborted(world, "changed", "another head")
 
     async def test_the_branch_gets_other_files_of_it(self, world: RollbackWorld) -> None:
-        world.definition["path"] = "deploy"
+        world.definition |= {"path": "deploy", "timings": {"checks": 30}}
         world.argocd.followers[APPLICATION].interval = 9e9
 
         async def mend(looks: int) -> None:
@@ -130,7 +131,7 @@ class TestOtherHands:
         await aborted(world, "checks_timeout", "other files of shop-staging than what is deployed")
 
     async def test_the_branch_never_rests(self, world: RollbackWorld) -> None:
-        world.definition["path"] = "deploy"
+        world.definition |= {"path": "deploy", "timings": {"checks": 70}}
 
         async def push(looks: int) -> None:
             await world.push({"docs/notes.md": f"{looks}\n"})
@@ -183,16 +184,17 @@ class TestApproval:
     async def test_nobody_says_anything(self, world: RollbackWorld) -> None:
         world.definition["approval"] = "person"
         while_landing(world, nothing)
-        world.definition["timings"] = {"approval": 600}
+        world.definition["timings"] = {"approval": 90}
         left = await world.run("detect", "find_candidate", "open_pull_request", "land")
         assert (left["event"], world.merges) == ("approval_timeout", [])
 
     async def test_the_branch_asks_for_a_review(self, world: RollbackWorld) -> None:
         rules = {"main": {"required_approvals": 1}}
         await world.github.act("acme", "configure", REPOSITORY, rules=rules)
+        world.definition["timings"] = {"approval": 90}
         while_landing(world, nothing)
         await aborted(world, "approval_timeout", "review that the branch rules ask for")
-        assert world.passed >= timedelta(seconds=3600)
+        assert world.passed >= timedelta(seconds=90)
 
     async def test_a_review_lets_it_through(self, world: RollbackWorld) -> None:
         rules = {"main": {"required_approvals": 1}}
@@ -205,26 +207,16 @@ class TestApproval:
         while_landing(world, review)
         assert (await world.run())["state"] == "rollback_complete"
 
-    @pytest.mark.parametrize(
-        ("guards", "words"),
-        [
-            ({"freeze": ["2020-01-01/2099-01-01"]}, "frozen"),
-            ({"protected_paths": ["deploy/**"]}, "protected paths"),
-            ({"max_risk": 0}, "its risk"),
-            ({"hold_labels": ["Rollback"]}, "held by the label"),
-        ],
-    )
-    async def test_a_guard_keeps_it_for_a_person(
-        self, world: RollbackWorld, guards: dict[str, Any], words: str
-    ) -> None:
-        world.definition["guards"] |= guards
-        world.definition["timings"] = {"approval": 300}
+    async def test_a_guard_keeps_it_for_a_person(self, world: RollbackWorld) -> None:
+        """Each guard: tests/unit/domain/test_rollback_guards.py. Of this one the files have to be read."""
+        world.definition["guards"] |= {"protected_paths": ["deploy/**"]}
+        world.definition["timings"] = {"approval": 60}
         while_landing(world, nothing)
-        await aborted(world, "approval_timeout", words)
+        await aborted(world, "approval_timeout", "protected paths")
 
     async def test_the_limit_of_merges(self, world: RollbackWorld) -> None:
         world.definition["limits"] = {"merges_per_hour": 0}
-        world.definition["timings"] = {"approval": 300}
+        world.definition["timings"] = {"approval": 60}
         while_landing(world, nothing)
         await aborted(world, "approval_timeout", "merges in acme/shop within an hour, of 0")
 
@@ -247,7 +239,7 @@ class TestMergeOnce:
         assert (await world.run())["state"] == "rollback_complete"
 
     async def test_github_refuses_for_ever(self, world: RollbackWorld) -> None:
-        world.definition["timings"] = {"approval": 300}
+        world.definition["timings"] = {"approval": 60}
         world.github.faults.add(
             {
                 "match": {"path": "/merge$"},
@@ -277,7 +269,7 @@ class TestQueue:
         assert len(world.merges) == 1
 
     async def test_it_is_taken_out_where_an_invariant_breaks(self, world: RollbackWorld) -> None:
-        world.definition["timings"] = {"approval": 300}
+        world.definition["timings"] = {"approval": 60}
 
         async def mend(looks: int) -> None:
             if world.pulls[1].merge_queue_entry is not None:
@@ -287,6 +279,17 @@ class TestQueue:
         await aborted(world, "approval_timeout", "I3")
         kinds = [one["kind"] for one in world.github.mutations]
         assert "merge_queue.entered" in kinds
+        assert world.pulls[1].merge_queue_entry is None
+
+
+class TestLeftInTheQueue:
+    async def test_what_is_a_persons_is_taken_out(self, world: RollbackWorld) -> None:
+        rules = {"main": {"merge_queue": True, "required_checks": ["ci"]}}
+        await world.github.act("acme", "configure", REPOSITORY, rules=rules)
+        world.definition["timings"] = {"approval": 60}
+        while_landing(world, nothing)
+        await aborted(world, "approval_timeout", "not merged within 60 s")
+        assert "merge_queue.entered" in [one["kind"] for one in world.github.mutations]
         assert world.pulls[1].merge_queue_entry is None
 
 
@@ -329,17 +332,47 @@ class TestKilled:
         assert await world.text("deploy/BROKEN") is None
         assert world.deaths > 2
 
+    async def test_it_dies_when_the_commit_was_made_anew(self, world: RollbackWorld) -> None:
+        """The branch is at a commit that the episode knows nothing of, and that is ours all the same."""
+        world.definition["path"] = "deploy"
+
+        async def move(looks: int) -> None:
+            if looks == 0:
+                await world.push({"docs/notes.md": "Two.\n"})
+
+        while_landing(world, move, checks="pending")
+        before = world.on_wait
+
+        async def then_pass(name: str, looks: int) -> None:
+            await before(name, looks)
+            if name == "land" and looks > 1:
+                await world.passing(world.pulls[1].head_ref_oid)
+
+        world.on_wait = then_pass
+        heads: set[str] = set()
+
+        def dies_at_the_second_head() -> bool:
+            heads.update(pull.head_ref_oid for pull in world.pulls.values())
+            return len(heads) == 2 and not world.deaths
+
+        world.dies = dies_at_the_second_head
+        left = await world.run()
+        assert world.deaths == 1
+        assert (left["state"], left["refreshes"]) == ("rollback_complete", 1), (left, world.failures)
+        assert await world.text("docs/notes.md") == "Two.\n"
+
 
 class TestConfirm:
     async def test_it_is_not_restored(self, world: RollbackWorld) -> None:
         async def ill(looks: int) -> None:
             world.argocd.followers[APPLICATION].healths = _AlwaysIll()
 
+        world.definition["timings"] = {"recovery": 120}
         while_landing(world, ill)
         world.answers.append("I take over")
         left = await world.run()
         assert (left["state"], left["event"]) == ("abort", "not_restored"), (left, world.failures)
-        assert world.passed >= timedelta(seconds=600)
+        assert world.passed >= timedelta(seconds=120)
         assert world.states["call_person"] == "success"
 
     async def test_it_takes_longer(self, world: RollbackWorld) -> None:
@@ -370,7 +403,7 @@ class TestInvariants:
     async def not_merged(
         self, world: RollbackWorld, deed: Callable[[int], Awaitable[None]], words: str
     ) -> None:
-        world.definition["timings"] = {"approval": 300, "readings": 3}
+        world.definition["timings"] = {"approval": 90, "readings": 3}
         while_landing(world, deed)
         left = await world.run("detect", "find_candidate", "open_pull_request", "land")
         assert left["state"] in ("abort", "idle"), (left, world.failures)

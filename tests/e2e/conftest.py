@@ -11,6 +11,7 @@ import yaml
 
 from demo.scenario import REPOSITORY, SCRIPT
 from demo.stack import DemoStack
+from tests.e2e.commands import Commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,3 +58,9 @@ def repository(stack: DemoStack, request: pytest.FixtureRequest) -> str:
     name = "acme/" + "".join(c if c.isalnum() else "-" for c in request.node.name)[:60].strip("-").lower()
     stack.forge.seed_repository(name, REPOSITORY, permissions={"agent": "write", "mona": "write"})
     return name
+
+
+@pytest.fixture
+def airflow_agents(stack: DemoStack, tmp_path: Path) -> Commands:
+    """``airflow agents …`` against the stack."""
+    return Commands(stack, tmp_path)

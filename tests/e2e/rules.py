@@ -19,10 +19,9 @@ from tests.e2e.helpers import mutations, surely
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from demo.stack import DemoStack
-
-from pathlib import Path
 
 EXAMPLES = REPOSITORY_ROOT / "dags" / "rules"
 ESCALATION_DAG = "pr_rule_escalation"
@@ -107,9 +106,7 @@ class Rule:
             return next((each for each in fitting if each["outcome"] == outcome), None)
 
         try:
-            return wait_for(
-                found, what=f"{outcome} #{number} by {self.name}", seconds=SECONDS, interval=0.5
-            )
+            return wait_for(found, what=f"{outcome} #{number} by {self.name}", seconds=SECONDS, interval=0.5)
         except TimeoutError as error:
             raise TimeoutError(f"{error}; records: {json.dumps(self.records(), indent=1)}") from None
 
@@ -148,7 +145,8 @@ def definition(repository: str, **values: Any) -> str:
     guards = {"settle_seconds": 0, "no_checks_grace_seconds": 0}
     text = "Merge what is green: {{ pr.ciStatus }}."
     rule = {"instruction": text, "repositories": [repository], "interval": INTERVAL, "guards": guards}
-    return yaml.safe_dump({**rule, **values})
+    made: str = yaml.safe_dump({**rule, **values})
+    return made
 
 
 def seed(stack: DemoStack, repository: str) -> None:
@@ -173,9 +171,7 @@ def open_pull(
     """
     branch = re.sub(r"\W+", "-", title).lower()
     changed = dict(files or {f"{branch}.txt": "Changed.\n"})
-    stack.forge.act(
-        by, "push_commit", repository, branch=branch, files=changed, message=title, start="main"
-    )
+    stack.forge.act(by, "push_commit", repository, branch=branch, files=changed, message=title, start="main")
     made = stack.forge.act(by, "open_pull", repository, head=branch, title=title)
     number = int(made["number"])
     if labels:

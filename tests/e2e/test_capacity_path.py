@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from demo.environment import base_environment
 from demo.http_json import HttpError
 from demo.processes import wait_for
 from demo.scenario import REPOSITORY as SAMPLE
-from tests.e2e.helpers import TRIES, opened, states, surely
+from tests.e2e.helpers import opened, states, surely
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from demo.stack import DemoStack
+    from tests.e2e.commands import Commands
 
 DAG_ID = "coding_task"
 REPOSITORY = "acme/capacity-path"
 IMPLEMENT, PLAN = "build.attempt_1.implement", "plan.round_1.plan"
 PODS = "/api/v1/namespaces/agent-system/pods"
 SECONDS = 180
-UNREACHABLE = 3
 
 
-class Commands:
-    """``airflow agents …`` as a person runs it elsewhere: with the address of the API, and no database."""
-
-    def __init__(self, stack: DemoStack, folder: Path) -> None:
-        self._env = {
-            **base_environment(folder),
-            "AIRFLOW_HOME": str(folder / "airflow"),
-            "AIRFLOW_AGENTS_API_URL": stack.airflow_url,
-        }
-
-    def __call__(self, *arguments: str) -> Any:
-        command = [sys.executable, "-m", "airflow", "agents", *arguments, "-o", "json"]
-        for _ in range(TRIES):
-            done = subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=150)
-            if done.returncode != UNREACHABLE:
-                break
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def line(self) -> dict[str, dict[str, Any]]:
-        """Return what ``queue`` says of this repository, by run id."""
-        return {each["what"]: each for each in self("queue", "--repository", REPOSITORY)}
-
-
-@pytest.fixture
-def airflow_agents(stack: DemoStack, tmp_path: Path) -> Commands:
-    return Commands(stack, tmp_path)
+def line_of(airflow_agents: Commands) -> dict[str, dict[str, Any]]:
+    """Return what ``queue`` says of this repository, by run id."""
+    return {each["what"]: each for each in airflow_agents("queue", "--repository", REPOSITORY)}
 
 
 def test_a_repository_has_two_places(stack: DemoStack, airflow_agents: Commands) -> None:
@@ -70,7 +38,7 @@ def test_a_repository_has_two_places(stack: DemoStack, airflow_agents: Commands)
     waiting = stack.xcom(DAG_ID, third, "admit", "waiting")
     assert (waiting["number"], waiting["why"]) == (1, f"{REPOSITORY} has 2 of 2 runs at work")
     assert stack.airflow.request("GET", "/pools/agents_admission")["occupied_slots"] == 0
-    line = airflow_agents.line()
+    line = line_of(airflow_agents)
     assert {name: each["state"] for name, each in line.items()} == {
         stays: "working",
         ends: "working",
@@ -81,7 +49,7 @@ def test_a_repository_has_two_places(stack: DemoStack, airflow_agents: Commands)
     airflow_agents("priority", fourth, "50")
     stack.processes["triggerer"].kill()
     stack.processes["triggerer"].restart()
-    line = airflow_agents.line()
+    line = line_of(airflow_agents)
     assert [line[name]["position"] for name in (third, fourth)] == [2, 1]
 
     # The place is free as soon as the pull request is open.
@@ -94,7 +62,7 @@ def test_a_repository_has_two_places(stack: DemoStack, airflow_agents: Commands)
     # Who is cancelled while it waits has left the line.
     airflow_agents("cancel", third, "--reason", "not needed")
     assert stack.wait_for_run(DAG_ID, third, SECONDS)["state"] == "failed"
-    assert third not in airflow_agents.line()
+    assert third not in line_of(airflow_agents)
 
     # One that is cancelled while its agent works takes its pod along, and goes on without another plan.
     pod = implementing(stack, stays)
@@ -110,7 +78,7 @@ def test_a_repository_has_two_places(stack: DemoStack, airflow_agents: Commands)
     airflow_agents("cancel-active", "--repository", REPOSITORY, "--yes")
     for run_id in (stays, fourth):
         assert stack.wait_for_run(DAG_ID, run_id, SECONDS)["state"] == "failed"
-    assert airflow_agents.line() == {}
+    assert line_of(airflow_agents) == {}
 
 
 def start(stack: DemoStack, name: str, prompt: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import demo.github
-from demo.github import graphql, rest_code, rest_issues, rest_pulls
+from demo.github import graphql, rest_code, rest_issues, rest_labels, rest_pulls
 from demo.github.app_tokens import AppTokens
 from demo.github.rest import PREFIX
 from demo.github.server import StandInGitHub
@@ -36,7 +36,10 @@ def rows(title):
 async def served_rest():
     async with StandInGitHub(None) as server:
         app = [(route.method, route.path) for route in AppTokens(server.forge).routes()]
-    own = [(m, PREFIX + p) for m, p, _ in (*rest_issues.ROUTES, *rest_pulls.ROUTES, *rest_code.ROUTES)]
+    own = [
+        (m, PREFIX + p)
+        for m, p, _ in (*rest_issues.ROUTES, *rest_labels.ROUTES, *rest_pulls.ROUTES, *rest_code.ROUTES)
+    ]
     # A pattern of a placeholder, as in {id:\d+}, is of no interest to readers.
     return {
         f"{m} {re.sub(r':[^{}]*(?:{[^}]*})?[^{}]*}', '}', p.removeprefix(PREFIX))}" for m, p in [*app, *own]

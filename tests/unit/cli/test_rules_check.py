@@ -40,8 +40,8 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
     file.write_text("intervall: 30\ninstruction: |\n  Merge it.\n  {{ pr.tile }}\n")
     ended = check(str(file))
     assert ended.code == 2
-    assert "rules/mine.yaml:1: " in ended.err
-    assert "rules/mine.yaml:4: " in ended.err
+    assert f"{file}:1: " in ended.err
+    assert f"{file}:4: " in ended.err
 
 
 def test_a_good_rule_beside_a_broken_one_is_shown(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def table(*line: str) -> Ended:
 def test_every_rule_with_what_it_did(airflow: FakeRules) -> None:
     airflow.add_rule("staging", STATE)
     airflow.add_rule("stale", is_paused=True)
+    airflow.add_rule("trial", description="Decides about pull requests by rules/trial.yaml (dry run)")
     airflow.add_rule(
         "broken", tags=[{"name": "rules"}, {"name": "broken"}], description=FAULT, next_dagrun_run_after=None
     )
@@ -181,6 +182,7 @@ def test_every_rule_with_what_it_did(airflow: FakeRules) -> None:
         None,
         None,
     )
+    assert rows["trial"]["state"] == "dry run"
     assert (rows["broken"]["state"], rows["broken"]["last_error"]) == ("broken", FAULT)
     text = table().out
     assert "NEXT PASS" in text
@@ -224,6 +226,15 @@ def test_a_damaged_memory_hides_no_rule(airflow: FakeRules) -> None:
     ended = table()
     assert "staging" in ended.out
     assert "agents_rule__staging is damaged" in ended.err
+
+
+def test_who_may_not_read_variables_is_told(airflow: FakeRules) -> None:
+    airflow.add_rule("staging", STATE)
+    airflow.faults.append(Fault("GET /api/v2/variables", 403, times=2))
+    for line in ((), ("staging",)):
+        ended = table(*line)
+        assert "staging" in ended.out
+        assert "may not read Variables" in ended.err
 
 
 # One rule
@@ -271,6 +282,11 @@ def test_the_newest_decisions_come_first(airflow: FakeRules) -> None:
     assert "Frozen. [All is green.]" in text
 
 
+def test_what_is_said_once_is_shown_once(airflow: FakeRules) -> None:
+    airflow.add_decision(7, outcome="dry_run", message="Would merge it. All is green.")
+    assert table("decisions").out.count("All is green.") == 1
+
+
 def test_no_more_is_read_than_is_shown(airflow: FakeRules) -> None:
     for number in range(1, 251):
         airflow.add_decision(number, days_ago=number / 100)
@@ -278,6 +294,15 @@ def test_no_more_is_read_than_is_shown(airflow: FakeRules) -> None:
     assert sum("/assets/events" in request for request in airflow.requests) == 1
     assert len(shown("decisions", "--limit", "230")) == 230
     assert len(shown("decisions")) == 50
+
+
+def test_decisions_that_share_an_event(airflow: FakeRules) -> None:
+    airflow.add_decision(1)
+    records = [audit_record(decision(number)) for number in (2, 3, 4)]
+    airflow.add_decision(5, days_ago=1)
+    airflow.events[-1]["extra"] = {"format": 1, "decisions": records}
+    assert [each["number"] for each in shown("decisions")] == [1, 4, 3, 2]
+    assert [each["number"] for each in shown("decisions", "--pull-request", "3")] == [3]
 
 
 def test_what_somebody_else_wrote_to_the_asset_is_left_out(airflow: FakeRules) -> None:

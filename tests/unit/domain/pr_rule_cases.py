@@ -17,13 +17,17 @@ from airflow_provider_agents.domain.pr_rule import (
     Selector,
 )
 from airflow_provider_agents.domain.pr_rule_decision import RuleAnswer
-from airflow_provider_agents.domain.pr_rule_guards import Case, Circumstances, PlatformGuards, guarded
+from airflow_provider_agents.domain.pr_rule_guards import (
+    Case,
+    Circumstances,
+    Guarded,
+    PlatformGuards,
+    act_detail,
+    guarded,
+)
 from airflow_provider_agents.domain.pr_rule_ledger import Act, Consent, RuleLedger
 from airflow_provider_agents.domain.pull_request import QueueEntry
 from airflow_provider_agents.domain.risk import ChangedFile
-
-if TYPE_CHECKING:
-    from airflow_provider_agents.domain.pr_rule_guarding import Guarded
 
 KEY = "acme/shop#7"
 RULE = "staging"
@@ -40,7 +44,7 @@ def file(path: str, previous: str = "", status: str = "modified", lines: int = 1
 
 
 def act(kind: str, *, rule: str = RULE, head: str = HEAD, minutes: float = 10, **values: Any) -> Act:
-    values = {"state": "done"} | values
+    values = {"state": "done", "base": "main" if kind == "escalate" else ""} | values
     return Act(kind=kind, head_sha=head, rule=rule, at=NOW - timedelta(minutes=minutes), **values)  # type: ignore[arg-type]
 
 
@@ -49,6 +53,7 @@ def ledger(
     key: str = KEY,
     consent: str = "",
     consent_head: str = HEAD,
+    consent_base: str = "main",
     others: Mapping[int, Act] | None = None,
 ) -> RuleLedger:
     """Return a ledger with acts on one pull request.
@@ -62,7 +67,7 @@ def ledger(
         other = f"acme/shop#{number}"
         found = found.intending(other, each).ended(other, each, each.state)
     if consent:
-        given = Consent(head_sha=consent_head, choice=consent, person="olga", at=NOW - timedelta(minutes=1))  # type: ignore[arg-type]
+        given = Consent(head_sha=consent_head, base=consent_base, choice=consent, person="olga", at=NOW - timedelta(minutes=1))  # type: ignore[arg-type]
         found = found.consenting(key, given)
     return found
 
@@ -105,6 +110,7 @@ def circumstances(**values: Any) -> Circumstances:
     facts: Changes = {
         "rule_name": RULE,
         "decided_head": HEAD,
+        "decided_base": "main",
         "head_first_seen": LONG_AGO,
         "files": (file("README.md"),),
         "commit_authors": frozenset({"mona"}),
@@ -139,6 +145,8 @@ RISKY = tuple(file(f"auth/login_{n}.py", lines=60) for n in range(40))
 MERGES = {n: act("merge", minutes=n) for n in range(10, 15)}
 TOUCHED = {n: act("comment", minutes=n) for n in range(10, 20)}
 
+PLEASE_REBASE = act_detail(answer("comment", comment="Please rebase."), Guarded(action="comment"))
+
 ROWS: tuple[Row, ...] = (
     ("green", "merge", {}, {}, {}, "merge", ""),
     ("merged by whomever", "merge", {"state": "MERGED"}, {}, {}, "wait", "not_open"),
@@ -159,7 +167,12 @@ ROWS: tuple[Row, ...] = (
     ("it waits for a person, for another rule", "merge", {"labels": ("auto-merge", "ask-ops")}, {}, {"ledger": ledger(act("escalate", rule="other", label="ask-ops"))}, "wait", "escalated"),
     ("another rule is merging it", "merge", {}, {}, {"ledger": ledger(act("merge", rule="other", state="intended"))}, "wait", "done_by_rule"),
     ("another rule died over it long ago", "merge", {}, {}, {"ledger": ledger(act("merge", rule="other", state="intended", minutes=90))}, "merge", ""),
-    ("another rule commented", "comment", {}, {}, {"ledger": ledger(act("comment", rule="other"))}, "wait", "done_by_rule"),
+    ("another rule commented the same", "comment", {}, {}, {"ledger": ledger(act("comment", rule="other", detail=PLEASE_REBASE))}, "wait", "done_by_rule"),
+    ("another rule commented something else", "comment", {}, {}, {"ledger": ledger(act("comment", rule="other", detail="1"))}, "comment", ""),
+    ("another rule labelled it otherwise", "label", {}, {}, {"ledger": ledger(act("label", rule="other", detail="1"))}, "label", ""),
+    ("another rule queued it, and it was taken out", "merge", {"has_merge_queue": True}, {}, {"ledger": ledger(act("enqueue", rule="other", minutes=90))}, "merge", ""),
+    ("into another branch", "merge", {"base_branch": "release"}, {}, {}, "wait", "base_moved"),
+    ("into another branch, to comment", "comment", {"base_branch": "release"}, {}, {}, "wait", "base_moved"),
     ("another rule called people", "escalate", {}, {}, {"ledger": ledger(act("escalate", rule="other", detail="model"))}, "wait", "done_by_rule"),
     # Landing.
     ("a failing check", "merge", {"checks": (FAILED,)}, {}, {}, "wait", "checks_failed"),
@@ -246,6 +259,7 @@ ROWS: tuple[Row, ...] = (
     ("to call people about a new head", "escalate", {}, {}, {"ledger": ledger(act("escalate", detail="model", head=NEXT_HEAD))}, "escalate", ""),
     ("to call for the same guard again", "merge", {}, {}, {"files": WORKFLOW, "ledger": ledger(act("escalate", detail="protected_paths"))}, "wait", "protected_paths"),
     ("to call for another guard", "merge", {}, {}, {"files": WORKFLOW, "ledger": ledger(act("escalate", detail="unsure"))}, "escalate", "protected_paths"),
+    ("to call people about another branch", "escalate", {"base_branch": "release"}, {}, {"decided_base": "release", "ledger": ledger(act("escalate", detail="model"))}, "escalate", ""),
     ("a call that was cut off", "escalate", {}, {}, {"ledger": ledger(act("escalate", detail="model", state="intended"))}, "escalate", ""),
     ("to comment", "comment", {}, {}, {}, "comment", ""),
     ("to comment nothing", "comment", {}, {"answer": {"comment": " "}}, {}, "wait", "nothing_to_do"),
@@ -295,6 +309,8 @@ ROWS: tuple[Row, ...] = (
         )
     ),
     ("a choice for another head", "merge", {}, {}, {"files": WORKFLOW, "ledger": ledger(consent="merge", consent_head=NEXT_HEAD)}, "escalate", "protected_paths"),
+    ("a choice for another branch", "merge", {}, {}, {"files": WORKFLOW, "ledger": ledger(consent="merge", consent_base="release")}, "escalate", "protected_paths"),
+    ("a choice for which another rule is no reason", "merge", {}, {}, {"ledger": ledger(act("merge", rule="other", state="intended"), consent="merge")}, "merge", ""),
     ("a choice to close", "merge", {}, {}, {"files": WORKFLOW, "ledger": ledger(consent="close")}, "escalate", "protected_paths"),
     ("a person closes what is approved and was opened again", "close", {"reviews": (APPROVAL,)}, {"actions": ("merge",)}, {"reopened_by": "olga", "ledger": ledger(act("close", head=NEXT_HEAD), consent="close")}, "close", ""),
     ("a person merges once more after five refusals", "merge", {}, {}, {"ledger": ledger(*[act("merge", state="refused")] * 5, consent="merge")}, "merge", ""),

@@ -28,6 +28,31 @@ def heard(*readings: tuple[str, str], every: float = 10, record: HealthRecord | 
     return found
 
 
+def told(record: HealthRecord) -> HealthRecord:
+    assert record.streak is not None
+    return record.told(record.streak)
+
+
+def test_what_nobody_took_up_is_told_again_ever_more_seldom() -> None:
+    record = told(heard(*[("Degraded", A)] * 3))
+    moments = []
+    for minute in range(24 * 60):
+        record = heard(("Degraded", A), every=60, record=record)
+        if record.unanswered(3) is not None:
+            moments.append(minute)
+            record = told(record)
+    assert moments[:3] == [9, 20, 42]
+    assert len(moments) < 10
+    assert heard(("Progressing", A), record=record).unanswered(3) is None
+
+
+def test_a_revision_that_was_never_healthy_is_ill() -> None:
+    record = heard(("Progressing", A), ("Degraded", A))
+    assert record.revisions[0].ill
+    assert not heard(("Healthy", A), ("Healthy", A), record=record).revisions[0].ill
+    assert not heard(("Progressing", A)).revisions[0].ill
+
+
 def test_three_readings_in_a_row_are_due_once() -> None:
     record = heard(("Degraded", A), ("Degraded", A))
     assert record.due(3) is None
@@ -36,7 +61,7 @@ def test_three_readings_in_a_row_are_due_once() -> None:
     assert streak is not None
     assert (streak.revision, streak.readings) == (A, 3)
     assert streak.last - streak.since == timedelta(seconds=20)
-    record = record.told(A)
+    record = record.told(streak)
     assert heard(*[("Degraded", A)] * 5, record=record).due(3) is None
 
 
@@ -47,14 +72,14 @@ def test_anything_else_ends_the_row(between: str) -> None:
 
 
 def test_another_revision_begins_a_row_of_its_own() -> None:
-    record = heard(*[("Degraded", A)] * 3).told(A)
+    record = told(heard(*[("Degraded", A)] * 3))
     record = heard(*[("Degraded", B)] * 2, record=record)
     assert record.due(3) is None
     assert heard(("Degraded", B), record=record).due(3) is not None
 
 
 def test_what_was_healthy_in_between_is_told_of_again() -> None:
-    record = heard(*[("Degraded", A)] * 3).told(A)
+    record = told(heard(*[("Degraded", A)] * 3))
     assert heard(*[("Progressing", A), *[("Degraded", A)] * 3], record=record).due(3) is None
     assert heard(*[("Healthy", A), *[("Degraded", A)] * 3], record=record).due(3) is not None
 
@@ -108,7 +133,7 @@ def test_it_is_bounded_and_survives_json(readings: list[tuple[str, int]]) -> Non
     for number, (health, revision) in enumerate(readings):
         record = record.heard(health, f"{revision:040x}", NOW + timedelta(seconds=number))  # type: ignore[arg-type]
         if record.due(1) is not None:
-            record = record.told(f"{revision:040x}")
+            record = told(record)
     assert len(record.revisions) <= MOST_REVISIONS
     assert len(record.handled) <= MOST_HANDLED
     assert all(one.healthy <= one.observed for one in record.revisions)

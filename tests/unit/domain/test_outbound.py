@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from airflow_provider_agents.domain.outbound import (
     MAX_BODY_BYTES,
     MAX_TITLE,
+    code_span,
     outbound,
     outbound_title,
     pull_request_body,
@@ -121,3 +122,22 @@ def test_the_body_closes_the_ticket_and_nothing_else() -> None:
 
 def test_a_body_without_ticket_and_description() -> None:
     assert pull_request_body("", closes=None, footer="f") == "<sub>f</sub>"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("plain", "`plain`"),
+        ("a `b` c", "``a `b` c``"),
+        ("``` a", "```` ``` a ````"),
+        ("one\n\n# two [x](http://evil)", "`one # two [x](http://evil)`"),
+        ("  ", ""),
+    ],
+)
+def test_code_ends_nowhere_but_at_its_end(text: str, code: str) -> None:
+    assert code_span(text) == code
+
+
+def test_code_mentions_nobody_and_is_cut() -> None:
+    assert not LIVE_MENTION.search(code_span("Ask @mona"))
+    assert len(code_span("x" * 500, 40)) == 42

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pr_rule_turns import NOW, answer, decision, look, question, reading, seen
+from pr_rule_turns import NOW, PARTS, answer, decision, look, question, reading, seen
 
 from airflow_provider_agents.domain.pr_rule_after import (
     UNLISTED_AGAIN_AFTER,
@@ -19,7 +19,7 @@ from airflow_provider_agents.domain.pr_rule_after import (
 from airflow_provider_agents.domain.pr_rule_budget import reserve
 from airflow_provider_agents.domain.pr_rule_look import Look, LookFault
 from airflow_provider_agents.domain.pr_rule_state import FORGET_AFTER, MOST_GONE, RuleState
-from airflow_provider_agents.domain.pr_rule_turn import GAVE_UP, turn
+from airflow_provider_agents.domain.pr_rule_turn import GAVE_UP, is_due, turn
 
 KEY = "acme/shop#7"
 DAY = "2026-03-05"
@@ -58,7 +58,7 @@ def test_an_answer_that_was_put_off_stands_and_the_next_look_is_then() -> None:
 
 @pytest.mark.parametrize(
     ("until", "expected"),
-    [(None, None), (NOW + timedelta(hours=2), NOW + timedelta(hours=2)), (NOW, NOW + timedelta(minutes=10))],
+    [(None, None), (NOW + timedelta(hours=2), NOW + timedelta(hours=2)), (NOW, NOW + timedelta(minutes=5))],
 )
 def test_an_answer_that_waits_is_looked_at_when_its_time_has_come(until: Any, expected: Any) -> None:
     waits = decision(answer=answer("wait", until=until), action="wait", outcome="waiting")
@@ -133,6 +133,34 @@ def test_an_old_run_that_is_cleared_does_not_overwrite_what_is_known_since() -> 
     assert after(newer, asked(at=NOW), [decision(outcome="failed")], later) == newer
 
 
+def test_a_question_that_is_cleared_on_its_own_is_paid_for_and_its_answer_stands() -> None:
+    once = after(booked(), asked(), [decision(answer=answer("wait"), outcome="waiting")], END)
+    later = END + timedelta(minutes=5)
+    new = decision(decided_at=later, usd=0.02, outcome="guarded", guard="settling", retry_at=later)
+    twice = after(once, asked(), [new], later + timedelta(minutes=1))
+    assert twice.spent(DAY) == pytest.approx(0.03)
+    stands = twice.pull_requests[KEY]
+    assert (stands.answer, stands.answered_at, stands.guard) == (new.answer, later, "settling")
+    assert turn(reading(), stands, later).verdict == "stands"
+    tried_again = after(twice, asked(), [new], later + timedelta(minutes=2))
+    assert tried_again.spent(DAY) == pytest.approx(0.03)
+
+
+def test_a_question_of_an_old_run_that_is_cleared_is_paid_for_and_changes_nothing_else() -> None:
+    later = NOW + timedelta(hours=1)
+    newer = after(booked(), asked(run_id="run-2", at=later), [decision(decided_at=later)], later)
+    again = decision(decided_at=later + timedelta(minutes=5), answer=answer("close"))
+    found = after(newer, asked(at=NOW), [again], later + timedelta(minutes=6))
+    assert found.spent(DAY) == pytest.approx(newer.spent(DAY) + 0.01)
+    assert found.pull_requests == newer.pull_requests
+
+
+def test_a_clock_that_was_far_ahead_once_keeps_no_run_from_being_recorded() -> None:
+    ahead = NOW + timedelta(days=400)
+    first = after(booked(), asked(at=ahead), [decision()], ahead)
+    assert after(first, asked(run_id="run-2", at=NOW), [decision()], END).processed == 2
+
+
 def test_a_worker_whose_clock_is_behind_is_not_an_old_run() -> None:
     first = after(booked(), asked(at=END), [decision()], END)
     assert after(first, asked(run_id="run-2", at=NOW), [decision()], END).processed == 2
@@ -145,15 +173,40 @@ def test_what_is_not_listed_any_more_is_forgotten_after_a_while_and_what_could_n
     kept = after(state, look(), [], END).pull_requests
     assert KEY not in kept
     assert set(kept) == {f"acme/docs#{number}" for number in range(1, MOST_GONE + 1)}
-    blind = after(state, look(unlisted=("acme/docs",)), [], END)
+    blind = after(state, look(unlisted=("acme/docs",), list_again=True), [], END)
     assert len(blind.pull_requests) == 300
     assert blind.look_at == END + UNLISTED_AGAIN_AFTER
+    without_names = after(state, look(unlisted=("acme",)), [], END)
+    assert len(without_names.pull_requests) == 300
+    assert without_names.look_at is None, (
+        "it lacks a right, which the watcher or the sweep finds when it is given"
+    )
 
 
 def test_what_is_not_open_any_more_brings_no_run() -> None:
     gone = RuleState(pull_requests={KEY: seen(retry_at=NOW)})
     assert after(gone, look(), [], END).look_at is None
     assert after(gone, look(matched=(KEY,)), [], END).look_at == END
+
+
+def test_what_waits_for_a_person_brings_no_run() -> None:
+    late = seen(answer=answer("wait"), retry_at=NOW)
+    state = RuleState(pull_requests={KEY: late})
+    assert after(state, look(matched=(KEY,), with_people=(KEY,), poll_seconds=60.0), [], END).look_at is None
+
+
+def test_after_an_answer_given_while_checks_ran_the_next_one_waits_as_long() -> None:
+    late = seen(answer=None, answered_at=None, unsettled_since=NOW - timedelta(hours=7))
+    state = after(booked(), asked(seen={KEY: late}), [decision(answer=answer("wait"))], END)
+    known = state.pull_requests[KEY]
+    another = reading(context_hash="h2", parts={**PARTS, "checks": "c2"}, unsettled="Checks run: test.")
+    assert turn(another, known, NOW + timedelta(hours=5)).verdict == "unsettled"
+    assert turn(another, known, NOW + timedelta(hours=6)).verdict == "ask"
+
+
+def test_what_became_of_an_answer_that_was_superseded_is_looked_at_in_the_next_run() -> None:
+    state = after(booked(), asked(), [decision(outcome="superseded")], END)
+    assert is_due(state.pull_requests[KEY], "m1", END)
 
 
 @pytest.mark.parametrize(

@@ -44,31 +44,35 @@ def test_a_day_is_one_of_utc() -> None:
 def test_what_is_set_aside_counts_until_it_is_settled() -> None:
     state = reserve(RuleState(), "run-1", 0.4, NOW)
     assert state.spent(DAY) == pytest.approx(0.4)
-    assert settle(state, "run-1", DAY, 0.1, NOW).spent(DAY) == pytest.approx(0.1)
+    assert settle(state, "run-1", DAY, 0.1, NOW, aside=0.4).spent(DAY) == pytest.approx(0.1)
 
 
 def test_a_second_try_of_a_look_sets_aside_on_top() -> None:
     state = reserve(reserve(RuleState(), "run-1", 0.4, NOW), "run-1", 0.4, NOW)
     assert state.spent(DAY) == pytest.approx(0.8)
-    assert settle(state, "run-1", DAY, 0.4, NOW).spent(DAY) == pytest.approx(0.4)
+    settled = settle(state, "run-1", DAY, 0.1, NOW, aside=0.4)
+    assert settled.spent(DAY) == pytest.approx(0.5), (
+        "what the first try asked is nobody's any more, but was paid"
+    )
 
 
 def test_a_run_that_was_never_settled_stays_spent_on_its_day_and_not_on_the_next() -> None:
     state = reserve(RuleState(), "lost", 0.4, NOW)
-    later = settle(state, "run-2", DAY, 0.0, NOW)
+    later = settle(state, "run-2", DAY, 0.0, NOW, aside=0.0)
     assert later.spent(DAY) == pytest.approx(0.4)
     assert later.spent("2026-03-06") == 0
 
 
 def test_a_run_over_midnight_is_paid_on_the_day_on_which_it_was_set_aside() -> None:
-    state = settle(reserve(RuleState(), "run-1", 0.4, NOW), "run-1", DAY, 0.3, NOW + timedelta(days=1))
+    later = NOW + timedelta(days=1)
+    state = settle(reserve(RuleState(), "run-1", 0.4, NOW), "run-1", DAY, 0.3, later, aside=0.4)
     assert state.usd == {DAY: 0.3}
     assert state.reserved == {}
 
 
 def test_old_days_are_dropped() -> None:
     state = RuleState(usd={"2026-02-01": 1.0, DAY: 2.0}, reserved={"2026-02-01/lost": 1.0})
-    state = settle(state, "run-1", DAY, 0.0, NOW)
+    state = settle(state, "run-1", DAY, 0.0, NOW, aside=0.0)
     assert state.usd == {DAY: 2.0}
     assert state.reserved == {}
 
@@ -78,7 +82,13 @@ def test_old_days_are_dropped() -> None:
         st.tuples(
             st.lists(st.tuples(st.floats(0.001, 0.5), st.floats(0, 1)), max_size=6),
             st.sampled_from(
-                ["settled", "crashed before the questions", "crashed before the act", "look tried twice"]
+                [
+                    "settled",
+                    "crashed before the questions",
+                    "crashed before the act",
+                    "look tried twice",
+                    "cleared after the questions",
+                ]
             ),
         ),
         max_size=20,
@@ -95,7 +105,9 @@ def test_no_history_costs_more_than_the_limit(
         allowed = affordable(prices, state.spent(DAY), limit)
         wanted = sum(price for price, ok in zip(prices, allowed, strict=True) if ok)
         state = reserve(state, f"run-{number}", wanted, NOW)
-        if end == "look tried twice":
+        if end == "cleared after the questions":
+            paid += sum(price * share for (price, share), ok in zip(questions, allowed, strict=True) if ok)
+        if end in ("look tried twice", "cleared after the questions"):
             allowed = affordable(prices, state.spent(DAY), limit)
             wanted = sum(price for price, ok in zip(prices, allowed, strict=True) if ok)
             state = reserve(state, f"run-{number}", wanted, NOW)
@@ -104,6 +116,6 @@ def test_no_history_costs_more_than_the_limit(
         cost = sum(price * share for (price, share), ok in zip(questions, allowed, strict=True) if ok)
         paid += cost
         if end != "crashed before the act":
-            state = settle(state, f"run-{number}", DAY, cost, NOW)
+            state = settle(state, f"run-{number}", DAY, cost, NOW, aside=wanted)
         assert paid <= state.spent(DAY) + 1e-4
         assert paid <= limit + 1e-4

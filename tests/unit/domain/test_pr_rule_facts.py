@@ -185,6 +185,14 @@ def test_when_nobody_is_asked_yet(changes: dict[str, Any], words: str) -> None:
     assert bool(found) == bool(words)
 
 
+def test_a_rule_that_asks_while_checks_run_waits_for_all_else() -> None:
+    of = rule(ask_while_checks_run=True)
+    running = {"checks": (check("pending"),)}
+    assert unsettled(facts(of, **running), checks=False) == ""
+    assert "merged" in unsettled(facts(of, **running, mergeable="UNKNOWN"), checks=False)
+    assert "did not give" in unsettled(facts(of, **running, missing=("threads: cut",)), checks=False)
+
+
 def test_checks_that_are_not_listed_are_waited_for() -> None:
     failed = tuple(check("failed", f"c{number:03}") for number in range(61))
     assert unsettled(facts(checks=failed, required_checks=None)) == ""
@@ -287,6 +295,28 @@ def test_an_age_that_nobody_names_asks_nobody_again() -> None:
     of, later = rule(), NOW + timedelta(days=9)
     now, then = (facts_of(snapshot(), of, application=None, now=at) for at in (NOW, later))
     assert context_hash(of, now) == context_hash(of, then)
+
+
+def running(*states: str) -> dict[str, Any]:
+    return {"checks": tuple(check(state, f"c{number}") for number, state in enumerate(states))}
+
+
+def test_while_checks_run_each_that_passes_asks_nobody_again() -> None:
+    of = rule(ask_while_checks_run=True)
+
+    def seen(*states: str) -> str:
+        return context_hash(of, facts(of, **running(*states), required_checks=None))
+
+    first = seen("pending", "pending", "pending")
+    assert seen("passed", "pending", "pending") == first
+    assert seen("passed", "pending") == first
+    assert len({first, seen("failed", "pending", "passed"), seen("passed", "passed", "passed")}) == 3
+
+
+def test_while_checks_run_each_counts_for_a_text_that_goes_over_them() -> None:
+    of = rule("{% for c in pr.checks %}{{ c.name }}: {{ c.state }}{% else %}none{% endfor %}")
+    one, other = (facts(of, **running(*states)) for states in (("pending", "pending"), ("passed", "pending")))
+    assert context_hash(of, one) != context_hash(of, other)
 
 
 @given(st.data())

@@ -69,7 +69,7 @@ def test_no_guard_can_be_left_out(action: str, guard: Any, monkeypatch: pytest.M
 def test_each_action_has_its_guards() -> None:
     assert set(GUARDS) == set(ACTS)
     for guards in GUARDS.values():
-        assert [each.__name__ for each in guards[:2]] == ["not_open", "head_moved"]
+        assert [each.__name__ for each in guards[:3]] in ([], ["not_open", "head_moved", "base_moved"])
     names = {guard.__name__ for guards in GUARDS.values() for guard in guards} | {"protected_paths", "risk"}
     assert names >= OVERRIDABLE
 
@@ -111,6 +111,18 @@ def test_what_we_queued_is_taken_back_whatever_else_stands() -> None:
     ):
         assert judged(case("merge", {**queue, **against}, {}, mine)).step == "withdraw"
     assert judged(case("merge", {**queue, "draft": True}, {}, {})).step == ""
+    for action in sorted(ACTS):
+        found = judged(case(action, {**queue, "draft": True}, {}, mine))
+        assert (found.action, found.step, found.guard) == ("wait", "withdraw", "draft")
+        assert judged(case(action, queue, {}, mine)).step == ""
+    lost = {"ledger": ledger(act("enqueue"), act("withdraw", minutes=5, state="refused"))}
+    assert judged(case("merge", {**queue, "draft": True}, {}, lost)).step == "withdraw"
+
+
+def test_what_the_queue_gave_back_twice_is_a_persons() -> None:
+    twice = {"ledger": ledger(act("enqueue", minutes=90), act("enqueue", minutes=60))}
+    found = judged(case("merge", {"has_merge_queue": True}, {}, twice))
+    assert (found.action, found.guard) == ("escalate", "queue_gave_up")
 
 
 def test_the_steps_of_a_merge() -> None:
@@ -140,6 +152,7 @@ READINGS = a_few_of(
     {
         "state": ["CLOSED", "MERGED"],
         "head_sha": [NEXT_HEAD],
+        "base_branch": ["release"],
         "draft": [True],
         "fork": [True, None],
         "author": ["ghost", "", "eve"],
@@ -190,6 +203,7 @@ AROUND = a_few_of(
             ledger(act("merge", rule="other")),
             ledger(consent="merge"),
             ledger(consent="merge", consent_head=NEXT_HEAD),
+            ledger(consent="merge", consent_base="release"),
             ledger(act("merge", state="refused", minutes=0), consent="merge"),
         ],
     }
@@ -220,7 +234,8 @@ def test_whatever_is_answered_nothing_unfit_is_merged(one: Case) -> None:
     assert len(c.ledger.merges(s.repository, NOW)) < rule.limits.merges_per_hour
     assert len(c.ledger.touched(s.repository, NOW, but=KEY)) < rule.limits.pull_requests_per_hour
     assert c.ledger.hold_until is None
-    consent = c.ledger.entry(KEY).consent(s.head_sha)
+    assert s.base_branch == c.decided_base
+    consent = c.ledger.entry(KEY).consent(s.head_sha, s.base_branch)
     if consent is None or consent.choice != "merge":
         assert "merge" in rule.allowed
         assert one.answer.confidence >= 0.5

@@ -60,10 +60,10 @@ def test_when_there_is_room_again() -> None:
 
 def test_a_choice_is_for_one_head_and_the_last_one_counts() -> None:
     found = ledger(consent="leave")
-    later = Consent(head_sha=HEAD, choice="merge", person="mona", at=NOW)
+    later = Consent(head_sha=HEAD, base="main", choice="merge", person="mona", at=NOW)
     found = found.consenting(KEY, later)
-    assert found.entry(KEY).consent(HEAD) == later
-    assert found.entry(KEY).consent(NEXT_HEAD) is None
+    assert found.entry(KEY).consent(HEAD, "main") == later
+    assert found.entry(KEY).consent(NEXT_HEAD, "main") is None
     assert len(found.entry(KEY).consents) == 1
 
 

@@ -155,6 +155,12 @@ def test_the_newest_comments_are_shown_while_there_is_room() -> None:
     assert len(found.encode()) < 12_000
 
 
+def test_files_that_were_not_read_are_counted_too() -> None:
+    (read,) = (ChangedFile(path="a.py", status="modified", additions=1, deletions=0),)
+    question = prompt(rule(context=["files"]), Material(files=(read,)), changed_files=7)
+    assert "The changed files, 6 of them left out:" in question.facts
+
+
 def test_many_files_are_counted() -> None:
     files = tuple(
         ChangedFile(

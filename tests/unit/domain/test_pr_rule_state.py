@@ -82,6 +82,10 @@ def test_what_is_written_is_read_again(state: RuleState) -> None:
         RuleState().to_text()[:-5],
         RuleState().to_text().replace('"look_at":null', '"look_at":7'),
         RuleState(pull_requests={"a/b#1": seen()}).to_text().replace("2026-03-05", "2026-93-05"),
+        RuleState(pull_requests={"a/b#1": seen()}).to_text().replace("+00:00", ""),
+        RuleState().to_text().replace('"usd":{}', '"usd":[]'),
+        RuleState().to_text().replace('"reserved":{}', '"reserved":{"2026-03-05/a":"0.5"}'),
+        RuleState().to_text().replace('"processed":0', '"processed":null'),
     ],
 )
 def test_what_is_damaged_says_so(text: str) -> None:

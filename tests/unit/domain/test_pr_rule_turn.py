@@ -110,8 +110,8 @@ CHANGED: dict[str, Any] = {"context_hash": "h2", "parts": {**PARTS, "labels": "l
         (NOW + HOUR, seen(answer=answer("wait", until=NOW + 2 * HOUR)), {}, "waits"),
         (NOW + 2 * HOUR, seen(answer=answer("wait", until=NOW + 2 * HOUR)), {}, "ask"),
         (NOW + 24 * HOUR, seen(answer=answer("wait", until=NOW + 99 * HOUR)), {}, "ask"),
-        (NOW + timedelta(minutes=9), seen(answer=answer("wait", until=NOW)), {}, "waits"),
-        (NOW + timedelta(minutes=10), seen(answer=answer("wait", until=NOW)), {}, "ask"),
+        (NOW + timedelta(minutes=4), seen(answer=answer("wait", until=NOW)), {}, "waits"),
+        (NOW + timedelta(minutes=5), seen(answer=answer("wait", until=NOW)), {}, "ask"),
         # The model gave no answer
         (NOW, seen(answer=None, failures=2, fault="timeout", retry_at=NOW + HOUR), {}, "backs_off"),
         (NOW, seen(answer=None, failures=2, fault="timeout", retry_at=NOW + HOUR), CHANGED, "backs_off"),
@@ -143,10 +143,6 @@ CHANGED: dict[str, Any] = {"context_hash": "h2", "parts": {**PARTS, "labels": "l
 def test_verdicts(now: datetime, known: Seen | None, read: dict[str, Any], verdict: str) -> None:
     found = turn(reading(**read), known, now)
     assert (found.verdict, bool(found.why)) == (verdict, True)
-
-
-def test_a_rule_may_have_the_model_asked_while_checks_run() -> None:
-    assert turn(reading(unsettled="checks run"), None, NOW, ask_unsettled=True).verdict == "ask"
 
 
 def test_an_answer_that_acts_does_not_outlive_its_head_even_if_the_head_comes_back() -> None:
@@ -188,11 +184,24 @@ def test_one_that_cannot_be_read_goes_behind_the_others_and_is_tried_again() -> 
     known = unread(None, "m1", NOW)
     assert not is_due(known, "m1", NOW + timedelta(minutes=4))
     assert is_due(known, "m1", NOW + timedelta(minutes=5))
+    a_day_on = unread(known, "m1", NOW + 24 * HOUR)
+    assert a_day_on.retry_at == NOW + 24 * HOUR + 2.4 * HOUR
     later = entry(8, created_at=NOW - HOUR)
     assert in_turn([entry(7, created_at=NOW - 2 * HOUR), later], {entry(7).key: known}, NOW) == [
         later,
         entry(7, created_at=NOW - 2 * HOUR),
     ]
+
+
+def test_a_clock_that_was_far_ahead_once_holds_nobody_up() -> None:
+    ahead = NOW + timedelta(days=400)
+    unsettled = turn(reading(unsettled="checks run"), None, ahead).seen
+    assert is_due(unsettled, "m1", NOW)
+    held_up = turn(reading(unsettled="checks run"), unsettled, NOW)
+    assert turn(reading(unsettled="checks run"), held_up.seen, NOW + UNSETTLED_AT_MOST).verdict == "ask"
+    failing = seen(answer=None, failures=1, fault="timeout", read_at=ahead, retry_at=ahead)
+    assert turn(reading(), failing, NOW).verdict == "ask"
+    assert turn(reading(), seen(outcome="failed", retry_at=ahead), NOW).verdict == "stands"
 
 
 def test_without_money_it_keeps_its_turn_and_is_not_read_until_then() -> None:

@@ -52,6 +52,7 @@ def test_the_page_is_current() -> None:
             ("pull-request-rule", file.read_text())
             for file in sorted((ROOT / "dags" / "rules").glob("*.yaml"))
         ],
+        *[("rollback", file.read_text()) for file in sorted((ROOT / "dags" / "rollbacks").glob("*.yaml"))],
     ],
 )
 def test_what_is_right_is_right_for_both(name: str, text: str) -> None:
@@ -70,6 +71,8 @@ def test_what_is_right_is_right_for_both(name: str, text: str) -> None:
         ("ticket-source", "source: gitlab\n"),
         ("pull-request-rule", "repositories: [acme/shop]\n"),
         ("pull-request-rule", "instruction: x\nactions: [fly]\n"),
+        ("rollback", "application: shop\n"),
+        ("rollback", "application: shop\nrepository: acme/shop\ntimings: {poll: 1}\n"),
     ],
 )
 def test_what_is_wrong_is_wrong_for_both(name: str, text: str) -> None:

@@ -67,6 +67,10 @@ def test_earlier_revisions_newest_first_each_once() -> None:
 
 def test_when_it_was_deployed() -> None:
     assert deployed_at(reading("a", "b", "a"), "acme/shop", known(), "a") == NOW + timedelta(minutes=2)
+    assert deployed_at(reading("a", "b", "b", "b"), "acme/shop", known(), "b") == NOW + timedelta(minutes=1)
+    assert deployed_at(reading("a", "b"), "acme/shop", known("b"), "b") == NOW + timedelta(minutes=1)
+    assert deployed_at(reading("b", "b"), "acme/shop", known("b"), "b") == NOW
+    assert deployed_at(reading("b", "b"), "acme/shop", known("a", "b"), "b") == NOW
     assert deployed_at(reading(), "acme/shop", known("x", "a"), "a") == NOW + timedelta(minutes=1)
     assert deployed_at(reading(), "acme/shop", known(), "a") is None
 
@@ -77,6 +81,7 @@ def test_when_it_was_deployed() -> None:
         (NOW, NOW, ["a"], ""),
         (NOW + timedelta(hours=1), NOW, ["a"], ""),
         (NOW - timedelta(minutes=1), NOW, ["a"], ""),
+        (NOW - timedelta(minutes=20), NOW, ["a"], "not caused by a change: it began 20 min before b was deployed"),
         (NOW + timedelta(hours=2), NOW, ["a"], "not caused by a change: b had been deployed for 2.0 h"),
         (NOW, None, ["a"], "Nobody knows when"),
         (NOW, NOW, [], "No deployment before"),

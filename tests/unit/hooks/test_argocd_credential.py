@@ -57,6 +57,7 @@ def test_the_host_is_argo_cds_address(values: dict[str, Any], url: str) -> None:
         ({"password": TOKEN, "host": "https:///x"}, "it is not an https address"),
         ({"password": TOKEN, "host": "http://argocd.test"}, "in the clear; use https"),
         ({"password": TOKEN, "host": "http://argocd.svc.evil.test"}, "in the clear; use https"),
+        ({"password": TOKEN, "host": "http://[2001:db8::1]:80"}, "in the clear; use https"),
         ({"password": TOKEN, "host": "https://x:port"}, "its port is not a number"),
         ({"password": TOKEN, "host": "https://me:pw@x"}, "more than scheme, host, port and path"),
         ({"password": TOKEN, "host": "https://x/?a=b"}, "more than scheme, host, port and path"),

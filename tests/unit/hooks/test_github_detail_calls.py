@@ -45,11 +45,14 @@ async def test_changed_files_of_all_pages(client, stub) -> None:
 
 
 async def test_commits_of_a_pull_request(client, stub) -> None:
-    stub.on(f"GET {API}/pulls/7/commits", [commit(1), commit(2, login=None), {"sha": "x", "commit": None}])
+    signed = commit(1)
+    signed["commit"]["verification"] = {"verified": True, "reason": "valid"}
+    stub.on(f"GET {API}/pulls/7/commits", [signed, commit(2, login=None), {"sha": "x", "commit": None}])
     first, second, third = await client.pull_request_commits("acme/shop", 7)
     assert (first.author, first.title, first.message) == ("mona", "Mend", "Mend\n\nAll of it")
     assert (first.author_name, first.author_email) == ("Mona L", "mona@example.com")
-    assert second.author == "Mona L"
+    assert (first.login, first.verified) == ("mona", True)
+    assert (second.author, second.login, second.verified) == ("Mona L", "", False)
     assert (third.author, third.title) == ("ghost", "")
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from airflow_provider_agents.domain.commits import CommitRef
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
 
 REPOSITORY = "acme/shop"
@@ -55,6 +56,7 @@ class RuleGitHub(GitHub):
         """Beginning of what is done right before the worker dies."""
         self.refuse_merges: Exception | None = None
         self.reopeners: dict[int, str] = {}
+        self.commits: tuple[CommitRef, ...] = ()
         self.made_labels: set[str] = set()
         self.files = (ChangedFile(path="README.md", status="modified", additions=1, deletions=0),)
 
@@ -111,6 +113,10 @@ class RuleGitHub(GitHub):
     async def enqueue(self, pull_request_id: str, expected_head_sha: str) -> None:
         self.act(f"enqueue {pull_request_id}")
 
+    async def dequeue(self, pull_request_id: str) -> None:
+        self.act(f"dequeue {pull_request_id}")
+        self.change(int(pull_request_id.removeprefix("PR_")), queue_entry=None)
+
     async def close_pull_request(self, repository: str, number: int) -> None:
         self.change(number, state="CLOSED")
         self.act(f"close #{number}")
@@ -140,6 +146,9 @@ class RuleGitHub(GitHub):
 
     async def reopened_by(self, repository: str, number: int) -> str:
         return self.reopeners.get(number, "")
+
+    async def pull_request_commits(self, repository: str, number: int) -> tuple[CommitRef, ...]:
+        return self.commits
 
     async def viewer_login(self) -> str:
         return "agents"

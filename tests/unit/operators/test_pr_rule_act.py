@@ -9,8 +9,11 @@ import pytest
 from fakes import FAILED, HEAD, NEXT_HEAD
 from pr_rule_world import REPOSITORY, RULE, CrashError, World, a_rule, said
 
-from airflow_provider_agents.domain.pr_rule import Limits
+from airflow_provider_agents.domain.commits import CommitRef
+from airflow_provider_agents.domain.pr_rule import Limits, Selector
+from airflow_provider_agents.domain.pr_rule_guards import Guarded, act_detail
 from airflow_provider_agents.domain.pr_rule_ledger import LEDGER_VARIABLE, Act, RuleLedger
+from airflow_provider_agents.domain.pull_request import QueueEntry
 from airflow_provider_agents.domain.risk import ChangedFile
 from airflow_provider_agents.exceptions import (
     ForgeAccessError,
@@ -171,7 +174,7 @@ def test_a_refused_merge_is_tried_again_later_and_a_person_called_in_the_end(wor
     (done,) = world.run({7: said("merge")}, standing=[7])
     assert (done.action, done.guard) == ("escalate", "merge_refused")
     assert [each["trigger_run_id"] for each in world.called] == [
-        ask_run_id(REPOSITORY, 7, HEAD, "merge_refused")
+        ask_run_id(REPOSITORY, 7, HEAD, "main", "merge_refused")
     ]
 
 
@@ -268,7 +271,10 @@ def test_a_branch_that_is_behind_is_updated_first(world: World) -> None:
 
 
 def test_what_another_rule_did_is_not_done_again(world: World) -> None:
-    other = Act(kind="comment", head_sha=HEAD, rule="other", at=datetime.now(UTC), state="done")
+    detail = act_detail(said("comment", comment="Hello."), Guarded(action="comment"))
+    other = Act(
+        kind="comment", head_sha=HEAD, rule="other", at=datetime.now(UTC), detail=detail, state="done"
+    )
     world.variables.values[LEDGER_VARIABLE] = (
         RuleLedger().intending(KEY, other).ended(KEY, other, "done").to_text()
     )
@@ -348,3 +354,91 @@ def test_a_freeze_of_the_platform_counts(
     (done,) = world.run({7: said("merge")}, standing=[7])
     assert done.outcome == "failed"
     assert "repositories" in done.message
+
+
+@pytest.mark.parametrize(
+    ("login", "verified", "guard"),
+    [
+        ("dependabot[bot]", True, ""),
+        ("dependabot[bot]", False, "foreign_commits"),
+        ("", True, "foreign_commits"),
+    ],
+)
+def test_who_pushes_to_a_bots_branch_cannot_pose_as_the_bot(
+    monkeypatch: pytest.MonkeyPatch, login: str, verified: bool, guard: str
+) -> None:
+    world = World(monkeypatch, selector=Selector(authors=("dependabot[bot]",)))
+    world.github.add(7, author="dependabot", author_is_bot=True)
+    commit = CommitRef(sha=HEAD, author="dependabot[bot]", title="Bump", login=login, verified=verified)
+    world.github.commits = (commit,)
+    (done,) = world.run({7: said("merge")})
+    assert done.guard == guard
+
+
+def test_another_branch_that_it_goes_into_by_now_is_not_merged_into(world: World) -> None:
+    world.begin({7: said("merge")})
+    world.github.change(7, base_branch="release")
+    world.act()
+    (done,) = world.audit
+    assert (done.outcome, done.guard, world.acts) == ("superseded", "base_moved", [])
+
+
+def test_people_are_asked_also_where_the_answer_to_their_call_was_lost(world: World) -> None:
+    """With the label on, no later run looks at it: who has to decide would never know."""
+    lost = ForgeUnavailableError("HTTP 502")
+    world.github.faults["label"] = lost
+    (done,) = world.run({7: said("escalate")})
+    assert (done.outcome, done.message) == ("failed", "HTTP 502")
+    (call,) = world.called
+    assert call["conf"]["message"] == "Because."
+    assert call["conf"]["guard"] == ""
+    del world.github.faults["label"]
+    (done,) = world.run({7: said("escalate")}, standing=[7])
+    assert done.outcome == "done"
+    assert [each["trigger_run_id"] for each in world.called] == [call["trigger_run_id"]]
+
+
+def test_what_people_are_called_for_survives_the_worker(world: World) -> None:
+    workflow = ChangedFile(path=".github/workflows/ci.yml", status="modified", additions=1, deletions=0)
+    world.github.files = (workflow,)
+    for crash in ("comment", ""):
+        world.begin({7: said("merge")})
+        world.github.crash_after = crash
+        world.variables.crash_at = "" if crash else f"agents_rule__{RULE}"
+        with pytest.raises(CrashError):
+            world.act()
+    world.ti.retry()
+    (call,) = world.act()
+    assert call["conf"]["message"].startswith("It changes protected paths: .github/workflows/ci.yml")
+    assert "It changes protected paths" in world.github.comments[f"7 pr-rule={RULE}"]
+
+
+@pytest.mark.parametrize("answer", ["merge", "wait", "comment", "nothing"])
+def test_what_the_rule_queued_is_taken_back_whatever_is_decided_since(world: World, answer: str) -> None:
+    world.github.change(7, has_merge_queue=True)
+    world.run({7: said("merge")})
+    world.github.change(7, queue_entry=QueueEntry(state="QUEUED", position=1), labels=("do-not-merge",))
+    world.github.add(8, draft=True)
+    about = {8: said("merge")} if answer == "nothing" else {7: said(answer, comment="Wait.")}
+    found = world.run(about)
+    assert world.acts == ["enqueue PR_7", "dequeue PR_7"]
+    assert [(each.number, each.guard) for each in found if each.guard == "held"] == [(7, "held")]
+    world.run({8: said("merge")})
+    assert len(world.acts) == 2
+    world.github.change(7, state="MERGED")
+    for _ in range(2):
+        world.github.asked.clear()
+        world.run({8: said("merge")})
+    assert world.github.asked.count("snapshots 1") == 1
+
+
+def test_what_cannot_be_taken_back_is_tried_again(world: World) -> None:
+    world.github.change(7, has_merge_queue=True)
+    world.run({7: said("merge")})
+    world.github.change(7, queue_entry=QueueEntry(state="QUEUED", position=1), draft=True)
+    world.github.faults["dequeue"] = ForgeUnavailableError("HTTP 502")
+    world.run({7: said("merge")}, standing=[7])
+    assert [act.state for act in world.ledger.entry(KEY).of("withdraw")] == ["refused"]
+    del world.github.faults["dequeue"]
+    world.run({7: said("merge")}, standing=[7])
+    assert [act.state for act in world.ledger.entry(KEY).of("withdraw")] == ["done"]

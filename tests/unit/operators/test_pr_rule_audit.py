@@ -6,6 +6,7 @@ import json
 import socket
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,14 @@ from hypothesis import strategies as st
 from statsd import StatsClient
 
 from agent_runner.contract import Tokens
-from airflow_provider_agents.domain.pr_rule_audit import MOST_BYTES, audit_record, is_worth_keeping
+from airflow_provider_agents.domain import pr_rule_metrics
+from airflow_provider_agents.domain.pr_rule_audit import (
+    MOST_BYTES,
+    MOST_EVENTS,
+    audit_record,
+    is_worth_keeping,
+    records_of,
+)
 from airflow_provider_agents.domain.pr_rule_decision import PullRequestDecision, RuleAnswer
 from airflow_provider_agents.domain.pr_rule_metrics import decision_metrics
 from airflow_provider_agents.domain.pr_rule_state import Pass
@@ -174,6 +182,29 @@ def test_each_decision_is_an_event_of_the_rules_asset() -> None:
         ("agents_decisions__staging", 7),
         ("agents_decisions__staging", 8),
     ]
+
+
+def test_a_thousand_decisions_are_a_hundred_events_and_none_is_lost() -> None:
+    found = context(decisions_outlet())
+    record_decisions(found, "staging", [decision(number=number) for number in range(1, 1_001)])
+    extras = [extra for _, extra in found["outlet_events"].found]
+    assert len(extras) == MOST_EVENTS
+    numbers = [record["number"] for extra in extras for record in reversed(records_of(extra))]
+    assert numbers == list(range(1, 1_001))
+    assert max(len(json.dumps(extra)) for extra in extras) <= 10 * MOST_BYTES + 100
+
+
+@pytest.mark.parametrize("extra", [None, {}, {"from": "a person"}, {"format": 1, "decisions": ["x"]}, [1]])
+def test_events_of_others_hold_no_record(extra: Any) -> None:
+    assert records_of(extra) == []
+
+
+def test_the_page_names_the_metrics_and_the_command() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "rules.md").read_text()
+    for name, value in vars(pr_rule_metrics).items():
+        if name.isupper() and isinstance(value, str):
+            assert f"| `{value}` |" in page
+    assert "airflow db clean --tables asset_event --clean-before-timestamp" in page
 
 
 def test_a_task_without_the_outlet_says_so(caplog: pytest.LogCaptureFixture) -> None:

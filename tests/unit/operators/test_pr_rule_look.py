@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from airflow_provider_agents.exceptions import (
     InvalidInputError,
 )
 from airflow_provider_agents.operators import pr_rule_looking
+from airflow_provider_agents.task_groups.pr_rule import MOST_QUESTIONS
 
 if TYPE_CHECKING:
     from airflow_provider_agents.domain.pr_rule_state import RuleState
@@ -109,6 +111,45 @@ def test_with_the_label_of_a_person_it_is_neither_asked_about_nor_acted_on(world
     assert world.run() == []
     assert world.standing == []
     assert world.reads == []
+
+
+@pytest.mark.parametrize(
+    ("action", "guard", "expected"),
+    [("escalate", "", ["acme/shop#1"]), ("merge", "risk", ["acme/shop#1"]), ("merge", "", [])],
+)
+def test_a_call_for_people_that_was_cut_off_after_the_label_is_made_up_for(
+    world: TurnsWorld, action: str, guard: str, expected: list[str]
+) -> None:
+    world.model.answers = lambda prompt: answered(action)
+    world.open(1)
+    world.run(outcome="failed", guard=guard, retry_at=START.replace(minute=1))
+    world.change(1, labels=("needs-human-approval",))
+    world.clock.pass_minutes(2)
+    assert world.run() == expected
+    assert world.run() == []
+
+
+def test_one_that_a_person_took_over_brings_no_run_after_run(world: TurnsWorld) -> None:
+    world.open(1)
+    soon = START.replace(minute=1)
+    world.run(outcome="guarded", guard="settling", retry_at=soon)
+    assert world.state.look_at == soon
+    world.change(1, labels=("needs-human-approval",))
+    world.clock.pass_minutes(5)
+    assert world.run() == []
+    assert world.state.look_at is None
+
+
+def test_checks_that_go_on_for_days_are_asked_about_every_six_hours_and_not_at_each_step(
+    world: TurnsWorld,
+) -> None:
+    world.model.answers = lambda prompt: answered("wait")
+    world.open(1, checks=RUNNING)
+    for minutes in range(0, 13 * 60, 10):
+        world.change(1, checks=(*RUNNING, Check(name=f"step {minutes}", state="failed", kind="check_run")))
+        world.run()
+        world.clock.pass_minutes(10)
+    assert len(world.model.asked) == 2
 
 
 def test_what_a_guard_put_off_is_carried_out_later_without_asking_again(world: TurnsWorld) -> None:
@@ -205,6 +246,10 @@ def test_a_repository_that_cannot_be_listed_stops_no_other_one_and_loses_nothing
     assert world.state.pull_requests["acme/docs#2"].answer is not None
     assert world.state.last_pass is not None
     assert any("acme/docs: no right" in text for text in world.state.last_pass.faults)
+    assert world.state.look_at is None
+    world.unlisted["acme/docs"] = ForgeUnavailableError("away")
+    assert world.run() == []
+    assert world.state.look_at == START.replace(minute=5)
     del world.unlisted["acme/docs"]
     assert world.run() == []
 
@@ -249,6 +294,20 @@ def test_the_longest_waiting_come_first_and_the_rest_in_the_next_run(world: Turn
     world.clock.pass_minutes(1)
     assert world.run() == ["acme/shop#2", "acme/shop#1"]
     assert world.state.look_at is None
+
+
+def test_no_run_asks_more_than_it_has_time_for_or_than_airflow_can_map(
+    world: TurnsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.edit(max_pull_requests=1000, model={"timeout": 600})
+    for number in range(60):
+        world.open(number)
+    assert MOST_QUESTIONS == pr_rule_looking.AT_A_TIME
+    longest = len(world.look()) / MOST_QUESTIONS * 600
+    assert 3600 < longest < 2 * 3600
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "7")
+    assert len(world.look()) == 7
+    assert world.look_found.left == 53
 
 
 # Money
@@ -346,12 +405,36 @@ def test_the_health_of_its_application_is_a_change_too_and_is_looked_for(world: 
     assert world.run() == ["acme/shop#1"]
 
 
-def test_an_application_that_cannot_be_read_is_a_fault_of_argocd_and_stops_nobody(world: TurnsWorld) -> None:
+def test_an_argo_cd_that_is_away_for_a_moment_is_nobody_s_question_and_stops_nobody(
+    world: TurnsWorld,
+) -> None:
     world.edit(argocd={"enabled": True})
     world.open(1, labels=("staging",))
+    world.open(2, labels=("production",))
     world.applications[SHOP, "staging"] = reading("Unknown", "Argo CD is away")
-    assert world.run() == ["acme/shop#1"]
+    world.applications[SHOP, "production"] = reading("Healthy")
+    assert world.run() == ["acme/shop#2"]
     assert world.state.errors == {"argocd": 1}
+    assert world.state.look_at == START.replace(minute=1)
+    world.applications[SHOP, "staging"] = reading("Degraded")
+    assert world.run() == ["acme/shop#1"]
+    for health, why in (("Unknown", "Argo CD is away"), ("Degraded", "")):
+        world.clock.pass_minutes(5)
+        world.applications[SHOP, "staging"] = reading(health, why)
+        assert world.run() == []
+
+
+def test_an_application_that_never_can_be_read_is_asked_about_as_unknown(world: TurnsWorld) -> None:
+    world.edit(argocd={"enabled": True})
+    world.open(1, labels=("staging",))
+    missing = dataclasses.replace(reading("Unknown", "there is none of that name"), fault_kind="missing")
+    world.applications[SHOP, "staging"] = missing
+    assert world.run() == ["acme/shop#1"]
+    world.open(2, labels=("production",))
+    world.applications[SHOP, "production"] = reading("Unknown", "Argo CD is away")
+    assert world.run() == []
+    world.clock.pass_minutes(6 * 60)
+    assert world.run() == ["acme/shop#2"]
 
 
 # The memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from pr_rule_world import REPOSITORY, RULE, World, said
 
 from airflow_provider_agents.domain.pools import RULES_POOL
 from airflow_provider_agents.domain.pr_rule_choice import CLOSE, LEAVE, MERGE, CalledAbout, question_about
-from airflow_provider_agents.domain.pr_rule_ledger import LEDGER_VARIABLE, Entry
+from airflow_provider_agents.domain.pr_rule_ledger import LEDGER_VARIABLE, Entry, Kind
 from airflow_provider_agents.domain.risk import ChangedFile
 from airflow_provider_agents.exceptions import InvalidInputError, TaskStoppedError
 from airflow_provider_agents.operators.pr_rule_people import (
@@ -112,7 +113,7 @@ def test_what_outsiders_wrote_stands_in_code_and_calls_nobody(people: People) ->
         line for line in question.body.splitlines() if any(word in line for word in ("evil", "olga", "Yes"))
     ]
     assert len(outside) == 3
-    assert all(line.startswith("    ") for line in outside)
+    assert all(re.fullmatch(r"- \w+: (`+) ?[^`].*?[^`] ?\1", line) for line in outside)
     assert "@olga" not in question.body
     assert "@olga" not in question.subject
     assert "\n" not in question.subject
@@ -133,7 +134,7 @@ def test_a_merge_in_spite_of_the_protected_path(people: People) -> None:
         f"comment #7 pr-rule={RULE}",
     ]
     assert [each.person for each in people.world.audit] == ["Olga"]
-    consent = people.world.ledger.entry(KEY).consent(HEAD)
+    consent = people.world.ledger.entry(KEY).consent(HEAD, "main")
     assert consent is not None
     assert (consent.choice, consent.person) == ("merge", "Olga")
     assert people.world.github.pulls[7].labels == ()  # type: ignore[union-attr]
@@ -164,6 +165,10 @@ def test_waiting_ends(people: People) -> None:
     people.carrying._others = {"ask:return_value": {**found, "at": late}}
     with pytest.raises(TaskStoppedError, match="not possible within"):
         people.carry_out()
+    (record,) = people.world.audit
+    assert (record.outcome, record.guard) == ("failed", "draft")
+    assert "not possible within" in people.world.github.comments[f"7 pr-rule={RULE}"]
+    assert people.world.github.pulls[7].labels == (LABEL,)  # type: ignore[union-attr]
 
 
 def test_a_fork_is_not_merged_by_any_choice(people: People) -> None:
@@ -171,7 +176,9 @@ def test_a_fork_is_not_merged_by_any_choice(people: People) -> None:
     people.choose(MERGE)
     with pytest.raises(TaskStoppedError, match="fork"):
         people.carry_out()
-    assert people.world.acts == []
+    assert people.world.acts == [f"comment #7 pr-rule={RULE}"]
+    assert "It was not done" in people.world.github.comments[f"7 pr-rule={RULE}"]
+    assert [each.person for each in people.world.audit] == ["Olga"]
     about = CalledAbout.from_conf({**people.conf, "guard": "fork"})
     assert question_about(about).option_names == (CLOSE, LEAVE)
 
@@ -182,6 +189,49 @@ def test_a_choice_is_void_for_another_head(people: People) -> None:
     done = people.carry_out()
     assert (done["outcome"], done["guard"]) == ("superseded", "head_moved")
     assert people.world.acts == [f"unlabel #7: {LABEL}"]
+
+
+def test_a_choice_is_void_for_another_branch(people: People) -> None:
+    """The author of a pull request may have it go into another branch at any time, with the same head."""
+    people.choose(MERGE)
+    people.world.github.change(7, base_branch="release")
+    done = people.carry_out()
+    assert (done["outcome"], done["guard"]) == ("superseded", "base_moved")
+    assert people.world.acts == [f"unlabel #7: {LABEL}"]
+    people.world.github.change(7, labels=())
+    found = people.world.run({7: said("merge")}, at=datetime.now(UTC))
+    assert [each.outcome for each in found] == ["superseded"]
+
+
+@pytest.mark.parametrize("change", [{"head_sha": NEXT_HEAD}, {"base_branch": "release"}])
+def test_an_old_question_leaves_the_label_of_a_newer_call(people: People, change: dict[str, Any]) -> None:
+    people.ask()
+    people.world.github.change(7, **change)
+    ledger = people.world.ledger
+    (call,) = ledger.entry(KEY).acts
+    newer = dataclasses.replace(
+        call, **{{"base_branch": "base"}.get(name, name): value for name, value in change.items()}
+    )
+    people.world.variables.values[LEDGER_VARIABLE] = ledger.intending(KEY, newer).to_text()
+    assert isinstance(people.ask({}), AirflowSkipException)
+    assert people.world.acts == []
+
+
+def test_what_a_rule_did_meanwhile_does_not_pass_for_the_choice(people: People) -> None:
+    people.choose(MERGE)
+    ledger = people.world.ledger
+    (call,) = ledger.entry(KEY).acts
+    now = datetime.now(UTC)
+    others: tuple[tuple[Kind, str], ...] = (("comment", RULE), ("merge", "other"))
+    for kind, rule in others:
+        ledger = ledger.intending(
+            KEY, dataclasses.replace(call, kind=kind, rule=rule, at=now, base="", detail="")
+        )
+    comment = ledger.entry(KEY).of("comment")[0]
+    people.world.variables.values[LEDGER_VARIABLE] = ledger.ended(KEY, comment, "done").to_text()
+    done = people.carry_out()
+    assert (done["action"], done["outcome"]) == ("merge", "done")
+    assert f"merge #7 {HEAD} squash" in people.world.acts
 
 
 def test_close(people: People) -> None:

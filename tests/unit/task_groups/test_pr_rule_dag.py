@@ -21,8 +21,8 @@ from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.operators.pr_rule_calling import ESCALATION_DAG
 from airflow_provider_agents.operators.pr_rule_sources import load_rule, rule_files
 from airflow_provider_agents.task_groups import pr_rule as pr_rule_dags
+from airflow_provider_agents.task_groups.definition_dags import MOST_FAULTS
 from airflow_provider_agents.task_groups.pr_rule import (
-    MOST_FAULTS,
     pr_rule_dag,
     raise_faults,
     rule_dags,
@@ -131,7 +131,7 @@ def test_a_broken_rule_has_a_dag_that_nothing_starts(write: Callable[..., None])
         == "rules/broken.yaml:4: foo: unknown key; known keys are "
         + str(dag.description).partition("known keys are ")[2]
     )
-    assert "    rules/broken.yaml:4: foo: " in str(dag.doc_md)
+    assert "rules/broken.yaml:4: foo: " in str(dag.doc_md)
     assert set(dag.task_ids) == set(found["pr_rule__a"].task_ids), "its runs can be seen as before"
 
 

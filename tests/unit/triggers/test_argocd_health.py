@@ -66,8 +66,10 @@ class Store:
     def __init__(self, values: dict[str, Any] | None = None) -> None:
         self.values = values if values is not None else {}
         self.written = 0
+        self.read = 0
 
     async def aget(self, key: str, default: Any = None) -> Any:
+        self.read += 1
         return self.values.get(key, default)
 
     async def aset(self, key: str, value: Any) -> None:
@@ -165,6 +167,22 @@ async def test_after_a_restart_it_is_not_told_again(argocd: ArgoCd) -> None:
     store = Store()
     assert len(await watch(trigger(store=store), 60)) == 1
     assert await watch(trigger(store=store), 60) == []
+
+
+async def test_what_no_run_took_up_is_told_again(argocd: ArgoCd) -> None:
+    argocd.health["shop"] = "Degraded"
+    store = Store()
+    assert len(await watch(trigger(store=store), 600)) == 1
+    assert len(await watch(trigger(store=store), 120)) == 1
+    store.values["taken"] = {"revision": B, "at": (START + timedelta(hours=9)).isoformat()}
+    assert len(await watch(trigger(store=store), 3600)) == 2
+
+
+async def test_what_a_run_took_up_is_not_told_again(argocd: ArgoCd) -> None:
+    argocd.health["shop"] = "Degraded"
+    store = Store({"taken": {"revision": A, "at": (START + timedelta(seconds=40)).isoformat()}})
+    assert len(await watch(trigger(store=store), 7200)) == 1
+    assert store.read < 130, "not at each reading"
 
 
 async def test_a_row_goes_on_over_a_restart(argocd: ArgoCd) -> None:
