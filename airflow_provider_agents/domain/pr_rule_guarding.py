@@ -29,6 +29,7 @@ OVERRIDABLE: frozenset[str] = frozenset(
         "selector",
         "author",
         "escalated",
+        "done_by_rule",
         "unsure",
         "ghost",
         "files_unreadable",

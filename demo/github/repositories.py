@@ -30,6 +30,9 @@ fi
 """
 
 CACHED_COMMITS = 4096
+CACHED_BYTES = 100_000
+"""Longest answer that is kept."""
+_ID = re.compile(r"[0-9a-f]{40}")
 
 _FIELDS = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
@@ -46,7 +49,7 @@ class BareRepository:
         self._heads: dict[str, str] | None = None
         self._commits: OrderedDict[str, Commit] = OrderedDict()
         self._merges: OrderedDict[tuple[str, str], MergeResult] = OrderedDict()
-        self._changes: OrderedDict[tuple[str, str], list[ChangedFile]] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
 
     async def git(
         self,
@@ -58,6 +61,21 @@ class BareRepository:
         """Run git on this repository; see :func:`run_git`."""
         values = {"GIT_DIR": str(self.path), **(environment or {})}
         return await run_git(*arguments, stdin=stdin, environment=values, accept=accept)
+
+    async def ask(self, *arguments: str, ids: tuple[str, ...], stdin: bytes = b"") -> bytes:
+        """Run git where the answer follows from objects alone; those never change, so that it is asked once.
+
+        :param ids: the objects. One that is no whole id may be a branch: then git is asked each time.
+        """
+        key = (*arguments, stdin.decode(errors="surrogateescape"))
+        if key in self._answers:
+            return self._answers[key]
+        out = await self.git(*arguments, stdin=stdin)
+        if len(out) <= CACHED_BYTES and all(_ID.fullmatch(one) for one in ids):
+            self._answers[key] = out
+            while len(self._answers) > CACHED_COMMITS:
+                self._answers.popitem(last=False)
+        return out
 
     async def create(self, default_branch: str) -> None:
         """Make the repository, served as GitHub serves its own."""
@@ -109,7 +127,8 @@ class BareRepository:
         """Return the id of the file (``blob``) or folder (``tree``) at ``path``, or ``None``."""
         if "\n" in path or "\n" in revision:
             return None
-        out = await self.git("cat-file", "--batch-check", stdin=f"{revision}:{path}\n".encode())
+        query = f"{revision}:{path}\n".encode()
+        out = await self.ask("cat-file", "--batch-check", ids=(revision,), stdin=query)
         words = out.decode(errors="replace").split()
         return words[0] if words[1:2] == [kind] else None
 
@@ -176,7 +195,7 @@ class BareRepository:
 
     async def count(self, base: str, head: str) -> int:
         """Return how many commits ``head`` has that ``base`` has not."""
-        return int(await self.git("rev-list", "--count", head, f"^{base}"))
+        return int(await self.ask("rev-list", "--count", head, f"^{base}", ids=(base, head)))
 
     async def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         out = await self.git("rev-list", "--max-count=1", ancestor, f"^{descendant}")
@@ -273,19 +292,11 @@ class BareRepository:
         return entries
 
     async def changed_files(self, base: str, head: str) -> list[ChangedFile]:
-        """Return what differs between the merge base of two commits and the second, both by their ids."""
-        key = (base, head)
-        if key not in self._changes:
-            self._changes[key] = await self._compare(f"{base}...{head}")
-            while len(self._changes) > CACHED_COMMITS:
-                self._changes.popitem(last=False)
-        return list(self._changes[key])
-
-    async def _compare(self, range_: str) -> list[ChangedFile]:
-        names = (await self.git("diff", "-z", "--name-status", "--find-renames", range_)).decode(
-            errors="replace"
-        )
-        counts = (await self.git("diff", "-z", "--numstat", "--no-renames", range_)).decode(errors="replace")
+        """Return what differs between the merge base of the two commits and ``head``."""
+        range_, ids = f"{base}...{head}", (base, head)
+        listed = await self.ask("diff", "-z", "--name-status", "--find-renames", range_, ids=ids)
+        counted = await self.ask("diff", "-z", "--numstat", "--no-renames", range_, ids=ids)
+        names, counts = listed.decode(errors="replace"), counted.decode(errors="replace")
         numbers: dict[str, tuple[int, int]] = {}
         for line in counts.split("\x00"):
             if line:
@@ -310,7 +321,7 @@ class BareRepository:
 
     async def diff(self, base: str, head: str, *paths: str) -> str:
         """Return the unified diff from the merge base of the two commits to ``head``."""
-        out = await self.git("diff", f"{base}...{head}", "--", *paths)
+        out = await self.ask("diff", f"{base}...{head}", "--", *paths, ids=(base, head))
         return out.decode(errors="replace")
 
     async def map_line(self, old: str, new: str, path: str, line: int) -> int | None:

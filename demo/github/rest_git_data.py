@@ -156,7 +156,7 @@ async def _commit(call: Call, sha: str) -> dict[str, Any]:
 async def _tree(call: Call, sha: str) -> dict[str, Any]:
     name = call.repository.full_name
     try:
-        out = await call.repository.git.git("ls-tree", "-z", "--long", sha)
+        out = await call.repository.git.ask("ls-tree", "-z", "--long", sha, ids=(sha,))
     except GitError:
         raise not_found() from None
     entries = []

@@ -110,15 +110,10 @@ class Rule:
         except TimeoutError as error:
             raise TimeoutError(f"{error}; records: {json.dumps(self.records(), indent=1)}") from None
 
-    def rest(self) -> None:
-        """Have it look no more: each look costs processor time. Its runs still need the file."""
-        path, paused = f"/dags/{self.dag_id}?update_mask=is_paused", {"is_paused": True}
-        surely(lambda: self.stack.airflow.request("PATCH", path, paused))
-
 
 @contextmanager
 def ruling(stack: DemoStack, **texts: str) -> Iterator[dict[str, Rule]]:
-    """Add rules by name, as the texts of their files; in the end take them away."""
+    """Add rules by name, as the texts of their files; in the end take them away, and with them their DAGs."""
     rules = {name.replace("_", "-"): text for name, text in texts.items()}
     made = {name: Rule(stack, name) for name in rules}
     for name, text in rules.items():
@@ -129,7 +124,6 @@ def ruling(stack: DemoStack, **texts: str) -> Iterator[dict[str, Rule]]:
         yield made
     finally:
         for rule in made.values():
-            rule.rest()
             rule.file.unlink(missing_ok=True)
 
 

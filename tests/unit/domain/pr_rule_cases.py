@@ -67,7 +67,13 @@ def ledger(
         other = f"acme/shop#{number}"
         found = found.intending(other, each).ended(other, each, each.state)
     if consent:
-        given = Consent(head_sha=consent_head, base=consent_base, choice=consent, person="olga", at=NOW - timedelta(minutes=1))  # type: ignore[arg-type]
+        given = Consent(
+            head_sha=consent_head,
+            base=consent_base,
+            choice=consent,
+            person="olga",
+            at=NOW - timedelta(minutes=1),
+        )  # type: ignore[arg-type]
         found = found.consenting(key, given)
     return found
 

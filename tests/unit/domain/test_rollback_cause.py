@@ -81,7 +81,12 @@ def test_when_it_was_deployed() -> None:
         (NOW, NOW, ["a"], ""),
         (NOW + timedelta(hours=1), NOW, ["a"], ""),
         (NOW - timedelta(minutes=1), NOW, ["a"], ""),
-        (NOW - timedelta(minutes=20), NOW, ["a"], "not caused by a change: it began 20 min before b was deployed"),
+        (
+            NOW - timedelta(minutes=20),
+            NOW,
+            ["a"],
+            "not caused by a change: it began 20 min before b was deployed",
+        ),
         (NOW + timedelta(hours=2), NOW, ["a"], "not caused by a change: b had been deployed for 2.0 h"),
         (NOW, None, ["a"], "Nobody knows when"),
         (NOW, NOW, [], "No deployment before"),
