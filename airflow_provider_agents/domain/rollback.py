@@ -239,7 +239,8 @@ def step(rollback: Rollback, facts: Facts, timings: Timings, now: datetime) -> T
 def _idle(rollback: Rollback, facts: Facts, timings: Timings, now: datetime) -> Transition:
     where = f"{rollback.application} at {rollback.revision[:12]}"
     if facts.health != "Degraded" or not facts.same_deployment or facts.readings < timings.readings:
-        return _stay(rollback, f"{where} is {facts.health}, Degraded in {facts.readings} readings in a row.")
+        count = f"readings in a row that said Degraded: {facts.readings} of {timings.readings}"
+        return _stay(rollback, f"{where} is {facts.health}; {count}.")
     if not facts.environment_allowed:
         return _go(rollback, "not_allowed", f"{where} is Degraded, and not of an environment of ours (I1).")
     if facts.short is False:

@@ -71,7 +71,9 @@ class BareRepository:
         if key in self._answers:
             return self._answers[key]
         out = await self.git(*arguments, stdin=stdin)
-        if len(out) <= CACHED_BYTES and all(_ID.fullmatch(one) for one in ids):
+        # A commit that is missing may still come.
+        lasting = not out.endswith(b" missing\n") or all(one in self._commits for one in ids)
+        if lasting and len(out) <= CACHED_BYTES and all(_ID.fullmatch(one) for one in ids):
             self._answers[key] = out
             while len(self._answers) > CACHED_COMMITS:
                 self._answers.popitem(last=False)

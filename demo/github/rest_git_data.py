@@ -89,7 +89,8 @@ async def _kind(call: Call, name: str) -> str:
     """Return what kind of object a name stands for; empty where it is none."""
     if "\n" in name:
         return ""
-    out = await call.repository.git.git("cat-file", "--batch-check", stdin=f"{name}\n".encode())
+    query = f"{name}\n".encode()
+    out = await call.repository.git.ask("cat-file", "--batch-check", ids=(name,), stdin=query)
     words = out.decode(errors="replace").split()
     return words[1] if len(words) == 3 else ""
 

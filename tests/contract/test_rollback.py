@@ -178,25 +178,12 @@ class TestDetection:
 
 
 class TestCandidate:
+    """Which deployment is the cause, and what is proof: tests/unit/domain/test_rollback_cause.py, test_health_record.py."""
+
     async def test_no_replica_is_missing(self, world: RollbackWorld) -> None:
         await world.break_it()
         world.argocd.set_health(APPLICATION, "Degraded", available=2)
         await ended(world, "not_allowed", "I3")
-
-    async def test_nothing_was_deployed_before(self, world: RollbackWorld) -> None:
-        world.argocd.applications[APPLICATION].history.clear()
-        await world.break_it()
-        await ended(world, "no_candidate", "No deployment before")
-
-    async def test_it_was_not_a_deployment(self, world: RollbackWorld) -> None:
-        sha = await world.push({"docs/notes.md": "Two.\n"})
-        await world.passing(sha)
-        await world.look_at_argo()
-        world.definition["timings"] = {"caused_within": 60}
-        for one in world.argocd.applications[APPLICATION].history:
-            one.deployed_at = world.argocd.now() - timedelta(hours=5)
-        world.argocd.set_health(APPLICATION, "Degraded")
-        await ended(world, "no_candidate", "not caused by a change")
 
     async def test_nothing_earlier_is_known_to_be_good(self, world: RollbackWorld) -> None:
         await world.passing(await world.head(), "failure")
@@ -210,14 +197,6 @@ class TestCandidate:
         await checks_pass(world)
         world.remember(_healthy(good, hours=25, share=0.995))
         assert (await world.run())["state"] == "rollback_complete"
-
-    async def test_less_is_not(self, world: RollbackWorld) -> None:
-        """How much less: tests/unit/domain/test_health_record.py."""
-        good = await world.head()
-        await world.passing(good, "failure")
-        await world.break_it()
-        world.remember(_healthy(good, hours=30, share=0.98))
-        await ended(world, "no_candidate", "neither healthy")
 
     async def test_too_many_commits(self, world: RollbackWorld) -> None:
         world.definition["max_commits"] = 2

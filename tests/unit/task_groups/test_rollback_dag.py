@@ -88,7 +88,7 @@ def test_a_broken_one_says_so_and_takes_no_other_along(folder: Path) -> None:
     assert "broken" in dag.tags
     assert "broken" not in dags["rollback__shop"].tags
     assert str(dag.description).startswith("rollbacks/broken.yaml:3: path: ")
-    assert "    rollbacks/broken.yaml:3: path: " in str(dag.doc_md)
+    assert "rollbacks/broken.yaml:3: path: " in str(dag.doc_md)
     assert set(dag.task_ids) == set(TASKS), "its runs can be seen as before"
 
 
