@@ -11,7 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING, cast
 
 from airflow_provider_agents.domain.authority import approves
-from airflow_provider_agents.domain.pr_rule_guarding import (
+from airflow_provider_agents.domain.pr_rule_circumstances import (
     OVERRIDABLE,
     Case,
     Circumstances,

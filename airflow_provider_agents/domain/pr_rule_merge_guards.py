@@ -19,7 +19,15 @@ from airflow_provider_agents.domain.landing_decision import (
     quiet_seconds,
 )
 from airflow_provider_agents.domain.landing_policy import LandingPolicy
-from airflow_provider_agents.domain.pr_rule_guarding import Case, Guard, Guarded, escalate, soon, unread, wait
+from airflow_provider_agents.domain.pr_rule_circumstances import (
+    Case,
+    Guard,
+    Guarded,
+    escalate,
+    soon,
+    unread,
+    wait,
+)
 from airflow_provider_agents.domain.pr_rule_ledger import MERGES, free_at
 from airflow_provider_agents.domain.risk import risk
 from airflow_provider_agents.domain.untrusted import one_line

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_agents.domain.outbound import outbound
 
 if TYPE_CHECKING:
-    from airflow_provider_agents.domain.pr_rule_guarding import Guarded
+    from airflow_provider_agents.domain.pr_rule_circumstances import Guarded
 
 MOST_REASON_BYTES = 2_000
 MOST_COMMENT_BYTES = 10_000

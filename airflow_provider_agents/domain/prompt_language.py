@@ -292,9 +292,9 @@ class _Check:
             self.found.cost += LONG_COST * place.times if kinds[node.attr] == "fenced" else 0
         elif fields:
             near = difflib.get_close_matches(node.attr, kinds, n=1, cutoff=0.6)
-            meant = f"; did you mean `{of}.{near[0]}`?" if near else ""
+            meant = f"; did you mean `{of}.{near[0]}`?" if near else "."
             self.found.fault(
-                node.lineno, f"`{of}.{node.attr}` is not there; there are {_listed(of, fields)}{meant}"
+                node.lineno, f"`{of}.{node.attr}` is not there{meant} There are: {_listed(of, fields)}"
             )
         else:
             having = ", ".join(f"`{name}`" for name in self.vocabulary.records)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_agents.domain.landing_decision import Decision
-    from airflow_provider_agents.domain.pr_rule_guarding import PlatformGuards
+    from airflow_provider_agents.domain.pr_rule_circumstances import PlatformGuards
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.domain.risk import ChangedFile
     from airflow_provider_agents.domain.rollback_definition import RollbackDefinition

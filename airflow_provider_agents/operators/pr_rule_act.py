@@ -45,6 +45,6 @@ class ActOnPullRequestsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         # Not at import: every parse of the DAGs would pay for it.
-        from airflow_provider_agents.operators.pr_rule_acting import RuleActing
+        from airflow_provider_agents.operators.pr_rule_act_pass import ActPass
 
-        return RuleActing(self, context).run()
+        return ActPass(self, context).run()

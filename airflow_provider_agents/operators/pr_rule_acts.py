@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from airflow_provider_agents.domain.pr_rule import PullRequestRule
+    from airflow_provider_agents.domain.pr_rule_circumstances import Guarded
     from airflow_provider_agents.domain.pr_rule_decision import Outcome, RuleAnswer
-    from airflow_provider_agents.domain.pr_rule_guarding import Guarded
     from airflow_provider_agents.domain.pr_rule_ledger import ActState, Kind
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.hooks.github_client import GitHubClient

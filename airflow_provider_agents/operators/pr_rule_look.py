@@ -46,7 +46,7 @@ class LookForPullRequestsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         # Not at import: every parse of the DAGs would pay for it.
-        from airflow_provider_agents.operators.pr_rule_looking import RuleLook
+        from airflow_provider_agents.operators.pr_rule_look_pass import RuleLook
 
         found = RuleLook(self, context).run()
         ti = context["ti"]

@@ -247,7 +247,7 @@ class CarryOutChoiceOperator(BaseOperator):
     ) -> PullRequestDecision:
         from airflow_provider_agents.domain.authority import named_teams
         from airflow_provider_agents.hooks.github_authority import ask_about
-        from airflow_provider_agents.operators.pr_rule_one import OneAct
+        from airflow_provider_agents.operators.pr_rule_single_act import OneAct
         from airflow_provider_agents.operators.pr_rule_surroundings import platform_guards
 
         about = place.about

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_agents import settings
 from airflow_provider_agents.domain.config_files import repositories_file
+from airflow_provider_agents.domain.pr_rule_circumstances import PlatformGuards
 from airflow_provider_agents.domain.pr_rule_facts import environment_of
-from airflow_provider_agents.domain.pr_rule_guarding import PlatformGuards
 from airflow_provider_agents.domain.pr_rule_merge_guards import MOST_COMMITS
 from airflow_provider_agents.domain.settings_layers import effective
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_agents.domain.commits import CommitRef
     from airflow_provider_agents.domain.pr_rule import PullRequestRule
-    from airflow_provider_agents.domain.pr_rule_guarding import Circumstances, Need
+    from airflow_provider_agents.domain.pr_rule_circumstances import Circumstances, Need
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.hooks.github_client import GitHubClient
 

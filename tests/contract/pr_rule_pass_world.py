@@ -24,10 +24,10 @@ from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
 from airflow_provider_agents.hooks import github_landing_calls, github_transport
 from airflow_provider_agents.hooks.github_client import GitHubClient
 from airflow_provider_agents.operators import (
-    pr_rule_acting,
-    pr_rule_looking,
-    pr_rule_one,
+    pr_rule_act_pass,
+    pr_rule_look_pass,
     pr_rule_question,
+    pr_rule_single_act,
 )
 from airflow_provider_agents.operators.pr_rule_act import ActOnPullRequestsOperator
 from airflow_provider_agents.operators.pr_rule_decide import DecideAboutPullRequestOperator
@@ -158,7 +158,7 @@ class PassWorld:
         self._rules = folder / "rules"
         self._rules.mkdir()
         clock = SimpleNamespace(now=self.now)
-        for module in (pr_rule_looking, pr_rule_question, pr_rule_acting, pr_rule_one):
+        for module in (pr_rule_look_pass, pr_rule_question, pr_rule_act_pass, pr_rule_single_act):
             monkeypatch.setattr(module, "datetime", clock)
         read, read_all = GitHubClient.snapshot, GitHubClient.snapshots
 
@@ -176,7 +176,7 @@ class PassWorld:
         monkeypatch.setattr(github_landing_calls, "MUTATION_PAUSE_SECONDS", 0)
         monkeypatch.setattr(github_transport, "READ_RETRY_DELAYS", (0.0, 0.0))
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=self.send), raising=False)
-        monkeypatch.setattr(pr_rule_acting, "record_decisions", self._record)
+        monkeypatch.setattr(pr_rule_act_pass, "record_decisions", self._record)
         _connect(monkeypatch, "GITHUB", "github", f"{github.url}/api/v3", github.add_token("robot"))
         _connect(monkeypatch, "ANTHROPIC", "anthropic", model.url, KEY)
         for login in ("alice", "bob", "ci"):

@@ -19,8 +19,8 @@ from airflow_provider_agents.hooks.github import AgentsGitHubHook
 from airflow_provider_agents.hooks.github_client import GitHubClient
 from airflow_provider_agents.hooks.github_transport import open_transport
 from airflow_provider_agents.hooks.github_urls import github_urls
-from airflow_provider_agents.operators import pr_rule_one
-from airflow_provider_agents.operators.pr_rule_one import OneAct
+from airflow_provider_agents.operators import pr_rule_single_act
+from airflow_provider_agents.operators.pr_rule_single_act import OneAct
 from demo.github.server import StandInGitHub
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ async def client(server: StandInGitHub) -> AsyncIterator[GitHubClient]:
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[RuleLedger]:
     """Keep the ledger here; return its states, the newest last."""
     states = [RuleLedger()]
-    monkeypatch.setattr(pr_rule_one, "read_ledger", lambda: RuleLedger.from_text(states[-1].to_text()))
-    monkeypatch.setattr(pr_rule_one, "write_ledger", states.append)
+    monkeypatch.setattr(pr_rule_single_act, "read_ledger", lambda: RuleLedger.from_text(states[-1].to_text()))
+    monkeypatch.setattr(pr_rule_single_act, "write_ledger", states.append)
     return states
 
 

@@ -6,7 +6,6 @@ import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -66,18 +65,6 @@ class Rule:
                 raise
             return []
         return sorted(found, key=lambda run: str(run["run_after"]))
-
-    def ended(self, after: datetime | None = None) -> dict[str, Any]:
-        """Wait until a run that began after a moment (ever) has ended, and return it."""
-        moment = after or datetime.min.replace(tzinfo=UTC)
-
-        def found() -> dict[str, Any] | None:
-            for run in self.runs():
-                if run["end_date"] and datetime.fromisoformat(run["start_date"]) > moment:
-                    return run
-            return None
-
-        return wait_for(found, what=f"a run of {self.dag_id}", seconds=SECONDS, interval=0.5)
 
     def pass_now(self) -> dict[str, Any]:
         """Have it look although nothing says that it should, and return the run."""

@@ -34,7 +34,7 @@ from airflow_provider_agents.domain import pr_rule_guards
 from airflow_provider_agents.domain.authority import objects
 from airflow_provider_agents.domain.freeze import frozen_until
 from airflow_provider_agents.domain.pr_rule import ACTS, Guards, Limits
-from airflow_provider_agents.domain.pr_rule_guarding import Case, PlatformGuards
+from airflow_provider_agents.domain.pr_rule_circumstances import Case, PlatformGuards
 from airflow_provider_agents.domain.pr_rule_guards import GUARDS, OVERRIDABLE, guarded
 from airflow_provider_agents.domain.pr_rule_ledger import RuleLedger
 from airflow_provider_agents.domain.pull_request import QueueEntry

@@ -9,7 +9,7 @@ import pytest
 from fakes import FAILED, NOW, PENDING, snapshot
 from landing_cases import APPROVAL, OBJECTION, STRANGERS_STOP, THREAD, said
 
-from airflow_provider_agents.domain.pr_rule_guarding import PlatformGuards
+from airflow_provider_agents.domain.pr_rule_circumstances import PlatformGuards
 from airflow_provider_agents.domain.risk import ChangedFile
 from airflow_provider_agents.domain.rollback_definition import RollbackDefinition
 from airflow_provider_agents.domain.rollback_guards import FILES_UNREAD, judged

@@ -10,7 +10,7 @@ import pytest
 from fakes import FAILED, HEAD, NEXT_HEAD, NOW, PASSED, PENDING, snapshot
 from landing_cases import APPROVAL, OBJECTION, said
 
-from airflow_provider_agents.domain.pr_rule_guarding import PlatformGuards
+from airflow_provider_agents.domain.pr_rule_circumstances import PlatformGuards
 from airflow_provider_agents.domain.rollback import Rollback, State, Transition, step
 from airflow_provider_agents.domain.rollback_definition import RollbackDefinition, Timings
 from airflow_provider_agents.domain.rollback_facts import Candidate, Facts, pull_facts

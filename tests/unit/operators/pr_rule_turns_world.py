@@ -22,7 +22,7 @@ from airflow_provider_agents.domain.pr_rule_look import Look
 from airflow_provider_agents.domain.pr_rule_state import RuleState
 from airflow_provider_agents.domain.pull_request import Check, PullRequestSnapshot
 from airflow_provider_agents.exceptions import InvalidInputError
-from airflow_provider_agents.operators import pr_rule_looking, pr_rule_material, pr_rule_question
+from airflow_provider_agents.operators import pr_rule_look_pass, pr_rule_material, pr_rule_question
 from airflow_provider_agents.operators.pr_rule_decide import LABEL_KEY, DecideAboutPullRequestOperator
 from airflow_provider_agents.operators.pr_rule_look import LookForPullRequestsOperator
 from airflow_provider_agents.operators.pr_rule_records import read_state, write_state
@@ -173,14 +173,14 @@ class TurnsWorld:
 
             return asyncio.run(session())
 
-        for module in (pr_rule_looking, pr_rule_question):
+        for module in (pr_rule_look_pass, pr_rule_question):
             monkeypatch.setattr(module, "load_rule", self.load)
             monkeypatch.setattr(module, "datetime", SimpleNamespace(now=self.clock.now))
             monkeypatch.setattr(module, "rule_model", lambda rule: self.model)
-        for module in (pr_rule_looking, pr_rule_material):
+        for module in (pr_rule_look_pass, pr_rule_material):
             monkeypatch.setattr(module, "run_with_owners", run_with_owners)
         monkeypatch.setattr(
-            pr_rule_looking,
+            pr_rule_look_pass,
             "application_readings",
             lambda rule, places: {p: r for p, r in self.applications.items() if p in places},
         )

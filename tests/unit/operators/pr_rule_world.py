@@ -25,7 +25,7 @@ from airflow_provider_agents.domain.risk import ChangedFile
 from airflow_provider_agents.exceptions import InvalidInputError
 from airflow_provider_agents.hooks import github_scope
 from airflow_provider_agents.hooks.github_models import MergeResult
-from airflow_provider_agents.operators import pr_rule_acting, pr_rule_audit, pr_rule_sources
+from airflow_provider_agents.operators import pr_rule_act_pass, pr_rule_audit, pr_rule_sources
 from airflow_provider_agents.operators.pr_rule_act import ActOnPullRequestsOperator
 
 if TYPE_CHECKING:
@@ -191,16 +191,16 @@ class World:
         self.ti.id = "1"  # type: ignore[attr-defined]
         self.store = Store()
         self.watcher = Store()
-        for place in (pr_rule_acting, pr_rule_audit):  # here and below: also where a function imports it
+        for place in (pr_rule_act_pass, pr_rule_audit):  # here and below: also where a function imports it
             monkeypatch.setattr(place, "record_decisions", self._record)
-        monkeypatch.setattr(pr_rule_acting, "count_error", lambda name, kind: None)
-        for module in (pr_rule_acting, pr_rule_sources):
+        monkeypatch.setattr(pr_rule_act_pass, "count_error", lambda name, kind: None)
+        for module in (pr_rule_act_pass, pr_rule_sources):
             monkeypatch.setattr(module, "load_rule", self._load)
         scope = SimpleNamespace(connection="github_default")
-        for place in (pr_rule_acting, github_scope):
+        for place in (pr_rule_act_pass, github_scope):
             monkeypatch.setattr(place, "rule_scope", lambda rule: scope)
         monkeypatch.setattr(
-            pr_rule_acting, "run_with_owners", lambda conn, work: asyncio.run(work(self.github))
+            pr_rule_act_pass, "run_with_owners", lambda conn, work: asyncio.run(work(self.github))
         )
 
     def _load(self, name: str) -> PullRequestRule:

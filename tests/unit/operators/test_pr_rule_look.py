@@ -20,7 +20,7 @@ from airflow_provider_agents.exceptions import (
     ForgeUnavailableError,
     InvalidInputError,
 )
-from airflow_provider_agents.operators import pr_rule_looking
+from airflow_provider_agents.operators import pr_rule_look_pass
 from airflow_provider_agents.task_groups.pr_rule import MOST_QUESTIONS
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def test_one_that_nobody_foresaw_stops_no_other_one(
             raise AttributeError("nobody foresaw it")
         return pr_rule_facts.facts_of(snapshot, *args, **values)
 
-    monkeypatch.setattr(pr_rule_looking, "facts_of", facts_of)
+    monkeypatch.setattr(pr_rule_look_pass, "facts_of", facts_of)
     world.open(1)
     world.open(2)
     assert world.run() == ["acme/shop#1"]
@@ -302,7 +302,7 @@ def test_no_run_asks_more_than_it_has_time_for_or_than_airflow_can_map(
     world.edit(max_pull_requests=1000, model={"timeout": 600})
     for number in range(60):
         world.open(number)
-    assert MOST_QUESTIONS == pr_rule_looking.AT_A_TIME
+    assert MOST_QUESTIONS == pr_rule_look_pass.AT_A_TIME
     longest = len(world.look()) / MOST_QUESTIONS * 600
     assert 3600 < longest < 2 * 3600
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "7")
@@ -377,7 +377,7 @@ def test_without_anything_to_ask_no_model_is_needed(
 
     world.open(1)
     world.run()
-    monkeypatch.setattr(pr_rule_looking, "rule_model", missing)
+    monkeypatch.setattr(pr_rule_look_pass, "rule_model", missing)
     assert world.run() == []
     world.change(1, title="Other")
     with pytest.raises(InvalidInputError, match="no connection"):

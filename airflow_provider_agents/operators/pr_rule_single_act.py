@@ -24,8 +24,8 @@ from airflow_provider_agents.operators.rule_ledger import read_ledger, write_led
 
 if TYPE_CHECKING:
     from airflow_provider_agents.domain.pr_rule import Action, PullRequestRule
+    from airflow_provider_agents.domain.pr_rule_circumstances import PlatformGuards
     from airflow_provider_agents.domain.pr_rule_decision import Outcome, PullRequestDecision, RuleAnswer
-    from airflow_provider_agents.domain.pr_rule_guarding import PlatformGuards
     from airflow_provider_agents.domain.pr_rule_ledger import Kind
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
 

@@ -27,8 +27,8 @@ from airflow_provider_agents.operators.pr_rule_acts import failed
 from airflow_provider_agents.operators.pr_rule_audit import count_error, record_decisions
 from airflow_provider_agents.operators.pr_rule_calling import ask_values
 from airflow_provider_agents.operators.pr_rule_look import LOOK_KEY, STANDING_KEY
-from airflow_provider_agents.operators.pr_rule_one import OneAct, ended_as
 from airflow_provider_agents.operators.pr_rule_records import read_state, write_state
+from airflow_provider_agents.operators.pr_rule_single_act import OneAct, ended_as
 from airflow_provider_agents.operators.pr_rule_sources import load_rule
 from airflow_provider_agents.operators.pr_rule_surroundings import platform_guards
 from airflow_provider_agents.operators.rule_ledger import read_ledger, write_ledger
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_agents.domain.pr_rule import PullRequestRule
-    from airflow_provider_agents.domain.pr_rule_guarding import PlatformGuards
+    from airflow_provider_agents.domain.pr_rule_circumstances import PlatformGuards
     from airflow_provider_agents.domain.pr_rule_state import RuleState
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.operators.pr_rule_act import ActOnPullRequestsOperator
@@ -51,7 +51,7 @@ _EDITED = "The rule was edited since."
 _CALL = RuleAnswer(action="escalate", reason="", confidence=1.0)
 
 
-class RuleActing:
+class ActPass:
     """One run's acts."""
 
     def __init__(self, operator: ActOnPullRequestsOperator, context: Context) -> None:
