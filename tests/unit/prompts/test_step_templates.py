@@ -117,7 +117,11 @@ CASES: list[tuple[str, str, str]] = [
         "loops go over read_repositories, protected_paths, labels, or",
     ),
     ("implement", "{{ failure }}", "`failure` is no text; write `failure.command`, `failure.exit_code`"),
-    ("implement", "{{ failure.exitcode }}", "`failure.exitcode` is not there; did you mean `failure.exit_code`? There are: `failure.command`"),
+    (
+        "implement",
+        "{{ failure.exitcode }}",
+        "`failure.exitcode` is not there; did you mean `failure.exit_code`? There are: `failure.command`",
+    ),
     (
         "implement",
         "Go.\n{{ failure.output }}",
