@@ -24,11 +24,12 @@ from airflow_provider_agents.hooks.github_authority import ask_about
 from airflow_provider_agents.hooks.github_owners import run_with_owners
 from airflow_provider_agents.hooks.github_scope import rule_scope
 from airflow_provider_agents.operators.pr_rule_acts import failed
+from airflow_provider_agents.operators.pr_rule_application import Applications
 from airflow_provider_agents.operators.pr_rule_audit import count_error, record_decisions
 from airflow_provider_agents.operators.pr_rule_calling import ask_values
 from airflow_provider_agents.operators.pr_rule_look import LOOK_KEY, STANDING_KEY
 from airflow_provider_agents.operators.pr_rule_records import read_state, write_state
-from airflow_provider_agents.operators.pr_rule_single_act import OneAct, ended_as
+from airflow_provider_agents.operators.pr_rule_single_act import SingleAct, ended_as
 from airflow_provider_agents.operators.pr_rule_sources import load_rule
 from airflow_provider_agents.operators.pr_rule_surroundings import platform_guards
 from airflow_provider_agents.operators.rule_ledger import read_ledger, write_ledger
@@ -65,6 +66,7 @@ class ActPass:
         self._halted: ForgeRateLimitedError | None = None
         self._taken_back: list[PullRequestDecision] = []
         self._at = datetime.now(UTC)
+        self._applications: Applications | None = None
 
     def run(self) -> list[dict[str, Any]]:
         """Act; return what people are to be asked.
@@ -125,6 +127,7 @@ class ActPass:
     ) -> list[PullRequestDecision]:
         try:
             rule = load_rule(self._name)
+            self._applications = Applications(rule)
             connection = rule_scope(rule).connection
         except InvalidInputError as error:
             why = _gone(error)
@@ -226,13 +229,14 @@ class ActPass:
         self._halted = one.halted
         return ended
 
-    def _one_act(self, repository: str, rule: PullRequestRule, connection: str) -> OneAct:
-        return OneAct(
+    def _one_act(self, repository: str, rule: PullRequestRule, connection: str) -> SingleAct:
+        return SingleAct(
             rule_name=self._name,
             rule=rule,
             connection=connection,
             platform=self._platform[repository],
             since=self._at,
+            applications=self._applications,
         )
 
     def _look_after_queues(self, looked_at: Set[str], rule: PullRequestRule, connection: str) -> None:

@@ -57,6 +57,23 @@ def application_readings(rule: PullRequestRule, places: Iterable[Place]) -> dict
     return {place: readings[name] if isinstance(name, str) else name for place, name in named.items()}
 
 
+class Applications:
+    """Reads applications one at a time during a run; an Argo CD that was away once is not waited for again in it."""
+
+    def __init__(self, rule: PullRequestRule) -> None:
+        self._rule = rule
+        self._away: ApplicationReading | None = None
+
+    def reading(self, place: Place) -> ApplicationReading:
+        """Return how the application of a place is."""
+        if self._away is not None:
+            return self._away
+        found = application_readings(self._rule, [place])[place]
+        if found.fault_kind == "unavailable":
+            self._away = found
+        return found
+
+
 def _unnamed(fault: str) -> ApplicationReading:
     return ApplicationReading(name="", observed_at=_now(), fault=fault, fault_kind="unnamed")
 

@@ -247,13 +247,13 @@ class CarryOutChoiceOperator(BaseOperator):
     ) -> PullRequestDecision:
         from airflow_provider_agents.domain.authority import named_teams
         from airflow_provider_agents.hooks.github_authority import ask_about
-        from airflow_provider_agents.operators.pr_rule_single_act import OneAct
+        from airflow_provider_agents.operators.pr_rule_single_act import SingleAct
         from airflow_provider_agents.operators.pr_rule_surroundings import platform_guards
 
         about = place.about
         platform = platform_guards(about.repository)
         ask_about(named_teams(platform.authority))
-        one = OneAct(
+        one = SingleAct(
             rule_name=about.rule,
             rule=place.rule,
             connection=place.connection,

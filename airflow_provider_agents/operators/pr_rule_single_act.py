@@ -18,6 +18,7 @@ from airflow_provider_agents.domain.pr_rule_ledger import MERGES, Act
 from airflow_provider_agents.exceptions import ForgeError, ForgeRateLimitedError
 from airflow_provider_agents.hooks.github import AgentsGitHubHook
 from airflow_provider_agents.operators.pr_rule_acts import RuleActs, failed
+from airflow_provider_agents.operators.pr_rule_application import Applications
 from airflow_provider_agents.operators.pr_rule_calling import Called, ask_run_id, page_of
 from airflow_provider_agents.operators.pr_rule_surroundings import looked_into
 from airflow_provider_agents.operators.rule_ledger import read_ledger, write_ledger
@@ -34,11 +35,12 @@ MOST_NEEDS = 4
 MOST_MESSAGE = 500
 
 
-class OneAct:
+class SingleAct:
     """Carries out one decision. Only for a task that is alone in the pool ``agents_rules``.
 
     :param platform: what ``repositories.yaml`` says about the repository.
     :param since: when the run began: what the ledger has from then on was done by an earlier try of it.
+    :param applications: those of Argo CD, as all acts of a run read them.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class OneAct:
         connection: str,
         platform: PlatformGuards,
         since: datetime,
+        applications: Applications | None = None,
     ) -> None:
         self._name = rule_name
         self._rule = rule
         self._connection = connection
         self._platform = platform
         self._since = since
+        self._applications = applications or Applications(rule)
         self.called: Called | None = None
         """What people were called for."""
         self.merging = False
@@ -97,7 +101,7 @@ class OneAct:
         for _ in range(MOST_NEEDS):
             if not found.needs:
                 break
-            circumstances = looked_into(found.needs, circumstances, self._rule, s, ask)
+            circumstances = looked_into(found.needs, circumstances, self._rule, s, ask, self._applications)
             found = guarded(answer, s, self._rule, circumstances, calling=calling)
         if found.guard == "nothing_to_do" and (tried := self._tried(decision, circumstances)) is not None:
             write_ledger(read_ledger().ended(decision.key, tried, "done"))

@@ -13,7 +13,6 @@ from airflow_provider_agents.domain.pr_rule_merge_guards import MOST_COMMITS
 from airflow_provider_agents.domain.settings_layers import effective
 from airflow_provider_agents.exceptions import ForgeAccessError, InvalidInputError
 from airflow_provider_agents.operators.effective_settings import installed_options
-from airflow_provider_agents.operators.pr_rule_application import application_readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_agents.domain.pr_rule_circumstances import Circumstances, Need
     from airflow_provider_agents.domain.pull_request import PullRequestSnapshot
     from airflow_provider_agents.hooks.github_client import GitHubClient
+    from airflow_provider_agents.operators.pr_rule_application import Applications
 
     Ask = Callable[[Callable[[GitHubClient], Coroutine[Any, Any, Any]]], Any]
 
@@ -52,16 +52,17 @@ def looked_into(
     rule: PullRequestRule,
     snapshot: PullRequestSnapshot,
     ask: Ask,
+    applications: Applications,
 ) -> Circumstances:
     """Return the circumstances with what a guard asked for.
 
     :param ask: runs a question with a client of the repository.
+    :param applications: those of Argo CD.
     :raises ForgeError: what passes by itself; a right that lacks is a fault in the circumstances.
     """
     repository, number = snapshot.repository, snapshot.number
     if need == "health":
-        place = (repository, environment_of(snapshot.labels, rule))
-        reading = application_readings(rule, [place])[place]
+        reading = applications.reading((repository, environment_of(snapshot.labels, rule)))
         return dataclasses.replace(circumstances, health=reading.health, health_fault=reading.fault)
     if need == "files":
         try:

@@ -252,8 +252,10 @@ async def _rounds(conn_id: str, members: Watched) -> AsyncGenerator[Readings, No
         due = [name for name, at in turns.items() if at <= loop.time()]
         if not due:
             pause = min(turns.values(), default=loop.time() + FAULT_SECONDS) - loop.time()
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(members.joined.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await members.joined.wait()
             continue
         latest |= dict.fromkeys(due, loop.time())
         try:

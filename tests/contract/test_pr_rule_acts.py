@@ -20,7 +20,7 @@ from airflow_provider_agents.hooks.github_client import GitHubClient
 from airflow_provider_agents.hooks.github_transport import open_transport
 from airflow_provider_agents.hooks.github_urls import github_urls
 from airflow_provider_agents.operators import pr_rule_single_act
-from airflow_provider_agents.operators.pr_rule_single_act import OneAct
+from airflow_provider_agents.operators.pr_rule_single_act import SingleAct
 from demo.github.server import StandInGitHub
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ async def carry_out(
         answer=answer,
         action=answer.action,
     )
-    one = OneAct(
+    one = SingleAct(
         rule_name=RULE,
         rule=rule,
         connection="github_default",
