@@ -23,27 +23,6 @@ if TYPE_CHECKING:
 Step = Literal["", "merge", "enqueue", "update_branch", "withdraw"]
 Need = Literal["", "files", "commits", "reopened", "health"]
 
-OVERRIDABLE: frozenset[str] = frozenset(
-    {
-        "not_allowed",
-        "selector",
-        "author",
-        "escalated",
-        "done_by_rule",
-        "unsure",
-        "ghost",
-        "files_unreadable",
-        "protected_paths",
-        "risk",
-        "foreign_commits",
-        "argocd_health",
-        "approved",
-        "reopened",
-    }
-)
-"""Guards that a person's choice for exactly this head takes the place of. ``no_checks``, ``dequeued`` and
-``merge_by_person`` of landing give way to it, too."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guarded:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 
 from airflow_provider_agents.domain.authority import approves
 from airflow_provider_agents.domain.pr_rule_circumstances import (
-    OVERRIDABLE,
     Case,
     Circumstances,
     Guard,
@@ -26,6 +25,7 @@ from airflow_provider_agents.domain.pr_rule_circumstances import (
 )
 from airflow_provider_agents.domain.pr_rule_ledger import MERGES, STALE_INTENT, Kind
 from airflow_provider_agents.domain.pr_rule_merge_guards import (
+    GIVING_WAY,
     MERGE_GUARDS,
     MIN_CONFIDENCE,
     landing,
@@ -129,7 +129,7 @@ def base_moved(case: Case) -> Guarded | None:
 def not_allowed(case: Case) -> Guarded | None:
     """The rule says what may be chosen; the schema of the answer does already, and this is beside it."""
     answer, rule = case.answer, case.rule
-    if case.consent or (
+    if (
         answer.action in rule.allowed
         and set(answer.labels) <= set(rule.labels)
         and set(answer.reviewers) <= set(rule.reviewers)
@@ -141,7 +141,7 @@ def not_allowed(case: Case) -> Guarded | None:
 def author(case: Case) -> Guarded | None:
     """The pull request is of somebody whom the rule is not for."""
     authors = case.rule.selector.authors
-    if case.consent or not authors or is_author(case.s.author, authors, bot=case.s.author_is_bot):
+    if not authors or is_author(case.s.author, authors, bot=case.s.author_is_bot):
         return None
     return wait("author", f"The rule is not for pull requests of {case.s.author or 'a deleted account'}.")
 
@@ -150,7 +150,7 @@ def selector(case: Case) -> Guarded | None:
     """It was changed so that the rule is not for it any more: a label taken off says no."""
     # A full reading has all that the selector looks at in an entry of the listing.
     reason = unfit_reason(cast("OpenPullRequest", case.s), case.rule.selector)
-    if case.consent or not reason:
+    if not reason:
         return None
     return wait("selector", f"The rule is not for it any more: {reason}.")
 
@@ -166,7 +166,7 @@ def escalated(case: Case) -> Guarded | None:
     labels = {label.casefold() for label in case.s.labels}
     waiting = {case.rule.escalation_label, *(act.label for act in case.entry.of("escalate"))}
     found = sorted(label for label in waiting if label.casefold() in labels)
-    if case.consent or not found:
+    if not found:
         return None
     return wait("escalated", f"It waits for a person: it has the label {', '.join(found)}.")
 
@@ -175,8 +175,6 @@ def done_by_rule(case: Case) -> Guarded | None:
     """Another rule did the same, or is at it. Of a merge long ago the state of the pull request tells, and what a
     person chose is no rule's.
     """
-    if case.consent:
-        return None
     action = case.answer.action
     kinds: frozenset[Kind] = MERGES if action == "merge" else frozenset({cast("Kind", action)})
     detail = act_detail(case.answer, Guarded(action=action)) if action in _OF_A_TEXT else None
@@ -220,15 +218,13 @@ def person_decided(case: Case) -> Guarded | None:
 def approved(case: Case) -> Guarded | None:
     """A person with write access wants it."""
     found = sorted(review.author for review in case.s.reviews if approves(review))
-    if case.consent or not found:
+    if not found:
         return None
     return escalate("approved", f"{', '.join(found)} approved it, and the rule would close it.")
 
 
 def reopened(case: Case) -> Guarded | None:
     """Who opens it again after a rule closed it says no, once and for all."""
-    if case.consent:
-        return None
     if any(act.state == "done" for act in case.entry.of("close")):
         return wait("reopened", "It was opened again after a rule closed it.")
     if case.c.reopened_by is None:
@@ -272,6 +268,9 @@ _OF_A_TEXT: frozenset[str] = frozenset({"comment", "label", "request_review"})
 """Actions of which two on one head are two acts, unless they say the same."""
 _ANY: tuple[Guard, ...] = (not_allowed, author, selector)
 _FOR_ONE: tuple[Guard, ...] = (told_to_stop, escalated, done_by_rule)
+OVERRIDABLE: frozenset[Guard] = GIVING_WAY | {*_ANY, escalated, done_by_rule, approved, reopened}
+"""Guards that a person's choice for exactly this head and branch takes the place of. ``no_checks``, ``dequeued`` and
+``merge_by_person`` of landing give way to it, too."""
 
 GUARDS: dict[Action, tuple[Guard, ...]] = {
     "merge": (not_open, head_moved, base_moved, *_ANY, *_FOR_ONE, *MERGE_GUARDS),
@@ -364,4 +363,5 @@ def _called(case: Case, found: Guarded) -> Guarded:
 
 
 def _first(case: Case, guards: tuple[Guard, ...]) -> Guarded | None:
-    return next((said for guard in guards if (said := guard(case))), None)
+    counting = guards if case.consent is None else [each for each in guards if each not in OVERRIDABLE]
+    return next((said for guard in counting if (said := guard(case))), None)

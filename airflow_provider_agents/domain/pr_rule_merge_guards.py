@@ -96,7 +96,7 @@ def landed(case: Case) -> Guarded | None:
 
 def unsure(case: Case) -> Guarded | None:
     """A model that is not sure merges and closes nothing."""
-    if case.consent or case.answer.confidence >= MIN_CONFIDENCE:
+    if case.answer.confidence >= MIN_CONFIDENCE:
         return None
     return escalate("unsure", f"The model is not sure (confidence {case.answer.confidence:.2f}).")
 
@@ -114,15 +114,13 @@ def fork(case: Case) -> Guarded | None:
 
 def ghost(case: Case) -> Guarded | None:
     """Nobody answers for the change of a deleted account."""
-    if case.consent or (case.s.author and (case.s.author != GHOST or case.s.author_is_bot)):
+    if case.s.author and (case.s.author != GHOST or case.s.author_is_bot):
         return None
     return escalate("ghost", "The account of its author is gone.")
 
 
 def files_unreadable(case: Case) -> Guarded | None:
     """What a pull request changes has to be known in full."""
-    if case.consent:
-        return None
     if case.c.files_fault:
         return escalate("files_unreadable", f"Its files cannot be read: {case.c.files_fault}")
     if case.c.files is None:
@@ -138,7 +136,7 @@ def files_unreadable(case: Case) -> Guarded | None:
 
 def protected_paths(case: Case) -> Guarded | None:
     """Who changes what guards the repository is a person's to judge; so is a file that is moved away from there."""
-    if case.consent or case.c.files is None:
+    if case.c.files is None:
         return None
     patterns = ProtectedPaths((*case.rule.guards.protected_paths, *case.c.platform.protected_paths))
     found = sorted(
@@ -157,7 +155,7 @@ def protected_paths(case: Case) -> Guarded | None:
 def risky(case: Case) -> Guarded | None:
     """A change of more risk than the ceiling is a person's to merge."""
     limits = [each for each in (case.rule.guards.max_risk, case.c.platform.max_risk) if each is not None]
-    if case.consent or not limits or case.c.files is None:
+    if not limits or case.c.files is None:
         return None
     found = risk(case.c.files)
     if found.score <= min(limits):
@@ -168,7 +166,7 @@ def risky(case: Case) -> Guarded | None:
 
 def foreign_commits(case: Case) -> Guarded | None:
     """A rule for a bot is not for what others push to the bot's branch."""
-    if case.consent or not case.s.author_is_bot or not case.rule.selector.authors:
+    if not case.s.author_is_bot or not case.rule.selector.authors:
         return None
     if case.c.commits_fault:
         return escalate("foreign_commits", f"Its commits cannot be read: {case.c.commits_fault}")
@@ -185,7 +183,7 @@ def foreign_commits(case: Case) -> Guarded | None:
 def argocd_health(case: Case) -> Guarded | None:
     """Merged only into an environment that the rule calls fit for it; unknown is none of those unless it is named."""
     wanted = case.rule.argocd.require
-    if case.consent or not case.rule.argocd.enabled or not wanted:
+    if not case.rule.argocd.enabled or not wanted:
         return None
     if case.c.health is None:
         return unread("health")
@@ -267,6 +265,11 @@ MERGE_GUARDS: tuple[Guard, ...] = (
     pull_request_limit,
 )
 """In the order in which they are asked; where none applies, the merge goes on."""
+
+GIVING_WAY: frozenset[Guard] = frozenset(
+    {unsure, ghost, files_unreadable, protected_paths, risky, foreign_commits, argocd_health}
+)
+"""Those that a person's choice takes the place of."""
 
 
 def _again(case: Case, reason: str) -> datetime | None:
