@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from demo.http_json import HttpError, call
 from demo.processes import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+T = TypeVar("T")
+
+TRIES = 4
+"""Airflow 3.3 writes its log of actions in the event loop of the API server. Where a task that starts has written
+to SQLite at that moment, and not yet committed, both wait for the database's time limit, and nobody is answered.
+"""
 FINAL_RUN_STATES = frozenset({"success", "failed"})
 
 
@@ -37,18 +44,14 @@ class AirflowClient:
         self._token = ""
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request below ``/api/v2`` and return the JSON that was answered.
+        """Send a request below ``/api/v2`` and return the JSON that was answered; a question is asked several times.
 
         :raise HttpError: the status is 400 or above.
         :raise OSError: no connection, or no answer in time.
         """
-        try:
-            return self._request(method, path, body)
-        except HttpError as error:
-            if error.status != 401:
-                raise
-        self._token = ""  # expired
-        return self._request(method, path, body)
+        if method == "GET":
+            return surely(lambda: self._authorized(method, path, body))
+        return self._authorized(method, path, body)
 
     def health(self) -> dict[str, str]:
         """Return the state of each component, e.g. ``{"scheduler": "healthy"}``; empty before it answers."""
@@ -83,10 +86,22 @@ class AirflowClient:
 
         :raise HttpError: 400 if the conf does not fit the DAG's params, 409 if there is a run of that id.
         """
-        body: dict[str, Any] = {"conf": dict(conf or {}), "logical_date": None}
-        if run_id:
-            body["dag_run_id"] = run_id
-        return str(self.request("POST", f"/dags/{_part(dag_id)}/dagRuns", body)["dag_run_id"])
+        run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
+        body = {"conf": dict(conf or {}), "logical_date": None, "dag_run_id": run_id}
+        asked = 0
+
+        def start() -> None:
+            nonlocal asked
+            asked += 1
+            try:
+                self.request("POST", f"/dags/{_part(dag_id)}/dagRuns", body)
+            except HttpError as error:
+                # After an answer that was lost, the run that is there is ours.
+                if error.status != 409 or asked == 1:
+                    raise
+
+        surely(start)
+        return run_id
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Return the last runs of a DAG, at most 100, the newest first."""
@@ -179,6 +194,15 @@ class AirflowClient:
                 return None
             raise
 
+    def _authorized(self, method: str, path: str, body: Any) -> Any:
+        try:
+            return self._request(method, path, body)
+        except HttpError as error:
+            if error.status != 401:
+                raise
+        self._token = ""  # expired
+        return self._request(method, path, body)
+
     def _request(self, method: str, path: str, body: Any) -> Any:
         if not self._token:
             self._token = self._new_token()
@@ -192,6 +216,19 @@ class AirflowClient:
             login = {"username": self._login.user, "password": self._login.password}
             answer = call("POST", f"{self.url}/auth/token", login)
         return str(answer["access_token"])
+
+
+def surely(change: Callable[[], T]) -> T:
+    """Make a change that may be made twice; again where Airflow did not answer (see :data:`TRIES`)."""
+    for _ in range(TRIES - 1):
+        try:
+            return change()
+        except HttpError as error:
+            if error.status < 500:
+                raise
+        except TimeoutError:
+            pass
+    return change()
 
 
 def _part(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_agents.operators.pod_parts import SPEC_ANNOTATION
-from demo.http_json import HttpError, call
+from demo.http_json import call
 from demo.processes import wait_for
 from demo.stack import NAMESPACE, DemoStack
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RUN_SECONDS = 240
-TRIES = 4
-"""Airflow 3.3 writes its log of actions in the event loop of the API server. Where a task that starts has written
-to SQLite at that moment, and not yet committed, both wait for the database's time limit, and nobody is answered.
-"""
 
 
 def mutations(stack: DemoStack, repository: str, kind: str) -> list[dict[str, Any]]:
@@ -75,19 +71,6 @@ def injure(stack: DemoStack, pod: dict[str, Any], what: str, container: str = ""
 def fault(stack: DemoStack, match: dict[str, Any], action: Any, times: int = 1) -> None:
     """Order a fault at the stand-in GitHub."""
     call("POST", f"{stack.forge.url}/_demo/faults", {"match": match, "action": action, "times": times})
-
-
-def surely(change: Callable[[], T]) -> T:
-    """Make a change that may be made twice; again where Airflow did not answer (see :data:`TRIES`)."""
-    for _ in range(TRIES - 1):
-        try:
-            return change()
-        except HttpError as error:
-            if error.status < 500:
-                raise
-        except TimeoutError:
-            pass
-    return change()
 
 
 def watch(question: Callable[[], T], seconds: float, interval: float = 0.25) -> list[T]:

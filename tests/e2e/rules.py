@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 import yaml
 
+from demo.airflow_client import surely
 from demo.environment import REPOSITORY_ROOT
 from demo.http_json import HttpError, call
 from demo.processes import wait_for
-from tests.e2e.helpers import mutations, surely
+from tests.e2e.helpers import mutations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from demo.airflow_client import surely
 from demo.processes import wait_for
-from tests.e2e.helpers import surely
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

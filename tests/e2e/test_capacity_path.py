@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from demo.airflow_client import surely
 from demo.http_json import HttpError
 from demo.processes import wait_for
 from demo.scenario import REPOSITORY as SAMPLE
-from tests.e2e.helpers import opened, states, surely
+from tests.e2e.helpers import opened, states
 
 if TYPE_CHECKING:
     from demo.stack import DemoStack

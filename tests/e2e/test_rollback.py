@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from demo.airflow_client import surely
 from demo.environment import base_environment
 from demo.http_json import call
 from demo.processes import Parts, wait_for
-from tests.e2e.helpers import mutations, on_main, opened, surely
+from tests.e2e.helpers import mutations, on_main, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

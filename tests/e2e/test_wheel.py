@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from demo.airflow_client import surely
 from demo.http_json import call
 from demo.scenario import REPOSITORY as SAMPLE
 from demo.stack import DemoStack
@@ -115,7 +116,7 @@ def test_shipped_dag_comes_from_the_bundle_in_the_wheel(stack: DemoStack) -> Non
 def test_example_of_the_readme_runs(stack: DemoStack) -> None:
     stack.forge.seed_repository("acme/widgets", SAMPLE, permissions={"agent": "write", "mona": "write"})
     stack.wait_for_dag("refresh_docs")
-    stack.airflow.request("PATCH", "/dags/refresh_docs", {"is_paused": False})
+    surely(lambda: stack.airflow.request("PATCH", "/dags/refresh_docs", {"is_paused": False}))
     run_id = stack.trigger("refresh_docs")
     # It waits for somebody to merge; no worker slot is held for that.
     stack.airflow.wait_for_task("refresh_docs", run_id, "merged", {"deferred"}, SECONDS)

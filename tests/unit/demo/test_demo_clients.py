@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from demo.airflow_client import AirflowClient
+from demo.airflow_client import TRIES, AirflowClient
 from demo.forge_client import ForgeClient
 from demo.http_json import HttpError, call
 from demo.kubernetes_client import KubernetesClient
@@ -258,3 +258,32 @@ def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, content: str):
     (tmp_path / "kubeconfig").write_text(content)
     with pytest.raises(ValueError, match="is no kubeconfig of the local pod runtime"):
         KubernetesClient(tmp_path / "kubeconfig")
+
+
+def test_a_run_whose_start_was_not_answered_is_started_once(server: Server):
+    """Airflow's API server may hang for a minute; the run may be there all the same."""
+    answers = iter([(500, {"detail": "locked"}), (409, {"detail": "there"})])
+    server.answers["POST /api/v2/dags/d/dagRuns"] = lambda given: next(answers)
+    run_id = AirflowClient(server.url).trigger("d", {"a": 1})
+    sent = [body for what, _, body in server.requests if what == "POST /api/v2/dags/d/dagRuns"]
+    assert [body["dag_run_id"] for body in sent] == [run_id, run_id]
+    assert run_id.startswith("manual__")
+
+
+def test_a_run_that_somebody_else_started_is_an_error(server: Server):
+    server.answers["POST /api/v2/dags/d/dagRuns"] = (409, {"detail": "there"})
+    with pytest.raises(HttpError, match="409"):
+        AirflowClient(server.url).trigger("d", run_id="r:1")
+
+
+def test_a_question_that_was_not_answered_is_asked_again(server: Server):
+    answers = iter([(500, {"detail": "locked"}), (200, {"dag_id": "d"})])
+    server.answers["GET /api/v2/dags/d"] = lambda given: next(answers)
+    assert AirflowClient(server.url).dag("d") == {"dag_id": "d"}
+
+
+def test_an_airflow_that_never_answers_is_given_up(server: Server):
+    server.answers["GET /api/v2/dags/d"] = (500, {"detail": "locked"})
+    with pytest.raises(HttpError, match="500"):
+        AirflowClient(server.url).dag("d")
+    assert server.asked("GET /api/v2/dags/d") == TRIES
