@@ -7,8 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from demo.airflow_client import TRIES
 from demo.environment import base_environment
-from tests.e2e.helpers import TRIES
 
 if TYPE_CHECKING:
     from pathlib import Path
